@@ -1,0 +1,71 @@
+//! The block: `with(manager, |resource| …)`.
+
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+
+use crate::unwind::Unwind;
+use crate::{BoxError, ContextManager, Entry, Error, Verdict};
+
+/// Enters `manager`, runs `body` with its resource, and exits on every path out.
+///
+/// Several managers make one block as a tuple of up to eight or an array: they are entered from
+/// left to right and exited from right to left. The body's `?` takes any error; the block's takes
+/// it on to `anyhow`, `Box<dyn Error + Send + Sync>` or your own type with one
+/// `#[from] withal::Error`. If the manager may swallow errors ([`Flow`](crate::Flow)), the block
+/// gives an `Option`.
+///
+/// # Errors
+///
+/// Everything that went wrong, in the order it happened: a failed enter, the body's error, failed
+/// exits.
+///
+/// # Panics
+///
+/// A panic of the body or of an exit goes on once all exits have run.
+///
+/// # Examples
+///
+/// ```
+/// use withal_core::{nullcontext, with};
+///
+/// # fn main() -> Result<(), withal_core::Error> {
+/// let sum = with((nullcontext(1), nullcontext(2)), |(a, b)| Ok(*a + *b))?;
+/// assert_eq!(sum, 3);
+/// # Ok(())
+/// # }
+/// ```
+#[inline]
+#[track_caller]
+pub fn with<M, V, B, T>(manager: M, body: B) -> Result<V::Output<T>, Error>
+where
+    M: ContextManager<V>,
+    V: Verdict,
+    B: FnOnce(&mut M::Resource) -> Result<T, BoxError>,
+{
+    let mut unwind = Unwind::default();
+    let entry = Entry::at(manager.name(), Location::caller());
+    let value = match manager.enter_at(entry.location()) {
+        Ok(mut resource) => {
+            let ended = catch_unwind(AssertUnwindSafe(|| body(&mut resource)));
+            let value = unwind.body(ended);
+            exit::<M, V>(resource, &entry, &mut unwind);
+            value
+        }
+        Err(error) => {
+            unwind.enter_failed(entry, error.into());
+            None
+        }
+    };
+    unwind.finish::<V, T>(value)
+}
+
+/// Runs one exit against the state of its block.
+#[inline]
+pub(crate) fn exit<M: ContextManager<V>, V: Verdict>(
+    resource: M::Resource,
+    entry: &Entry,
+    unwind: &mut Unwind,
+) {
+    let case = unwind.case();
+    let ended = catch_unwind(AssertUnwindSafe(|| M::exit_at(resource, case, entry.location())));
+    unwind.exited(entry, ended.map(|ended| ended.map_err(Into::into)));
+}
