@@ -1,0 +1,3 @@
+//! The with statement for any command.
+
+fn main() {}

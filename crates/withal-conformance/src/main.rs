@@ -1,0 +1,3 @@
+//! Replays programs of nested blocks recorded from CPython.
+
+fn main() {}

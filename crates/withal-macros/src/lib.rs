@@ -1,0 +1,1 @@
+//! Attribute macros of withal: contextmanager, asynccontextmanager, with, main.

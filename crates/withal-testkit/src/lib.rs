@@ -1,0 +1,1 @@
+//! Fault and cancellation injection, and laws, for whoever writes a context manager.

@@ -1,0 +1,3 @@
+//! Examples.
+
+fn main() {}
