@@ -1,3 +1,62 @@
-//! The project's chores: `cargo xtask ci`.
+//! The project's chores, as one small program: `cargo xtask <chore>`.
+//!
+//! CI runs `cargo xtask ci` and nothing else, so what passes here passes there.
 
-fn main() {}
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::print_stdout,
+    reason = "a command-line program: its output is what it is for"
+)]
+
+mod bench;
+mod ci;
+mod miri;
+mod provision;
+mod repository;
+mod shell;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// The project's chores.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Run everything CI runs, after installing what is missing.
+    Ci(ci::Arguments),
+    /// Check the repository's own rules.
+    Tidy,
+    /// Look for undefined behaviour: Miri, else AddressSanitizer, else Valgrind.
+    Miri(miri::Arguments),
+    /// Measure withal beside its peers and rewrite docs/benchmarks.md.
+    Bench(bench::Arguments),
+}
+
+fn main() -> ExitCode {
+    let ended = match Arguments::parse().chore {
+        Chore::Ci(arguments) => ci::run(&arguments),
+        Chore::Tidy => tidy::run(),
+        Chore::Miri(arguments) => miri::run(&arguments).map(drop),
+        Chore::Bench(arguments) => bench::run(&arguments),
+    };
+    report(ended)
+}
+
+fn report(ended: Result<()>) -> ExitCode {
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

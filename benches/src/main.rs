@@ -1,3 +1,0 @@
-//! Benchmarks beside peers.
-
-fn main() {}

@@ -1,0 +1,184 @@
+//! Where samples come from: a program of ours, a peer's script, or whole commands.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use super::measure::{Measure, US, Unit, parse};
+use crate::repository::Metadata;
+use crate::shell;
+
+/// A program to run once per pass.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// A program of the package `withal-benches`, which prints a [`Measure`] per line.
+    Rust(&'static str),
+    /// A script in benches/python, which prints the same.
+    Python(&'static str),
+    /// Commands that do the same work, timed whole by hyperfine.
+    Commands {
+        work: &'static str,
+        commands: &'static [WholeCommand],
+    },
+}
+
+/// Who, and the command line; `withal` in front is ours as just built.
+#[derive(Debug)]
+pub(super) struct WholeCommand {
+    pub(super) who: &'static str,
+    pub(super) line: &'static str,
+}
+
+/// Whether a source can run on this machine.
+pub(super) enum Available {
+    Yes,
+    Missing {
+        program: &'static str,
+        install: &'static str,
+    },
+}
+
+impl Source {
+    pub(super) fn available(&self) -> Available {
+        let (program, install) = match self {
+            Source::Rust(_) => return Available::Yes,
+            Source::Python(_) => ("python3", "apt-get install python3"),
+            Source::Commands { .. } => ("hyperfine", "apt-get install hyperfine"),
+        };
+        if shell::is_installed(program) {
+            Available::Yes
+        } else {
+            Available::Missing { program, install }
+        }
+    }
+
+    /// One pass; a quick one does as little as it can.
+    pub(super) fn run(&self, metadata: &Metadata, is_quick: bool) -> Result<Vec<Measure>> {
+        let target = &metadata.target_directory;
+        let quick = is_quick.then_some("--quick");
+        match self {
+            Source::Rust(name) => {
+                let program = target.join("release").join(name);
+                print_measures(program, None, target, quick)
+            }
+            Source::Python(name) => {
+                let script = format!("benches/python/{name}");
+                print_measures("python3", Some(&script), target, quick)
+            }
+            Source::Commands { work, commands } => hyperfine(work, commands, target, is_quick),
+        }
+    }
+
+    /// What one would type to run it alone.
+    pub(super) fn command(&self) -> String {
+        match self {
+            Source::Rust(name) => format!("cargo run --release -p withal-benches --bin {name}"),
+            Source::Python(name) => format!("python3 benches/python/{name}"),
+            Source::Commands { commands, .. } => {
+                let lines: Vec<String> = commands
+                    .iter()
+                    .map(|command| format!("\"{}\"", command.line.replace('$', "\\$")))
+                    .collect();
+                format!(
+                    "hyperfine --shell=none --warmup=3 --runs=20 {}",
+                    lines.join(" ")
+                )
+            }
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Rust(name) => write!(f, "benches/src/bin/{name}"),
+            Source::Python(name) => write!(f, "benches/python/{name}"),
+            Source::Commands { work, .. } => write!(f, "{work}"),
+        }
+    }
+}
+
+fn print_measures(
+    program: impl AsRef<OsStr>,
+    script: Option<&str>,
+    target: &Path,
+    quick: Option<&str>,
+) -> Result<Vec<Measure>> {
+    let mut command = shell::at_root(program);
+    // A folder on the disk that also holds the build, for those that write files.
+    let _ = command
+        .env("TMPDIR", scratch(target)?)
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    parse(&shell::output(command.args(script).args(quick))?)
+}
+
+fn scratch(target: &Path) -> Result<PathBuf> {
+    let folder = target.join("bench");
+    fs::create_dir_all(&folder).with_context(|| format!("{}", folder.display()))?;
+    Ok(folder)
+}
+
+/// The part of hyperfine's report that we read.
+#[derive(Deserialize)]
+struct Exported {
+    results: Vec<Timed>,
+}
+
+#[derive(Deserialize)]
+struct Timed {
+    /// In seconds.
+    times: Vec<f64>,
+}
+
+fn hyperfine(
+    work: &str,
+    commands: &[WholeCommand],
+    target: &Path,
+    is_quick: bool,
+) -> Result<Vec<Measure>> {
+    let export = scratch(target)?.join("hyperfine.json");
+    let (warmup, runs) = if is_quick { (0, 1) } else { (3, 20) };
+    let mut command = shell::at_root("hyperfine");
+    let _ = command
+        .args(["--shell=none", "--style=none"])
+        .args([format!("--warmup={warmup}"), format!("--runs={runs}")])
+        .arg("--export-json")
+        .arg(&export);
+    for whole in commands {
+        let _ = command.arg(as_built(whole.line, target));
+    }
+    let _ = shell::output(&mut command)?;
+    let text = fs::read_to_string(&export).with_context(|| format!("{}", export.display()))?;
+    measures(work, commands, &text)
+}
+
+/// Hyperfine keeps the order of the commands.
+pub(super) fn measures(
+    work: &str,
+    commands: &[WholeCommand],
+    exported: &str,
+) -> Result<Vec<Measure>> {
+    let exported: Exported =
+        serde_json::from_str(exported).context("hyperfine's report has another form")?;
+    let timed = commands.iter().zip(exported.results);
+    Ok(timed
+        .map(|(command, timed)| Measure {
+            work: work.to_owned(),
+            who: command.who.to_owned(),
+            unit: Unit::Nanoseconds,
+            samples: timed.times.iter().map(|seconds| seconds * 1e9).collect(),
+        })
+        .collect())
+}
+
+/// The command line with our program's path in place of its name.
+fn as_built(line: &str, target: &Path) -> String {
+    match line.strip_prefix(US) {
+        Some(rest) => format!("{}{rest}", target.join("release").join(US).display()),
+        None => line.to_owned(),
+    }
+}

@@ -1,0 +1,84 @@
+//! The benchmarks by name.
+
+use anyhow::{Result, bail};
+
+use super::machine::Tool;
+use super::measure::US;
+use super::source::{Source, WholeCommand};
+use crate::repository::Metadata;
+use crate::shell;
+
+/// A benchmark: programs that do the same work.
+pub(super) struct Suite {
+    pub(super) name: &'static str,
+    pub(super) what: &'static str,
+    pub(super) sources: &'static [Source],
+    /// What else bears on its numbers.
+    pub(super) tools: &'static [Tool],
+}
+
+pub(super) const SUITES: &[Suite] = &[
+    Suite {
+        name: "scope",
+        what: "blocks and scopes, enters and exits ready at once",
+        sources: &[Source::Rust("scope"), Source::Python("contextlib_peers.py")],
+        tools: &[Tool::Python],
+    },
+    Suite {
+        name: "run",
+        what: "a command that does nothing, start to end",
+        sources: &[Source::Commands {
+            work: "run `true`",
+            commands: &[
+                WholeCommand {
+                    who: US,
+                    line: "withal run -- true",
+                },
+                WholeCommand {
+                    who: "env",
+                    line: "env true",
+                },
+                WholeCommand {
+                    who: "timeout",
+                    line: "timeout 10 true",
+                },
+                WholeCommand {
+                    who: "bash, mktemp and trap",
+                    line: r#"bash -c 'd=$(mktemp -d); trap "rm -rf $d" EXIT; true'"#,
+                },
+            ],
+        }],
+        tools: &[Tool::Hyperfine, Tool::Bash],
+    },
+];
+
+/// The names of all benchmarks.
+pub(super) fn names() -> Vec<&'static str> {
+    SUITES.iter().map(|suite| suite.name).collect()
+}
+
+impl Suite {
+    /// Builds what it needs, and sees that it does the work at all.
+    pub(super) fn prepare(&self, metadata: &Metadata) -> Result<()> {
+        for source in self.sources {
+            match source {
+                Source::Rust(_) => super::build("withal-benches")?,
+                Source::Commands { .. } => prepare_command(metadata)?,
+                Source::Python(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn prepare_command(metadata: &Metadata) -> Result<()> {
+    super::build("withal-cli")?;
+    let program = metadata.target_directory.join("release").join(US);
+    let status = shell::at_root(program)
+        .args(["run", "--", "sh", "-c", "exit 7"])
+        .status()?;
+    if status.code() != Some(7) {
+        bail!("`withal run` does not run its command: {status} instead of 7");
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! Installing what a fresh machine lacks, and nothing else.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell;
+
+/// A program the checks need, and the Debian package that has it.
+struct Tool {
+    program: &'static str,
+    package: &'static str,
+}
+
+const TOOLS: &[Tool] = &[
+    // Build scripts and bundled C need the compiler, everything needs the linker.
+    Tool {
+        program: "cc",
+        package: "gcc",
+    },
+    // The tests that look at system calls.
+    Tool {
+        program: "strace",
+        package: "strace",
+    },
+    // The whole-command benchmarks and their quick run in CI.
+    Tool {
+        program: "hyperfine",
+        package: "hyperfine",
+    },
+    // The peers of the benchmarks that are written in Python.
+    Tool {
+        program: "python3",
+        package: "python3",
+    },
+];
+
+/// Installs the missing ones of the tools every check needs.
+pub(crate) fn tools() -> Result<()> {
+    let missing: Vec<&str> = TOOLS
+        .iter()
+        .filter(|tool| !shell::is_installed(tool.program))
+        .map(|tool| tool.package)
+        .collect();
+    apt(&missing)?;
+    components()
+}
+
+/// Installs Debian packages; does nothing at all for none.
+pub(crate) fn apt(packages: &[&str]) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if !shell::is_installed("apt-get") {
+        bail!(
+            "please install {}: there is no apt-get here",
+            packages.join(", ")
+        );
+    }
+    shell::run(as_root()?.args(["apt-get", "update"]))?;
+    shell::run(
+        as_root()?
+            .args(["apt-get", "install", "--yes", "--no-install-recommends"])
+            .args(packages),
+    )
+}
+
+/// `env` with root's rights, to be followed by the command.
+fn as_root() -> Result<Command> {
+    let user = shell::output(shell::at_root("id").arg("-u"))?;
+    let mut command = if user.trim() == "0" {
+        shell::at_root("env")
+    } else if shell::is_installed("sudo") {
+        shell::at_root("sudo")
+    } else {
+        bail!("packages are missing, and there is neither root nor sudo to install them");
+    };
+    let _ = command.arg("DEBIAN_FRONTEND=noninteractive");
+    Ok(command)
+}
+
+/// Adds rustfmt and clippy to the toolchain where they are missing.
+fn components() -> Result<()> {
+    for (subcommand, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        if !shell::succeeds(shell::cargo().args([subcommand, "--version"])) {
+            shell::run(shell::at_root("rustup").args(["component", "add", component]))
+                .with_context(|| format!("`cargo {subcommand}` is missing"))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! Documents that say which test holds a promise name tests that exist.
+//!
+//! In ARCHITECTURE.md each paragraph that begins `**Architecture Invariant:**` goes on to "Held by
+//! `crate::path::test_name`". In docs/contextlib.md each cell of a column whose heading has the
+//! word "test" names its tests in that way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
+
+use super::sources::Source;
+use super::{Document, Finding};
+
+const INVARIANT: &str = "**Architecture Invariant:**";
+
+pub(super) fn check(documents: &[Document], sources: &[Source]) -> Vec<Finding> {
+    let functions = Functions::of(sources);
+    let find = |path: &str| documents.iter().find(|d| d.path == Path::new(path));
+    let mut findings = match find("ARCHITECTURE.md") {
+        Some(document) => check_invariants(document, &functions),
+        None => vec![Finding::new("ARCHITECTURE.md", 0, "missing")],
+    };
+    if let Some(document) = find("docs/contextlib.md") {
+        findings.extend(check_tables(document, &functions));
+    }
+    findings
+}
+
+/// The functions of each crate, by the name its paths begin with.
+struct Functions(BTreeMap<String, BTreeSet<String>>);
+
+impl Functions {
+    fn of(sources: &[Source]) -> Functions {
+        let mut functions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for source in sources {
+            let mut parts = source.path.iter().filter_map(|part| part.to_str());
+            let folder = match parts.next() {
+                Some("crates") => parts.next(),
+                top => top,
+            };
+            let name = folder.unwrap_or_default().replace('-', "_");
+            functions
+                .entry(name)
+                .or_default()
+                .extend(source.functions());
+        }
+        Functions(functions)
+    }
+
+    /// What is wrong with a test's path, if anything.
+    fn complain(&self, path: &str) -> Option<String> {
+        let Some((crate_, rest)) = path.split_once("::") else {
+            return Some(format!(
+                "`{path}` is not of the form `crate::path::test_name`"
+            ));
+        };
+        let test = rest.rsplit("::").next().unwrap_or(rest);
+        match self.0.get(&crate_.replace('-', "_")) {
+            None => Some(format!("`{path}`: there is no crate `{crate_}`")),
+            Some(names) if !names.contains(test) => {
+                Some(format!("`{path}`: `{crate_}` has no `fn {test}`"))
+            }
+            Some(_) => None,
+        }
+    }
+}
+
+fn check_invariants(document: &Document, functions: &Functions) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut invariants = 0;
+    let lines: Vec<&str> = document.text.lines().collect();
+    for (index, line) in lines.iter().enumerate() {
+        if !begins_invariant(line) {
+            continue;
+        }
+        invariants += 1;
+        let rest = lines.iter().skip(index + 1);
+        let paragraph: Vec<&str> = [*line]
+            .into_iter()
+            .chain(
+                rest.copied()
+                    .take_while(|line| !line.trim().is_empty() && !begins_invariant(line)),
+            )
+            .collect();
+        let finding = |message: String| Finding::new(&document.path, index + 1, message);
+        let held_by = held_by(&paragraph.join("\n"));
+        if held_by.is_empty() {
+            findings.push(finding(
+                "the invariant names no test: \"Held by `…`\"".to_owned(),
+            ));
+        }
+        let complaints = held_by.iter().filter_map(|test| functions.complain(test));
+        findings.extend(complaints.map(finding));
+    }
+    if invariants == 0 {
+        findings.push(Finding::new(
+            &document.path,
+            0,
+            format!("has no line that begins `{INVARIANT}`"),
+        ));
+    }
+    findings
+}
+
+fn begins_invariant(line: &str) -> bool {
+    line.trim_start_matches(['-', '*', '>', ' '])
+        .starts_with(INVARIANT.trim_start_matches('*'))
+}
+
+/// The code spans after "Held by".
+fn held_by(paragraph: &str) -> Vec<String> {
+    let Some((_, after)) = paragraph.split_once("Held by") else {
+        return Vec::new();
+    };
+    Parser::new(after)
+        .filter_map(|event| match event {
+            Event::Code(code) => Some(code.into_string()),
+            _ => None,
+        })
+        .collect()
+}
+
+fn check_tables(document: &Document, functions: &Functions) -> Vec<Finding> {
+    let tests = tests_in_tables(&document.text);
+    if tests.is_empty() {
+        let message = "has no table with a column of tests";
+        return vec![Finding::new(&document.path, 0, message)];
+    }
+    tests
+        .iter()
+        .filter_map(|(line, test)| {
+            let complaint = functions.complain(test)?;
+            Some(Finding::new(&document.path, *line, complaint))
+        })
+        .collect()
+}
+
+/// The code spans in columns whose heading has the word "test", with their lines.
+fn tests_in_tables(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut columns: BTreeSet<usize> = BTreeSet::new();
+    let (mut column, mut in_head, mut heading) = (0, false, String::new());
+    for (event, range) in Parser::new_ext(text, Options::ENABLE_TABLES).into_offset_iter() {
+        match event {
+            Event::Start(Tag::TableHead) => {
+                columns.clear();
+                (in_head, column) = (true, 0);
+            }
+            Event::End(TagEnd::TableHead) => in_head = false,
+            Event::Start(Tag::TableRow) => column = 0,
+            Event::Start(Tag::TableCell) => heading.clear(),
+            Event::End(TagEnd::TableCell) => {
+                if in_head && heading.to_lowercase().contains("test") {
+                    let _ = columns.insert(column);
+                }
+                column += 1;
+            }
+            Event::Text(text) if in_head => heading.push_str(&text),
+            Event::Code(code) if !in_head && columns.contains(&column) => {
+                found.push((super::links::line_at(text, range.start), code.into_string()));
+            }
+            Event::End(TagEnd::Table) => columns.clear(),
+            _ => {}
+        }
+    }
+    found
+}
