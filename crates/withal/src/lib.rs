@@ -1,1 +1,18 @@
-//! The with statement for Rust: every resource you open is closed, in reverse order, awaited, exactly once, on every path out.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub use withal_core::{
+    AsyncContextManager, BoxError, CallbackResult, Closing, ContextManager, Entry, Error, ExitCase,
+    ExitStack, Failure, Flow, Generator, Given, Held, Lent, Matcher, Notice, NoticeKind,
+    Nullcontext, Panicked, Reentrant, Report as ErrorReport, StackHandle, Stage, Suppress,
+    SuppressIf, TimedOut, Verdict, Within, Yielded, Yielder, clear_notice_hook, closing,
+    contextmanager, nullcontext, reentrant, set_notice_hook, suppress, suppress_if,
+    suppressed_counts, with, wrap, wrap1,
+};
+pub use withal_scope::{
+    Aclosing, AsyncExitStack, AsyncGenerator, AsyncLent, AsyncStackHandle, AsyncYielded,
+    AsyncYielder, Family, Giver, Kind, Lease, Lending, Open, OpenState, Options, Proof, Reaper,
+    RefContextManager, Report, Root, RootOutcome, Scope, SendFn, SendFn2, Task, WrapStream,
+    aclosing, async_with, asynccontextmanager, block_on, cancellable, lending, open, root, scope,
+    stop_requested, timeout, with_ref, wrap_async, wrap_stream,
+};
