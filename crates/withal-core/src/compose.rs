@@ -27,10 +27,14 @@ where
     M: ContextManager<V>,
     V: Verdict,
 {
-    let entry = Entry::at(manager.name(), location);
-    match catch_unwind(AssertUnwindSafe(|| manager.enter_at(location))) {
+    let mut entry = Entry::at(type_name::<M>(), location);
+    let entered = catch_unwind(AssertUnwindSafe(|| {
+        entry = Entry::at(manager.name(), location);
+        manager.enter_at(location).map_err(Into::into)
+    }));
+    match entered {
         Ok(Ok(resource)) => return Some(resource),
-        Ok(Err(error)) => unwind.enter_failed(entry, error.into()),
+        Ok(Err(error)) => unwind.enter_failed(entry, error),
         Err(payload) => unwind.enter_panicked(entry, payload),
     }
     None
@@ -53,10 +57,14 @@ where
     M: AsyncContextManager<V>,
     V: Verdict,
 {
-    let entry = Entry::at(manager.name(), location);
-    match catch(manager.enter_at(location)).await {
+    let mut entry = Entry::at(type_name::<M>(), location);
+    let entering = async {
+        entry = Entry::at(manager.name(), location);
+        manager.enter_at(location).await.map_err(Into::into)
+    };
+    match catch(entering).await {
         Ok(Ok(resource)) => return Some(resource),
-        Ok(Err(error)) => unwind.enter_failed(entry, error.into()),
+        Ok(Err(error)) => unwind.enter_failed(entry, error),
         Err(payload) => unwind.enter_panicked(entry, payload),
     }
     None
@@ -69,8 +77,8 @@ where
 {
     let entry = Entry::at(type_name::<M>(), location);
     let case = unwind.case();
-    let ended = catch(M::exit_at(resource, case, location)).await;
-    unwind.exited(&entry, ended.map(|ended| ended.map_err(Into::into)));
+    let exiting = async { M::exit_at(resource, case, location).await.map_err(Into::into) };
+    unwind.exited(&entry, catch(exiting).await);
 }
 
 macro_rules! tuple_manager {

@@ -47,14 +47,28 @@ impl fmt::Display for Entry {
     }
 }
 
-/// The last path segment of a type's name, generic arguments left out:
-/// `app::db::Connect<app::Tls>` is `Connect`. Other text is given back as it is.
+/// The last path segment of a type's name, generic arguments and closures left out:
+/// `app::db::Connect<app::Tls>` is `Connect`, and a closure in `app::tag` is `tag`.
+/// Other text is given back as it is.
 fn short_type_name(name: &str) -> &str {
-    let outer = name.split_once('<').map_or(name, |(outer, _)| outer);
-    if outer.chars().any(char::is_whitespace) {
+    let path = name.trim_start_matches('&').trim_start_matches("mut ");
+    let path = match path.split_once('<') {
+        Some((path, arguments)) if arguments.ends_with('>') => path,
+        Some(_) => return name,
+        None => path,
+    };
+    let segments = path.split("::").filter(|segment| *segment != CLOSURE);
+    if !path.contains("::") || !segments.clone().all(is_identifier) {
         return name;
     }
-    outer.rsplit("::").next().unwrap_or(outer)
+    segments.last().unwrap_or(name)
+}
+
+const CLOSURE: &str = "{{closure}}";
+
+fn is_identifier(segment: &str) -> bool {
+    let is_part = |c: char| c == '_' || c.is_alphanumeric();
+    !segment.is_empty() && !segment.starts_with(char::is_numeric) && segment.chars().all(is_part)
 }
 
 #[cfg(test)]
@@ -66,7 +80,15 @@ mod tests {
         let check = |name: &'static str, want: &str| assert_eq!(Entry::new(name).name(), want);
         check("app::db::Connect", "Connect");
         check("app::Named<app::db::Connect, alloc::String>", "Named");
+        check("&app::Pool", "Pool");
+        check("&mut app::Pool<u8>", "Pool");
+        check("app::tag::{{closure}}", "tag");
+        check("app::tag<u8>::{{closure}}", "app::tag<u8>::{{closure}}");
         check("u8", "u8");
         check("orders database: primary", "orders database: primary");
+        check("[::1]:5432", "[::1]:5432");
+        check("lock<orders>", "lock<orders>");
+        check("a->b", "a->b");
+        check("", "");
     }
 }

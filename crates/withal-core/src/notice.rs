@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::{LazyLock, Mutex, PoisonError, RwLock};
 
 use crate::{Entry, Error};
@@ -111,11 +111,14 @@ pub fn clear_notice_hook() {
 }
 
 /// Delivers `notice` to the hook, the log or stderr.
+///
+/// A panic in the hook, the logger or an error's `Display` ends here: exits are still due.
 pub fn emit(notice: &Notice<'_>) {
-    match &*HOOK.read().unwrap_or_else(PoisonError::into_inner) {
+    let deliver = || match &*HOOK.read().unwrap_or_else(PoisonError::into_inner) {
         Some(hook) => hook(notice),
         None => default_hook(notice),
-    }
+    };
+    let _ = catch_unwind(AssertUnwindSafe(deliver));
 }
 
 #[cfg(feature = "tracing")]

@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use crate::error::Failure;
 use crate::notice::{self, Notice};
-use crate::{BoxError, Entry, Error, ExitCase, Flow, Panicked, Stage, TimedOut, Verdict};
+use crate::{
+    BoxError, Entry, Error, ExitCase, Flow, Matcher, Panicked, Stage, TimedOut, Verdict,
+};
 
 /// A caught panic.
 pub type Payload = Box<dyn Any + Send + 'static>;
@@ -34,7 +36,21 @@ enum Ending {
 pub struct Unwind {
     ending: Ending,
     failures: Option<Error>,
-    panic: Option<Payload>,
+    /// A failure was swallowed, and the body's value with it: a nested block would have lost it.
+    swallowed: bool,
+    panic: Option<Box<Panicking>>,
+}
+
+/// A panic on its way out.
+#[derive(Debug)]
+struct Panicking {
+    /// What exits see. It is the panic alone: what failed beside it cannot travel with a panic
+    /// through nested blocks, so no exit may come to rely on it.
+    seen: Error,
+    /// The first panic caught here, also as it stands among the failures.
+    ///
+    /// `None` while the only panic is that of an outer block, which holds it.
+    caught: Option<(Payload, Error)>,
 }
 
 impl Default for Unwind {
@@ -43,6 +59,7 @@ impl Default for Unwind {
         Unwind {
             ending: Ending::Returned,
             failures: None,
+            swallowed: false,
             panic: None,
         }
     }
@@ -60,10 +77,18 @@ impl Unwind {
             ExitCase::TimedOut => (Ending::TimedOut, None),
             ExitCase::Signalled(signal) => (Ending::Signalled(signal), None),
         };
+        let panic = match (ending, &failures) {
+            (Ending::Panicked, Some(seen)) => Some(Box::new(Panicking {
+                seen: seen.clone(),
+                caught: None,
+            })),
+            _ => None,
+        };
         Unwind {
             ending,
             failures,
-            panic: None,
+            swallowed: false,
+            panic,
         }
     }
 
@@ -74,8 +99,10 @@ impl Unwind {
         match (self.ending, &self.failures) {
             (Ending::Returned, None) => ExitCase::Succeeded,
             (Ending::Returned, Some(failures)) => ExitCase::Errored(failures.clone()),
-            (Ending::Panicked, Some(failures)) => ExitCase::Panicked(failures.clone()),
-            (Ending::Panicked, None) => ExitCase::Panicked(Error::new("panicked")),
+            (Ending::Panicked, _) => ExitCase::Panicked(match &self.panic {
+                Some(panic) => panic.seen.clone(),
+                None => Error::new("panicked"),
+            }),
             (Ending::Cancelled, _) => ExitCase::Cancelled,
             (Ending::TimedOut, _) => ExitCase::TimedOut,
             (Ending::Signalled(signal), _) => ExitCase::Signalled(signal),
@@ -147,7 +174,8 @@ impl Unwind {
 
     #[cold]
     fn fail(&mut self, stage: Stage, entry: Option<Entry>, error: BoxError) {
-        if error.is::<Swallowed>() {
+        if stage == Stage::Enter && error.is::<Swallowed>() {
+            self.swallowed = true;
             return;
         }
         let Some(failures) = &mut self.failures else {
@@ -157,41 +185,83 @@ impl Unwind {
         match error.downcast::<Error>() {
             // What the exit was shown and gives back adds nothing; what it added is new.
             Ok(list) if list.is_prefix_of(failures) => {}
-            Ok(list) => failures.extend(&list),
+            Ok(list) => match self.panic.as_ref().and_then(|panic| list.grown_from(&panic.seen)) {
+                Some(None) => {}
+                Some(Some(added)) => failures.extend(&added),
+                None => failures.extend(&list),
+            },
             Err(error) => failures.push(Failure::new(stage, entry, error)),
         }
     }
 
     #[cold]
     fn panicked(&mut self, stage: Stage, entry: Option<Entry>, payload: Payload) {
-        self.fail(stage, entry, Box::new(Panicked::new(&*payload)));
+        let failure = Error::from_failure(stage, entry, Box::new(Panicked::new(&*payload)));
+        match &mut self.failures {
+            Some(failures) => failures.extend(&failure),
+            None => self.failures = Some(failure.clone()),
+        }
         if self.ending == Ending::Returned {
             self.ending = Ending::Panicked;
         }
-        let _ = self.panic.get_or_insert(payload);
+        let panic = self.panic.get_or_insert_with(|| {
+            Box::new(Panicking {
+                seen: failure.clone(),
+                caught: None,
+            })
+        });
+        let _ = panic.caught.get_or_insert((payload, failure));
     }
 
     /// Only errors can be swallowed: panics and cancellation belong to whoever raised them.
     fn settle(&mut self, entry: &Entry, flow: Flow) {
-        if self.ending != Ending::Returned {
-            return;
-        }
-        let Some(failures) = self.failures.take() else {
+        let failures = match self.ending {
+            Ending::Returned => self.failures.take(),
+            _ => None,
+        };
+        let Some(failures) = failures else {
+            match flow {
+                // There is nothing this could take the place of, so it joins what there is.
+                Flow::Replace(error) => self.fail(Stage::Exit, Some(entry.clone()), error),
+                Flow::Settled(Settled(None)) => self.swallowed = true,
+                _ => {}
+            }
             return;
         };
         match flow {
             Flow::Propagate => self.failures = Some(failures),
-            Flow::Suppress => notice::suppressed(entry, &failures),
-            Flow::SuppressMatching(matcher) => {
-                let matches = |failure: &Failure| matcher.matches(failure.error());
-                self.failures = failures.without(matches);
-                if let Some(swallowed) = failures.without(|failure| !matches(failure)) {
-                    notice::suppressed(entry, &swallowed);
-                }
-            }
+            Flow::Suppress => self.swallow(entry, &failures),
+            Flow::SuppressMatching(matcher) => self.swallow_matching(entry, failures, &matcher),
             Flow::Replace(error) => {
-                notice::suppressed(entry, &failures);
+                self.swallow(entry, &failures);
                 self.fail(Stage::Exit, Some(entry.clone()), error);
+            }
+            Flow::Settled(Settled(left)) => {
+                self.swallowed = true;
+                self.failures = left;
+            }
+        }
+    }
+
+    fn swallow(&mut self, entry: &Entry, failures: &Error) {
+        self.swallowed = true;
+        notice::suppressed(entry, failures);
+    }
+
+    /// The matcher is the user's: a panic in it is a panic of the exit.
+    fn swallow_matching(&mut self, entry: &Entry, failures: Error, matcher: &Matcher) {
+        let split = catch_unwind(AssertUnwindSafe(|| {
+            failures.split(|failure| matcher.matches(failure.error()))
+        }));
+        match split {
+            Ok((None, _)) => self.failures = Some(failures),
+            Ok((Some(swallowed), left)) => {
+                self.failures = left;
+                self.swallow(entry, &swallowed);
+            }
+            Err(payload) => {
+                self.failures = Some(failures);
+                self.panicked(Stage::Exit, Some(entry.clone()), payload);
             }
         }
     }
@@ -214,22 +284,18 @@ impl Unwind {
     #[inline]
     pub fn finish<V: Verdict, T>(self, value: Option<T>) -> Result<V::Output<T>, Error> {
         match (self.failures, self.panic, value) {
-            (None, None, Some(value)) => Ok(V::output(value)),
-            (failures, panic, value) => Self::finish_failed::<V, T>(failures, panic, value),
+            (None, None, Some(value)) if !self.swallowed => Ok(V::output(value)),
+            (failures, panic, _value) => Self::finish_failed::<V, T>(failures, panic),
         }
     }
 
     #[cold]
     fn finish_failed<V: Verdict, T>(
         failures: Option<Error>,
-        panic: Option<Payload>,
-        _value: Option<T>,
+        panic: Option<Box<Panicking>>,
     ) -> Result<V::Output<T>, Error> {
-        if let Some(payload) = panic {
-            if let Some(beside) = failures.and_then(|f| f.without(|f| f.error().is::<Panicked>())) {
-                notice::emit(&Notice::beside_panic(&beside));
-            }
-            resume_unwind(payload);
+        if let Some((payload, thrown)) = panic.and_then(|panic| panic.caught) {
+            resume(payload, failures, &thrown);
         }
         match (failures, V::suppressed()) {
             (Some(failures), _) => Err(failures),
@@ -256,28 +322,38 @@ impl Unwind {
     ///
     /// With the first panic inside.
     pub fn into_exit<V: Verdict>(self, case: &ExitCase) -> Result<V, Error> {
-        if let Some(payload) = self.panic {
-            if let Some(beside) = self
-                .failures
-                .and_then(|failures| failures.without(|f| f.error().is::<Panicked>()))
-                && !case.error().is_some_and(|known| beside.is_prefix_of(known))
-            {
-                notice::emit(&Notice::beside_panic(&beside));
-            }
-            resume_unwind(payload);
+        if let Some((payload, thrown)) = self.panic.and_then(|panic| panic.caught) {
+            let added = match (self.failures, case.error()) {
+                (Some(now), Some(known)) => now.unknown_to(known),
+                (now, _) => now,
+            };
+            resume(payload, added, &thrown);
         }
         match (case.error(), self.failures) {
-            (None, None) => Ok(V::from_flow(Flow::Propagate)),
             (None, Some(added)) => Err(added),
-            (Some(_), None) => Ok(V::from_flow(Flow::Suppress)),
             (Some(known), Some(now)) if known.is_prefix_of(&now) => match now.since(known) {
                 None => Ok(V::from_flow(Flow::Propagate)),
                 Some(added) => Err(added),
             },
-            (Some(_), Some(instead)) => Ok(V::from_flow(Flow::from(instead))),
+            (None, None) if !self.swallowed => Ok(V::from_flow(Flow::Propagate)),
+            (_, left) => Ok(V::from_flow(Flow::Settled(Settled(left)))),
         }
     }
 }
+
+/// Lets the panic go on; what failed beside it cannot come along, and is noticed.
+fn resume(payload: Payload, failures: Option<Error>, thrown: &Error) -> ! {
+    let is_thrown = |failure: &Failure| std::ptr::eq(failure, thrown.first());
+    if let Some(beside) = failures.and_then(|failures| failures.split(is_thrown).1) {
+        notice::emit(&Notice::beside_panic(&beside));
+    }
+    resume_unwind(payload)
+}
+
+/// What the exits inside one exit have left of the failures; they have noticed what they
+/// swallowed.
+#[derive(Debug)]
+pub struct Settled(Option<Error>);
 
 /// Says that a tuple's enter failed and one of its own members swallowed that.
 #[derive(Debug)]

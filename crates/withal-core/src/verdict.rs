@@ -21,7 +21,13 @@ pub enum Flow {
     /// Only the failures that match are swallowed; the rest goes on.
     SuppressMatching(Matcher),
     /// The current failure is swallowed and this one takes its place, unlinked.
+    ///
+    /// Where there is nothing it may take the place of (no failure, a panic, a cancellation), it
+    /// joins what there is, as an error of the exit would.
     Replace(crate::BoxError),
+    /// The answer of managers made of managers.
+    #[doc(hidden)]
+    Settled(crate::unwind::Settled),
 }
 
 /// Chooses among failures by their error; made by [`Matcher::new`].

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 
+use crate::manager::Site;
 use crate::unwind::Unwind;
 use crate::{BoxError, ContextManager, Entry, Error, Verdict};
 
@@ -41,9 +42,24 @@ where
     V: Verdict,
     B: FnOnce(&mut M::Resource) -> Result<T, BoxError>,
 {
+    with_at(manager, Location::caller(), body)
+}
+
+/// A block that was written at `location`.
+#[inline]
+pub(crate) fn with_at<M, V, B, T>(
+    manager: M,
+    location: Site,
+    body: B,
+) -> Result<V::Output<T>, Error>
+where
+    M: ContextManager<V>,
+    V: Verdict,
+    B: FnOnce(&mut M::Resource) -> Result<T, BoxError>,
+{
     let mut unwind = Unwind::default();
-    let entry = Entry::at(manager.name(), Location::caller());
-    let value = match manager.enter_at(entry.location()) {
+    let entry = Entry::at(manager.name(), location);
+    let value = match manager.enter_at(location) {
         Ok(mut resource) => {
             let ended = catch_unwind(AssertUnwindSafe(|| body(&mut resource)));
             let value = unwind.body(ended);
@@ -59,6 +75,9 @@ where
 }
 
 /// Runs one exit against the state of its block.
+///
+/// Everything of the user's stands inside the catch, the error's conversion too: a panic in it
+/// must not skip the exits still due.
 #[inline]
 pub(crate) fn exit<M: ContextManager<V>, V: Verdict>(
     resource: M::Resource,
@@ -66,6 +85,8 @@ pub(crate) fn exit<M: ContextManager<V>, V: Verdict>(
     unwind: &mut Unwind,
 ) {
     let case = unwind.case();
-    let ended = catch_unwind(AssertUnwindSafe(|| M::exit_at(resource, case, entry.location())));
-    unwind.exited(entry, ended.map(|ended| ended.map_err(Into::into)));
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        M::exit_at(resource, case, entry.location()).map_err(Into::into)
+    }));
+    unwind.exited(entry, ended);
 }

@@ -110,13 +110,19 @@ impl Chain {
         Chain::from_failures(self.failures().into_iter().skip(prefix.len()))
     }
 
-    /// The failures for which `drops` answers false.
-    pub(crate) fn without(&self, drops: impl Fn(&Failure) -> bool) -> Option<Chain> {
-        if !self.newest_first().any(&drops) {
-            return Some(self.clone());
-        }
-        let failures = self.failures().into_iter();
-        Chain::from_failures(failures.filter(|failure| !drops(failure)))
+    /// The failures for which `chooses` answers true, and the others; it is asked once for each.
+    pub(crate) fn split(
+        &self,
+        chooses: impl Fn(&Failure) -> bool,
+    ) -> (Option<Chain>, Option<Chain>) {
+        let (chosen, others): (Vec<_>, Vec<_>) = self
+            .failures()
+            .into_iter()
+            .partition(|failure| chooses(failure));
+        (
+            Chain::from_failures(chosen.into_iter()),
+            Chain::from_failures(others.into_iter()),
+        )
     }
 
     /// The only failure's error as an `E`, if it is one and nobody else holds it.

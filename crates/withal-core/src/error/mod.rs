@@ -4,6 +4,7 @@ mod chain;
 mod failure;
 mod kinds;
 
+use std::collections::HashSet;
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -88,10 +89,25 @@ impl Error {
         Some(Error { chain })
     }
 
-    /// The list without the failures for which `drops` answers true; `None` if nothing is left.
-    pub(crate) fn without(&self, drops: impl Fn(&Failure) -> bool) -> Option<Error> {
-        let chain = self.chain.without(drops)?;
-        Some(Error { chain })
+    /// What came after `prefix`, if `self` is `prefix` or a later state of it.
+    pub(crate) fn grown_from(&self, prefix: &Error) -> Option<Option<Error>> {
+        prefix.is_prefix_of(self).then(|| self.since(prefix))
+    }
+
+    /// The failures for which `chooses` answers true, and the others, each in their order.
+    pub(crate) fn split(
+        &self,
+        chooses: impl Fn(&Failure) -> bool,
+    ) -> (Option<Error>, Option<Error>) {
+        let (chosen, others) = self.chain.split(chooses);
+        let list = |chain| Error { chain };
+        (chosen.map(list), others.map(list))
+    }
+
+    /// The failures that are not in `known`, in whatever order the two lists have them.
+    pub(crate) fn unknown_to(&self, known: &Error) -> Option<Error> {
+        let known: HashSet<*const Failure> = known.newest_first().map(std::ptr::from_ref).collect();
+        self.split(|failure| known.contains(&std::ptr::from_ref(failure))).1
     }
 
     /// The first failure: the body's error, or the first exit that failed after a clean body.

@@ -1,6 +1,9 @@
 //! A function whose every call is a block.
 
-use crate::{BoxError, ContextManager, Error, Verdict, with};
+use std::panic::Location;
+
+use crate::with::with_at;
+use crate::{BoxError, ContextManager, Error, Verdict};
 
 /// A function that runs `function` inside a block, with a fresh manager for each call.
 ///
@@ -29,7 +32,8 @@ where
     V: Verdict,
     B: FnMut() -> Result<T, BoxError>,
 {
-    move || with(make(), |_| function())
+    let location = Location::caller();
+    move || with_at(make(), location, |_| function())
 }
 
 /// [`wrap`] for a function of one argument; pass a tuple for more.
@@ -44,5 +48,6 @@ where
     V: Verdict,
     B: FnMut(A) -> Result<T, BoxError>,
 {
-    move |argument| with(make(), |_| function(argument))
+    let location = Location::caller();
+    move |argument| with_at(make(), location, |_| function(argument))
 }

@@ -40,8 +40,8 @@ where
     fn exit(&self, unwind: &mut Unwind) {
         let Some(exit) = self.exit.take() else { return };
         let case = unwind.case();
-        let ended = catch_unwind(AssertUnwindSafe(|| exit(case)));
-        unwind.exited(&self.entry, ended.map(|ended| ended.map_err(Into::into)));
+        let ended = catch_unwind(AssertUnwindSafe(|| exit(case).map_err(Into::into)));
+        unwind.exited(&self.entry, ended);
     }
 }
 

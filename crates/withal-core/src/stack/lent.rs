@@ -89,10 +89,13 @@ impl<M: ContextManager<V>, V: Verdict> TakesBack<M::Resource> for Home<M, V> {
     }
 
     fn exit_now(&self, resource: M::Resource) -> Result<(), Error> {
-        let mut unwind = Unwind::default();
-        let _ = self.state.replace(State::Exited);
+        let case = match self.state.replace(State::Exited) {
+            State::Overdue(case) => case,
+            _ => ExitCase::Succeeded,
+        };
+        let mut unwind = Unwind::from_case(case.clone());
         crate::with::exit::<M, V>(resource, &self.entry, &mut unwind);
-        unwind.finish::<(), ()>(Some(()))
+        unwind.into_exit::<V>(&case).map(drop)
     }
 }
 
@@ -109,6 +112,8 @@ impl<'a, R> Lent<'a, R> {
     }
 
     /// Exits it now, ahead of the stack, as after a clean body.
+    ///
+    /// If the stack was left before, the exit sees what it would have seen then.
     ///
     /// # Errors
     ///
