@@ -75,7 +75,7 @@ impl<'s> Scope<'s> {
         let pointer = self.enter_pointer(manager, site, kind).await?.0;
         // SAFETY: the cell is freed only after the body, hence after `'s`; the resource is lent
         // to nobody else.
-        Ok(unsafe { &mut *pointer.as_ptr() })
+        Ok(unsafe { pointer.reborrow() })
     }
 
     pub(crate) async fn lease_static<M>(
@@ -91,7 +91,7 @@ impl<'s> Scope<'s> {
     {
         let (resource, entry) = self.enter_pointer(manager, site, kind).await?;
         Ok(Lease {
-            resource: CellPointer::new(resource),
+            resource,
             entry,
             brand: PhantomData,
         })
@@ -102,7 +102,7 @@ impl<'s> Scope<'s> {
         manager: M,
         site: Site,
         kind: Kind,
-    ) -> Result<(NonNull<M::Resource>, CellPointer<dyn Entry>), M::Error>
+    ) -> Result<(CellPointer<M::Resource>, CellPointer<dyn Entry>), M::Error>
     where
         M: AsyncContextManager + Send + 'static,
         M::Resource: 'static,
@@ -142,7 +142,7 @@ impl<'s, R> Lease<'s, R> {
     #[must_use]
     pub fn into_mut(self) -> &'s mut R {
         // SAFETY: this is the only handle, and the cell outlives `'s`.
-        unsafe { self.resource.get().get_unchecked_mut() }
+        unsafe { self.resource.reborrow() }
     }
 
     /// Exits it now, ahead of the scope, as after a clean body.
@@ -213,7 +213,7 @@ async unsafe fn enter_on<M, V>(
     manager: M,
     site: Site,
     kind: Kind,
-) -> Result<(NonNull<M::Resource>, CellPointer<dyn Entry>), EnterError<M::Error>>
+) -> Result<(CellPointer<M::Resource>, CellPointer<dyn Entry>), EnterError<M::Error>>
 where
     M: AsyncContextManager<V> + Send + 'static,
     M::Resource: 'static,
@@ -253,7 +253,7 @@ where
 /// uses it while this future is polled.
 async unsafe fn drive_enter<EF, R, E, X, XF>(
     cell: CellPointer<Cell<EF, R, X, XF>>,
-) -> Result<NonNull<R>, E>
+) -> Result<CellPointer<R>, E>
 where
     EF: Future<Output = Result<R, E>>,
 {
@@ -273,10 +273,11 @@ where
 /// # Safety
 ///
 /// The cell is alive and live; nobody else uses it.
-unsafe fn lend<EF, R, X, XF>(cell: CellPointer<Cell<EF, R, X, XF>>) -> NonNull<R> {
+unsafe fn lend<EF, R, X, XF>(cell: CellPointer<Cell<EF, R, X, XF>>) -> CellPointer<R> {
     // SAFETY: as the caller promises.
     let resource = unsafe { cell.get() }.resource();
-    NonNull::from(resource.expect("an entered cell holds its resource"))
+    let resource = resource.expect("an entered cell holds its resource");
+    CellPointer::new(NonNull::from(resource))
 }
 
 // -------------------------------------------------------------------------------------- exits
@@ -555,7 +556,7 @@ impl StackFrame {
         match unsafe { enter_on::<M, V>(frame, manager, site, Kind::Resource) }.await {
             Ok((resource, _)) => {
                 // SAFETY: as above.
-                Ok(unsafe { resource.as_ref() }.clone())
+                Ok(unsafe { resource.reborrow() }.clone())
             }
             Err(EnterError::Failed(error)) => Err(error),
             Err(EnterError::Closed) => unreachable!("only the owner closes a stack"),
@@ -644,9 +645,9 @@ where
     // SAFETY: the guard's frame holds the cell; nothing has been lent out of it.
     let value = match unsafe { guard.enter(own) }.await {
         None => None,
-        Some(mut resource) => {
+        Some(resource) => {
             // SAFETY: the cell lives as long as the guard; the body has the only way to it.
-            let resource = unsafe { resource.as_mut() };
+            let resource = unsafe { resource.reborrow() };
             let running = pin!(Some(async move { body(resource).await }));
             guard.body(running, options.timeout).await
         }
@@ -663,7 +664,7 @@ impl Guard {
     async unsafe fn enter<EF, R, E, X, XF>(
         &mut self,
         own: CellPointer<Cell<EF, R, X, XF>>,
-    ) -> Option<NonNull<R>>
+    ) -> Option<CellPointer<R>>
     where
         EF: Future<Output = Result<R, E>>,
         E: Into<BoxError>,
@@ -733,9 +734,8 @@ where
         let value = match unsafe { guard.enter(own) }.await {
             None => None,
             Some(resource) => {
-                let resource = CellPointer::new(resource);
                 // SAFETY: the cell lives as long as the guard; the body has the only way to it.
-                let resource = unsafe { resource.get().get_unchecked_mut() };
+                let resource = unsafe { resource.reborrow() };
                 let running = pin!(Some(body.call(scope, resource)));
                 guard.body(running, None).await
             }

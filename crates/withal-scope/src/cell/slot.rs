@@ -391,10 +391,18 @@ impl<C: ?Sized> CellPointer<C> {
 
     /// # Safety
     ///
+    /// It must be alive and used by nobody else for `'a`.
+    pub(crate) unsafe fn reborrow<'a>(self) -> &'a mut C {
+        // SAFETY: as the caller promises.
+        unsafe { &mut *self.0.as_ptr() }
+    }
+
+    /// # Safety
+    ///
     /// The cell must be alive, pinned where it is, and used by nobody else for `'a`.
     pub(crate) unsafe fn get<'a>(self) -> Pin<&'a mut C> {
         // SAFETY: as the caller promises.
-        let cell = unsafe { &mut *self.0.as_ptr() };
+        let cell = unsafe { self.reborrow() };
         // SAFETY: as the caller promises.
         unsafe { Pin::new_unchecked(cell) }
     }

@@ -1,0 +1,1 @@
+//! The async half of the behaviours of `contextlib`, by number; see `docs/contextlib.md`.

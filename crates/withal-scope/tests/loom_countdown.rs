@@ -1,0 +1,53 @@
+//! Every interleaving of the count that scopes and the reaper wait for.
+//!
+//! Run with `RUSTFLAGS="--cfg loom" cargo test --release -p withal-scope --test loom_countdown`.
+#![cfg(loom)]
+#![allow(missing_docs, unused_results, clippy::unwrap_used, reason = "a test")]
+
+use std::future::poll_fn;
+
+use loom::future::block_on;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use withal_scope::countdown::Countdown;
+
+#[test]
+fn a_waiter_is_woken_and_sees_what_the_ended_ones_did() {
+    loom::model(|| {
+        let countdown = Arc::new(Countdown::default());
+        let done = Arc::new(AtomicUsize::new(0));
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                countdown.start();
+                let (countdown, done) = (countdown.clone(), done.clone());
+                loom::thread::spawn(move || {
+                    done.fetch_add(1, Relaxed);
+                    countdown.finish();
+                })
+            })
+            .collect();
+        block_on(poll_fn(|context| countdown.poll_zero(context)));
+        // Relaxed: the order comes from the countdown alone.
+        assert_eq!(done.load(Relaxed), 2);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
+#[test]
+fn two_waiters_are_both_woken() {
+    loom::model(|| {
+        let countdown = Arc::new(Countdown::default());
+        countdown.start();
+        let other = {
+            let countdown = countdown.clone();
+            loom::thread::spawn(move || block_on(poll_fn(|context| countdown.poll_zero(context))))
+        };
+        let ending = {
+            let countdown = countdown.clone();
+            loom::thread::spawn(move || countdown.finish())
+        };
+        block_on(poll_fn(|context| countdown.poll_zero(context)));
+        other.join().unwrap();
+        ending.join().unwrap();
+    });
+}
