@@ -2,7 +2,8 @@
 //!
 //! In ARCHITECTURE.md each paragraph that begins `**Architecture Invariant:**` goes on to "Held by
 //! `crate::path::test_name`". In docs/contextlib.md each cell of a column whose heading has the
-//! word "test" names its tests in that way.
+//! word "test" names its tests in that way, by the bare name where no crate is meant, or as the
+//! file of a compile-fail case.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,23 +16,28 @@ use super::{Document, Finding};
 const INVARIANT: &str = "**Architecture Invariant:**";
 
 pub(super) fn check(documents: &[Document], sources: &[Source]) -> Vec<Finding> {
-    let functions = Functions::of(sources);
+    let tests = Tests::of(sources);
     let find = |path: &str| documents.iter().find(|d| d.path == Path::new(path));
     let mut findings = match find("ARCHITECTURE.md") {
-        Some(document) => check_invariants(document, &functions),
+        Some(document) => check_invariants(document, &tests),
         None => vec![Finding::new("ARCHITECTURE.md", 0, "missing")],
     };
     if let Some(document) = find("docs/contextlib.md") {
-        findings.extend(check_tables(document, &functions));
+        findings.extend(check_tables(document, &tests));
     }
     findings
 }
 
-/// The functions of each crate, by the name its paths begin with.
-struct Functions(BTreeMap<String, BTreeSet<String>>);
+/// What can hold a promise.
+struct Tests<'s> {
+    /// The functions of each crate, by the name its paths begin with.
+    functions: BTreeMap<String, BTreeSet<String>>,
+    /// All Rust files, compile-fail cases among them.
+    files: BTreeSet<&'s Path>,
+}
 
-impl Functions {
-    fn of(sources: &[Source]) -> Functions {
+impl Tests<'_> {
+    fn of(sources: &[Source]) -> Tests<'_> {
         let mut functions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for source in sources {
             let mut parts = source.path.iter().filter_map(|part| part.to_str());
@@ -45,7 +51,11 @@ impl Functions {
                 .or_default()
                 .extend(source.functions());
         }
-        Functions(functions)
+        let files = sources.iter().map(|source| source.path.as_path());
+        Tests {
+            functions,
+            files: files.collect(),
+        }
     }
 
     /// What is wrong with a test's path, if anything.
@@ -56,7 +66,7 @@ impl Functions {
             ));
         };
         let test = rest.rsplit("::").next().unwrap_or(rest);
-        match self.0.get(&crate_.replace('-', "_")) {
+        match self.functions.get(&crate_.replace('-', "_")) {
             None => Some(format!("`{path}`: there is no crate `{crate_}`")),
             Some(names) if !names.contains(test) => {
                 Some(format!("`{path}`: `{crate_}` has no `fn {test}`"))
@@ -64,9 +74,22 @@ impl Functions {
             Some(_) => None,
         }
     }
+
+    /// The same for a name that may also be bare, or a file.
+    fn complain_of_name(&self, name: &str) -> Option<String> {
+        if name.contains("::") {
+            return self.complain(name);
+        }
+        let is_known = if name.ends_with(".rs") {
+            self.files.iter().any(|file| file.ends_with(name))
+        } else {
+            self.functions.values().any(|names| names.contains(name))
+        };
+        (!is_known).then(|| format!("`{name}`: there is no such test"))
+    }
 }
 
-fn check_invariants(document: &Document, functions: &Functions) -> Vec<Finding> {
+fn check_invariants(document: &Document, tests: &Tests<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut invariants = 0;
     let lines: Vec<&str> = document.text.lines().collect();
@@ -90,7 +113,7 @@ fn check_invariants(document: &Document, functions: &Functions) -> Vec<Finding> 
                 "the invariant names no test: \"Held by `…`\"".to_owned(),
             ));
         }
-        let complaints = held_by.iter().filter_map(|test| functions.complain(test));
+        let complaints = held_by.iter().filter_map(|test| tests.complain(test));
         findings.extend(complaints.map(finding));
     }
     if invariants == 0 {
@@ -121,16 +144,16 @@ fn held_by(paragraph: &str) -> Vec<String> {
         .collect()
 }
 
-fn check_tables(document: &Document, functions: &Functions) -> Vec<Finding> {
-    let tests = tests_in_tables(&document.text);
-    if tests.is_empty() {
+fn check_tables(document: &Document, tests: &Tests<'_>) -> Vec<Finding> {
+    let named = tests_in_tables(&document.text);
+    if named.is_empty() {
         let message = "has no table with a column of tests";
         return vec![Finding::new(&document.path, 0, message)];
     }
-    tests
+    named
         .iter()
         .filter_map(|(line, test)| {
-            let complaint = functions.complain(test)?;
+            let complaint = tests.complain_of_name(test)?;
             Some(Finding::new(&document.path, *line, complaint))
         })
         .collect()

@@ -167,10 +167,15 @@ fn the_contextlib_table_names_tests_that_exist() {
     let holds = "**Architecture Invariant:** x.\nHeld by `withal_scope::exits_run`.\n";
     let table = "| python | api | our test |\n| --- | --- | --- |\n\
         | `a` | `withal::b` | `withal_scope::it::exits_run` |\n\
-        | `c` | | `withal_scope::it::gone` |\n| `d` | not applicable | |\n";
+        | `c` | | `withal_scope::it::gone` |\n| `d` | not applicable | |\n\
+        | `e` | | `exits_run`, `main.rs` |\n| `f` | | `gone`, `ui/gone.rs` |\n";
     check_named_tests(
         &[("ARCHITECTURE.md", holds), ("docs/contextlib.md", table)],
-        &["docs/contextlib.md:4: `withal_scope::it::gone`: `withal_scope` has no `fn gone`"],
+        &[
+            "docs/contextlib.md:4: `withal_scope::it::gone`: `withal_scope` has no `fn gone`",
+            "docs/contextlib.md:7: `gone`: there is no such test",
+            "docs/contextlib.md:7: `ui/gone.rs`: there is no such test",
+        ],
     );
     check_named_tests(
         &[("ARCHITECTURE.md", holds), ("docs/contextlib.md", "none\n")],

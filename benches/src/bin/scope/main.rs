@@ -5,13 +5,20 @@
 
 mod blocks;
 mod connection;
+mod scopes;
 
 use std::io;
 
+use tokio::runtime::Builder;
 use withal_benches::Bench;
 
 fn main() -> io::Result<()> {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
     let mut bench = Bench::from_arguments();
     blocks::add(&mut bench);
+    scopes::add(&mut bench, &runtime);
     bench.run()
 }
