@@ -54,8 +54,8 @@ pub type Site = &'static Location<'static>;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a context manager",
     label = "needs `enter` and `exit`",
-    note = "implement `ContextManager` for it, or wrap a value: `closing(value, |v| v.close())`",
-    note = "an async manager is used with `async_with` or `scope`, not with `with`"
+    note = "implement `ContextManager` for it, or wrap a value: `closing(value, |v| v.close())`, or `nullcontext(value)` if there is nothing to close",
+    note = "an async manager is used with `async_with`, `scope` or `AsyncExitStack`, which await its exit"
 )]
 pub trait ContextManager<V: Verdict = ()>: Sized {
     /// What the body is lent.

@@ -59,6 +59,11 @@ impl fmt::Debug for Matcher {
 /// The answer's type decides the type of the block: with `()` a block of `T` gives `T`, with
 /// [`Flow`] it gives `Option<T>`. A tuple of managers may swallow if any of them may.
 /// This trait is sealed.
+#[diagnostic::on_unimplemented(
+    message = "an exit answers with `()` or `Flow`, not with `{Self}`",
+    label = "no verdict",
+    note = "answer `Ok(())` to let errors through; to swallow them implement `ContextManager<Flow>` and answer `Ok(Flow::Suppress)`"
+)]
 pub trait Verdict: sealed::Sealed + fmt::Debug + Send + Sized + 'static {
     /// The type of a block whose body gives `T`.
     type Output<T>;
@@ -194,9 +199,10 @@ tuple_verdict!(A, B, C, D, E, F, G, H);
 /// A stack whose block must not lose its value (`S = ()`) takes only managers that never swallow.
 /// This trait is sealed.
 #[diagnostic::on_unimplemented(
-    message = "a manager that may swallow errors cannot enter a stack that may not",
-    label = "this manager answers with `Flow`",
-    note = "make the stack with `suppressing()`: its block then gives an `Option`"
+    message = "an exit that answers with `{Self}` cannot stand in this stack",
+    label = "its exit answers with `{Self}`",
+    note = "an exit that lets errors through answers with `()`, in any stack: `Ok(())`",
+    note = "one that answers with `Flow` may swallow errors: make the stack with `ExitStack::suppressing()`, and its block gives an `Option`"
 )]
 pub trait Within<S: Verdict>: Verdict {}
 

@@ -50,7 +50,8 @@ where
 /// This trait is sealed.
 #[diagnostic::on_unimplemented(
     message = "a callback returns `()` or `Result<(), _>`, not `{Self}`",
-    note = "end the callback with `;`, or use `push` for an exit that may swallow errors"
+    label = "end the callback with `;` or with `Ok(())`",
+    note = "for an exit that may swallow errors use `push`; for a callback that waits use an `AsyncExitStack`"
 )]
 pub trait CallbackResult: sealed::Sealed {
     #[doc(hidden)]
