@@ -77,7 +77,11 @@ where
 {
     let entry = Entry::at(type_name::<M>(), location);
     let case = unwind.case();
-    let exiting = async { M::exit_at(resource, case, location).await.map_err(Into::into) };
+    let exiting = async {
+        M::exit_at(resource, case, location)
+            .await
+            .map_err(Into::into)
+    };
     unwind.exited(&entry, catch(exiting).await);
 }
 

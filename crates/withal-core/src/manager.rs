@@ -213,4 +213,3 @@ pub trait AsyncContextManager<V: Verdict = ()>: Sized {
         Self::exit(resource, case)
     }
 }
-

@@ -1,6 +1,6 @@
 //! The one place where exits, failures and verdicts add up.
 //!
-//! Sync blocks, exit stacks and async scopes all run their exits against an [`Unwind`], so they
+//! Sync blocks, exit stacks and async scopes all run their exits against an `Unwind`, so they
 //! cannot disagree about what an exit sees or what comes out. Its rules are those of nested
 //! blocks in CPython, which the conformance replay checks.
 
@@ -13,9 +13,7 @@ use std::time::Duration;
 
 use crate::error::Failure;
 use crate::notice::{self, Notice};
-use crate::{
-    BoxError, Entry, Error, ExitCase, Flow, Matcher, Panicked, Stage, TimedOut, Verdict,
-};
+use crate::{BoxError, Entry, Error, ExitCase, Flow, Matcher, Panicked, Stage, TimedOut, Verdict};
 
 /// A caught panic.
 pub type Payload = Box<dyn Any + Send + 'static>;
@@ -185,7 +183,11 @@ impl Unwind {
         match error.downcast::<Error>() {
             // What the exit was shown and gives back adds nothing; what it added is new.
             Ok(list) if list.is_prefix_of(failures) => {}
-            Ok(list) => match self.panic.as_ref().and_then(|panic| list.grown_from(&panic.seen)) {
+            Ok(list) => match self
+                .panic
+                .as_ref()
+                .and_then(|panic| list.grown_from(&panic.seen))
+            {
                 Some(None) => {}
                 Some(Some(added)) => failures.extend(&added),
                 None => failures.extend(&list),

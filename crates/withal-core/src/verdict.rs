@@ -61,7 +61,7 @@ impl fmt::Debug for Matcher {
 /// This trait is sealed.
 #[diagnostic::on_unimplemented(
     message = "an exit answers with `()` or `Flow`, not with `{Self}`",
-    label = "no verdict",
+    label = "`{Self}` is no verdict",
     note = "answer `Ok(())` to let errors through; to swallow them implement `ContextManager<Flow>` and answer `Ok(Flow::Suppress)`"
 )]
 pub trait Verdict: sealed::Sealed + fmt::Debug + Send + Sized + 'static {

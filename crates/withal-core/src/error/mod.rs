@@ -11,8 +11,8 @@ use std::fmt;
 pub use failure::{Failure, Stage};
 pub use kinds::{Panicked, TimedOut};
 
-use chain::Chain;
 use crate::{BoxError, Entry};
+use chain::Chain;
 
 /// Everything that went wrong in a block, in the order it happened.
 ///
@@ -107,7 +107,8 @@ impl Error {
     /// The failures that are not in `known`, in whatever order the two lists have them.
     pub(crate) fn unknown_to(&self, known: &Error) -> Option<Error> {
         let known: HashSet<*const Failure> = known.newest_first().map(std::ptr::from_ref).collect();
-        self.split(|failure| known.contains(&std::ptr::from_ref(failure))).1
+        self.split(|failure| known.contains(&std::ptr::from_ref(failure)))
+            .1
     }
 
     /// The first failure: the body's error, or the first exit that failed after a clean body.
@@ -129,7 +130,10 @@ impl Error {
     }
 
     /// How many failures the list holds: at least one.
-    #[allow(clippy::len_without_is_empty, reason = "a list of failures is never empty")]
+    #[allow(
+        clippy::len_without_is_empty,
+        reason = "a list of failures is never empty"
+    )]
     #[must_use]
     pub fn len(&self) -> usize {
         self.chain.len()
@@ -167,9 +171,7 @@ impl Error {
     /// Gives `self` back if the first failure is no `E`, if exits failed as well (nothing is lost:
     /// use [`downcast_ref`](Error::downcast_ref)), or if a clone of the list is still held.
     pub fn downcast<E: StdError + 'static>(self) -> Result<E, Error> {
-        self.chain
-            .take_only::<E>()
-            .map_err(|chain| Error { chain })
+        self.chain.take_only::<E>().map_err(|chain| Error { chain })
     }
 
     /// The body's own error where it is an `E` and all there is, and `E::from(self)` otherwise.

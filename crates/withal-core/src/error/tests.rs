@@ -30,7 +30,10 @@ fn a_hundred_thousand_failures_are_kept_shown_and_dropped_without_recursion() {
     let shared = error.clone();
     assert_eq!(error.len(), 100_000);
     assert_eq!(error.first().error().to_string(), "0");
-    assert_eq!(error.newest_first().next().unwrap().error().to_string(), "99999");
+    assert_eq!(
+        error.newest_first().next().unwrap().error().to_string(),
+        "99999"
+    );
     assert!(error.to_string().ends_with("; then 99999"));
     drop(error);
     drop(shared);

@@ -58,7 +58,9 @@ impl<R> SharedSlot<R> for Rc<RefCell<Slot<R>>> {
 
 impl<R> SharedSlot<R> for std::sync::Arc<std::sync::Mutex<Slot<R>>> {
     fn replace(&self, slot: Slot<R>) -> Slot<R> {
-        let mut current = self.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut current = self
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         std::mem::replace(&mut current, slot)
     }
 }
@@ -129,7 +131,10 @@ where
 
 /// A generator as a manager; made by [`contextmanager`].
 #[must_use = "a manager does nothing until it is entered"]
-pub struct Generator<'g, G, R, E>(G, PhantomData<fn(&'g ()) -> (R, E)>);
+pub struct Generator<'g, G, R, E>(G, Gives<'g, R, E>);
+
+/// A generator gives an `R`, may fail with an `E`, and borrows for `'g`.
+type Gives<'g, R, E> = PhantomData<fn(&'g ()) -> (R, E)>;
 
 /// A manager written as one function: what stands before `give` is the enter, what stands after
 /// it is the exit.

@@ -105,7 +105,9 @@ impl<E: StdError + 'static> Suppress<E> {
 impl<E: StdError + 'static> SuppressIf<E> {
     fn flow(self) -> Flow {
         Flow::SuppressMatching(Matcher::new(move |error| {
-            error.downcast_ref().is_some_and(|error| (self.condition)(error))
+            error
+                .downcast_ref()
+                .is_some_and(|error| (self.condition)(error))
         }))
     }
 }

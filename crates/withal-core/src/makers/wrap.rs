@@ -22,10 +22,7 @@ use crate::{BoxError, ContextManager, Error, Verdict};
 /// # }
 /// ```
 #[track_caller]
-pub fn wrap<F, M, V, B, T>(
-    make: F,
-    mut function: B,
-) -> impl FnMut() -> Result<V::Output<T>, Error>
+pub fn wrap<F, M, V, B, T>(make: F, mut function: B) -> impl FnMut() -> Result<V::Output<T>, Error>
 where
     F: Fn() -> M,
     M: ContextManager<V>,

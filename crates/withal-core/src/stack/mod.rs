@@ -347,4 +347,3 @@ impl<V: Verdict> fmt::Debug for StackHandle<'_, V> {
         f.debug_struct("StackHandle").finish_non_exhaustive()
     }
 }
-

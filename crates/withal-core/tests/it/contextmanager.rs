@@ -2,9 +2,7 @@
 
 use std::rc::Rc;
 
-use withal_core::{
-    BoxError, ContextManager, Error, ExitCase, Flow, Yielder, contextmanager, with,
-};
+use withal_core::{BoxError, ContextManager, Error, ExitCase, Flow, Yielder, contextmanager, with};
 
 use crate::support::{Oops, caught, check, fail, log, oldest_first, oops, step, throw, told};
 
@@ -51,7 +49,10 @@ fn c007_traceback() {
     let error = with(traced(), |_| Err::<(), _>(thrown.into())).unwrap_err();
     let back = error.downcast::<Counted>().unwrap();
     assert!(Rc2::ptr_eq(&back.0, &token));
-    assert_eq!(caught(|| with(traced(), |_| -> Result<(), _> { throw("payload") })), "payload");
+    assert_eq!(
+        caught(|| with(traced(), |_| -> Result<(), _> { throw("payload") })),
+        "payload"
+    );
     crate::support::trace();
 }
 
@@ -59,11 +60,18 @@ fn c007_traceback() {
 fn c008_no_reraise() {
     let given = traced().enter().unwrap();
     let case = ExitCase::Errored(Error::new(oops("body")));
-    fn exit<M: ContextManager>(_like: &M, lent: M::Resource, case: ExitCase) -> Result<(), M::Error> {
+    fn exit<M: ContextManager>(
+        _like: &M,
+        lent: M::Resource,
+        case: ExitCase,
+    ) -> Result<(), M::Error> {
         M::exit(lent, case)
     }
     assert_eq!(exit(&traced(), given, case), Ok(()));
-    assert_eq!(crate::support::trace(), ["set up", "clean up: errored: body"]);
+    assert_eq!(
+        crate::support::trace(),
+        ["set up", "clean up: errored: body"]
+    );
 }
 
 /// A generator gives on the path it chooses, as long as it gives once on it.
@@ -119,7 +127,10 @@ fn c014_a_timeout_error_of_the_body_passes_unchanged() {
     let program = || with(traced(), |_| Err::<(), BoxError>(timed_out.into()));
     let want = ["set up", "clean up: errored: not done after 3s"];
     let error = check(program, &want).unwrap_err();
-    assert_eq!(error.downcast::<withal_core::TimedOut>().unwrap(), timed_out);
+    assert_eq!(
+        error.downcast::<withal_core::TimedOut>().unwrap(),
+        timed_out
+    );
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -146,15 +157,26 @@ fn c016_do_not_unchain_non_stopiteration() {
 
 #[test]
 fn c017_wrap_runtimeerror() {
-    let error = with(step("outer"), |_| Ok(with(wrapping(), |_| fail::<()>("body"))?)).unwrap_err();
+    let error = with(step("outer"), |_| {
+        Ok(with(wrapping(), |_| fail::<()>("body"))?)
+    })
+    .unwrap_err();
     assert!(error.is::<Oops>());
     assert!(error.is::<Wrapped>());
-    assert_eq!(crate::support::trace()[1], "exit outer: errored: clean-up failed < body");
+    assert_eq!(
+        crate::support::trace()[1],
+        "exit outer: errored: clean-up failed < body"
+    );
 }
 
 #[test]
 fn c021_keywords() {
-    fn named(this: u32, func: u32, args: u32, r#yield: u32) -> impl ContextManager<Error = Oops, Resource: std::ops::Deref<Target = u32>> {
+    fn named(
+        this: u32,
+        func: u32,
+        args: u32,
+        r#yield: u32,
+    ) -> impl ContextManager<Error = Oops, Resource: std::ops::Deref<Target = u32>> {
         contextmanager(async move |y| {
             let (_, _, done) = y.give(this + 10 * func + 100 * args + 1000 * r#yield).await;
             Ok(done)
@@ -227,7 +249,10 @@ fn a_generator_that_drops_its_offer_cannot_succeed() {
         Err(oops("changed my mind"))
     });
     let error = with(manager, |_| Ok(())).unwrap_err();
-    assert_eq!(error.to_string().split(" at ").next(), Some("enter of `a_generator_that_drops_its_offer_cannot_succeed`"));
+    assert_eq!(
+        error.to_string().split(" at ").next(),
+        Some("enter of `a_generator_that_drops_its_offer_cannot_succeed`")
+    );
     assert!(watch.upgrade().is_none());
 }
 

@@ -1,12 +1,16 @@
 //! Rows 36–44: functions whose every call is a block.
 
-use withal_core::{ContextManager, Verdict, wrap, wrap1, with};
+use withal_core::{ContextManager, Verdict, with, wrap, wrap1};
 
 use crate::support::{Act, Oops, Plain, check, fail, flow, log, oldest_first, oops, step};
 
 #[test]
 fn c036_contextdecorator() {
-    let program = || with(step("a"), |a: &mut Plain| Ok(log(format!("body of {}", a.0.name))));
+    let program = || {
+        with(step("a"), |a: &mut Plain| {
+            Ok(log(format!("body of {}", a.0.name)))
+        })
+    };
     check(program, &["enter a", "body of a", "exit a: succeeded"]).unwrap();
 }
 
@@ -40,7 +44,10 @@ fn c039_decorator_with_exception() {
     let program = || wrap(|| step("a"), || fail::<()>("body"))();
     let error = check(program, &["enter a", "exit a: errored: body"]).unwrap_err();
     assert_eq!(oldest_first(&error), ["body"]);
-    assert_eq!(wrap(|| flow("a", Act::Suppress), || fail::<()>("body"))().unwrap(), None);
+    assert_eq!(
+        wrap(|| flow("a", Act::Suppress), || fail::<()>("body"))().unwrap(),
+        None
+    );
     crate::support::trace();
 }
 
@@ -94,7 +101,14 @@ fn c044_contextmanager_as_decorator() {
         decorated()?;
         decorated()
     };
-    let want = ["set up 1", "body", "clean up 1", "set up 2", "body", "clean up 2"];
+    let want = [
+        "set up 1",
+        "body",
+        "clean up 1",
+        "set up 2",
+        "body",
+        "clean up 2",
+    ];
     check(program, &want).unwrap();
 }
 
@@ -104,7 +118,10 @@ fn a_failing_exit_of_a_wrapped_function_names_the_place_of_the_wrap() {
     let here = line!() + 1;
     let error = wrap(bad, || Ok(()))().unwrap_err();
     let location = error.first().entry().unwrap().location();
-    assert_eq!((location.file().ends_with("decorator.rs"), location.line()), (true, here));
+    assert_eq!(
+        (location.file().ends_with("decorator.rs"), location.line()),
+        (true, here)
+    );
 
     let here = line!() + 1;
     let error = wrap1(bad, |()| Ok(()))(()).unwrap_err();

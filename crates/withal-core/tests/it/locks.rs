@@ -25,7 +25,6 @@ fn is_locked<T>(mutex: &Mutex<T>) -> bool {
     matches!(mutex.try_lock(), Err(TryLockError::WouldBlock))
 }
 
-
 #[test]
 fn c030_lock() {
     let mutex = Mutex::new(0);
@@ -91,6 +90,9 @@ fn c033_semaphore() {
 #[test]
 fn c034_bounded_semaphore() {
     let left = RefCell::new(2);
-    with((permits(&left), permits(&left)), |_| Ok(assert_eq!(*left.borrow(), 0))).unwrap();
+    with((permits(&left), permits(&left)), |_| {
+        Ok(assert_eq!(*left.borrow(), 0))
+    })
+    .unwrap();
     assert_eq!(*left.borrow(), 2);
 }

@@ -4,8 +4,11 @@
 
 #![allow(
     unused_results,
+    clippy::indexing_slicing,
+    clippy::unit_arg,
     clippy::unnecessary_wraps,
-    reason = "tests drop values on purpose, and managers have the protocol's signatures"
+    clippy::unwrap_used,
+    reason = "tests drop values on purpose, fail by panicking, and end bodies with `Ok(log(..))`"
 )]
 
 mod auto_traits;

@@ -41,7 +41,12 @@ struct Observed {
 }
 
 impl Observed {
-    fn new(trace: Vec<String>, outcome: Outcome, swallowed: Vec<String>, beside: Vec<String>) -> Self {
+    fn new(
+        trace: Vec<String>,
+        outcome: Outcome,
+        swallowed: Vec<String>,
+        beside: Vec<String>,
+    ) -> Self {
         let mut beside = beside;
         beside.retain(|text| !swallowed.contains(text));
         beside.sort();
@@ -56,9 +61,19 @@ impl Observed {
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 const ENTER_FAILS: [&str; 4] = ["enter a", "enter b", "enter c", "enter d"];
-const ENTER_PANICS: [&str; 4] = ["panic in enter a", "panic in enter b", "panic in enter c", "panic in enter d"];
+const ENTER_PANICS: [&str; 4] = [
+    "panic in enter a",
+    "panic in enter b",
+    "panic in enter c",
+    "panic in enter d",
+];
 const EXIT_FAILS: [&str; 4] = ["exit a", "exit b", "exit c", "exit d"];
-const EXIT_PANICS: [&str; 4] = ["panic in exit a", "panic in exit b", "panic in exit c", "panic in exit d"];
+const EXIT_PANICS: [&str; 4] = [
+    "panic in exit a",
+    "panic in exit b",
+    "panic in exit c",
+    "panic in exit d",
+];
 const INSTEAD: [&str; 4] = ["instead a", "instead b", "instead c", "instead d"];
 
 /// Everything the manager at `position` can do.
@@ -81,8 +96,16 @@ fn choices(position: usize, may_swallow: bool) -> Vec<Step> {
         ]);
     }
     let name = NAMES[position];
-    let enters = enters.map(|enter| Step { name, enter, exit: Act::Pass });
-    let exits = exits.into_iter().map(|exit| Step { name, enter: Act::Pass, exit });
+    let enters = enters.map(|enter| Step {
+        name,
+        enter,
+        exit: Act::Pass,
+    });
+    let exits = exits.into_iter().map(|exit| Step {
+        name,
+        enter: Act::Pass,
+        exit,
+    });
     enters.into_iter().chain(exits).collect()
 }
 
@@ -220,7 +243,12 @@ fn observe(run: impl FnOnce() -> Ran) -> Observed {
         Err(payload) => Outcome::Panicked(format!("panicked: {}", text_of(&*payload))),
     };
     let swallowed = texts_of(&notices, NoticeKind::Suppressed);
-    Observed::new(trace(), outcome, swallowed, texts_of(&notices, NoticeKind::BesidePanic))
+    Observed::new(
+        trace(),
+        outcome,
+        swallowed,
+        texts_of(&notices, NoticeKind::BesidePanic),
+    )
 }
 
 fn texts_of(notices: &[Seen], kind: NoticeKind) -> Vec<String> {
@@ -260,7 +288,10 @@ fn forms(program: &[Step], body: Body) -> Vec<(&'static str, Observed)> {
     let mut forms = vec![
         ("nested", observe(|| as_error(nested(program, body)))),
         ("stack", observe(|| stack(program, body))),
-        ("stack inside a stack", observe(|| stacked_stack(program, body))),
+        (
+            "stack inside a stack",
+            observe(|| stacked_stack(program, body)),
+        ),
         ("half a stack", observe(|| half_stack(program, body))),
     ];
     macro_rules! block {
@@ -306,7 +337,10 @@ fn plain_forms(program: &[Step], body: Body) -> Vec<(&'static str, Observed)> {
     ];
     macro_rules! block {
         ($form:literal, $managers:expr) => {
-            forms.push(($form, observe(|| with($managers, |_| run_body(body)).map(Some))));
+            forms.push((
+                $form,
+                observe(|| with($managers, |_| run_body(body)).map(Some)),
+            ));
         };
     }
     match *program {
@@ -349,12 +383,15 @@ fn plain_stack(program: &[Step], body: Body) -> Ran {
 }
 
 fn stacked_stack(program: &[Step], body: Body) -> Ran {
-    with((ExitStack::suppressing(), [ExitStack::suppressing()]), |(_, [inner])| {
-        for step in program {
-            drop(inner.enter_context(*step)?);
-        }
-        run_body(body)
-    })
+    with(
+        (ExitStack::suppressing(), [ExitStack::suppressing()]),
+        |(_, [inner])| {
+            for step in program {
+                drop(inner.enter_context(*step)?);
+            }
+            run_body(body)
+        },
+    )
 }
 
 /// The outer managers in a stack, the inner ones in nested blocks.
@@ -398,7 +435,9 @@ fn managers_that_may_swallow_mean_the_same_in_every_form_up_to_depth_three() {
 
 #[test]
 fn managers_that_never_swallow_mean_the_same_in_every_form_up_to_depth_three() {
-    let compared: usize = (0..=3).map(|depth| run_all(depth, false, plain_forms)).sum();
+    let compared: usize = (0..=3)
+        .map(|depth| run_all(depth, false, plain_forms))
+        .sum();
     assert_eq!(compared, 3 * (2 + 6 * 4 + 36 * 4 + 216 * 5));
 }
 
@@ -426,9 +465,9 @@ fn close_with_equals_leaving_the_block() {
                 }
                 match run_body(body) {
                     Ok(value) => stack.close().map(|()| Some(value)),
-                    Err(error) => {
-                        stack.close_with(ExitCase::Errored(Error::new(error))).map(|()| None)
-                    }
+                    Err(error) => stack
+                        .close_with(ExitCase::Errored(Error::new(error)))
+                        .map(|()| None),
                 }
             });
             assert_eq!(by_hand.trace, want.trace);

@@ -27,7 +27,10 @@ fn c001_enter() {
         }
     }
 
-    let lent = check(|| with(OnlyExit(5), |lent| Ok(lent.0)), &["exit OnlyExit(5)"]);
+    let lent = check(
+        || with(OnlyExit(5), |lent| Ok(lent.0)),
+        &["exit OnlyExit(5)"],
+    );
     assert_eq!(lent.unwrap(), 5);
 }
 

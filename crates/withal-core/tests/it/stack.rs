@@ -109,11 +109,15 @@ fn c049_enter_context() {
 fn c050_enter_context_errors() {
     let program = || {
         let mut stack = ExitStack::new();
-        let error = stack.enter_context(step("a").enter(Act::Fail("no"))).unwrap_err();
+        let error = stack
+            .enter_context(step("a").enter(Act::Fail("no")))
+            .unwrap_err();
         assert_eq!(error.to_string(), "no");
         assert!(stack.is_empty());
         let panicked = crate::support::caught(|| {
-            stack.enter_context(step("a").enter(Act::Panic("no"))).map(drop)
+            stack
+                .enter_context(step("a").enter(Act::Panic("no")))
+                .map(drop)
         });
         assert_eq!(panicked, "no");
         assert!(stack.is_empty());
@@ -134,7 +138,11 @@ fn c051_close() {
             Ok(())
         })
     };
-    check(program, &["before", "callback", "after", "the stack can be used again"]).unwrap();
+    check(
+        program,
+        &["before", "callback", "after", "the stack can be used again"],
+    )
+    .unwrap();
 }
 
 #[test]
@@ -208,13 +216,16 @@ fn c056_chaining_reference() {
     let program = || {
         with(step("raises last").exit(Act::Fail("last")), |_| {
             Ok(with(flow("swallows", Act::Suppress), |_| {
-                Ok(with(step("raises more").exit(Act::Fail("attribute")), |_| {
-                    Ok(with(step("raises").exit(Act::Fail("key")), |_| {
-                        Ok(with(step("raises first").exit(Act::Fail("index")), |_| {
-                            fail::<()>("1/0")
+                Ok(with(
+                    step("raises more").exit(Act::Fail("attribute")),
+                    |_| {
+                        Ok(with(step("raises").exit(Act::Fail("key")), |_| {
+                            Ok(with(step("raises first").exit(Act::Fail("index")), |_| {
+                                fail::<()>("1/0")
+                            })?)
                         })?)
-                    })?)
-                })?)
+                    },
+                )?)
             })?)
         })
     };
@@ -249,8 +260,14 @@ fn c058_explicit_none_context() {
         })
     };
     let want = ["enter a", "exit a: errored: body"];
-    assert_eq!(newest_first(&check(nested, &want).unwrap_err()), ["instead"]);
-    assert_eq!(newest_first(&check(stacked, &want).unwrap_err()), ["instead"]);
+    assert_eq!(
+        newest_first(&check(nested, &want).unwrap_err()),
+        ["instead"]
+    );
+    assert_eq!(
+        newest_first(&check(stacked, &want).unwrap_err()),
+        ["instead"]
+    );
 }
 
 #[test]
@@ -273,7 +290,11 @@ fn c059_non_suppressing() {
             Ok(())
         })
     };
-    let want = ["inner: succeeded", "swallows: errored: inner", "outer: succeeded"];
+    let want = [
+        "inner: succeeded",
+        "swallows: errored: inner",
+        "outer: succeeded",
+    ];
     assert_eq!(oldest_first(&check(program, &want).unwrap_err()), ["outer"]);
 }
 
@@ -295,8 +316,15 @@ fn c060_with_correct_context() {
             fail::<()>("1")
         })
     };
-    let want = ["2: errored: 1", "3: errored: 2 < 1", "4: errored: 3 < 2 < 1"];
-    assert_eq!(newest_first(&check(program, &want).unwrap_err()), ["4", "3", "2", "1"]);
+    let want = [
+        "2: errored: 1",
+        "3: errored: 2 < 1",
+        "4: errored: 3 < 2 < 1",
+    ];
+    assert_eq!(
+        newest_first(&check(program, &want).unwrap_err()),
+        ["4", "3", "2", "1"]
+    );
 }
 
 /// Callbacks raise errors that have a cause of their own: causes stay below their error, and are
@@ -316,10 +344,19 @@ fn c061_with_existing_context() {
     };
     let error = program().unwrap_err();
     assert_eq!(newest_first(&error), ["5", "3", "1"]);
-    let causes: Vec<_> = error.newest_first().filter_map(|f| f.error().source()).collect();
-    assert_eq!(causes.iter().map(ToString::to_string).collect::<Vec<_>>(), ["4", "2"]);
+    let causes: Vec<_> = error
+        .newest_first()
+        .filter_map(|f| f.error().source())
+        .collect();
+    assert_eq!(
+        causes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["4", "2"]
+    );
     let lines = error.report().to_string();
-    let lines: Vec<_> = lines.lines().map(|line| line.split(" at ").next().unwrap()).collect();
+    let lines: Vec<_> = lines
+        .lines()
+        .map(|line| line.split(" at ").next().unwrap())
+        .collect();
     let (callback, two, four) = ("exit of `callback`", "    caused by: 2", "    caused by: 4");
     assert_eq!(lines, ["1", callback, two, callback, four]);
 }
@@ -377,7 +414,8 @@ fn c066_dont_reraise_runtime_error() {
             stack.push(|case: ExitCase| -> Result<(), _> {
                 Err(Wrapped(case.error().unwrap().clone().into()))
             });
-            stack.push(|case: ExitCase| -> Result<(), Error> { Err(case.error().unwrap().clone()) });
+            stack
+                .push(|case: ExitCase| -> Result<(), Error> { Err(case.error().unwrap().clone()) });
             fail::<()>("body")
         })
     };
@@ -398,7 +436,10 @@ fn failures_of_exits_after_a_clean_body_are_all_kept() {
         })
     };
     let want = ["c: succeeded", "b: errored: c", "a: errored: b < c"];
-    assert_eq!(newest_first(&check(program, &want).unwrap_err()), ["a", "b", "c"]);
+    assert_eq!(
+        newest_first(&check(program, &want).unwrap_err()),
+        ["a", "b", "c"]
+    );
 }
 
 #[test]

@@ -23,7 +23,9 @@ fn what_an_exit_registers_runs_next() {
                     log("registered first");
                     inner.callback(|| log("registered by what was registered"));
                 });
-                handle.push(|case| -> Passes { Ok(log(format!("registered last: {}", told(&case)))) });
+                handle.push(|case| -> Passes {
+                    Ok(log(format!("registered last: {}", told(&case))))
+                });
                 Err(oops("registering failed"))
             });
             Ok(())
@@ -84,7 +86,13 @@ fn registering_on_a_stack_that_is_gone_runs_at_once() {
         log("held");
         drop(lent);
     };
-    let want = ["callback", "exit: cancelled", "enter a", "held", "exit a: cancelled"];
+    let want = [
+        "callback",
+        "exit: cancelled",
+        "enter a",
+        "held",
+        "exit a: cancelled",
+    ];
     check(|| noticing(program), &want);
 }
 
@@ -157,7 +165,15 @@ fn pop_all_hands_over_what_a_constructor_acquired() {
         })
     }
     let ok = || open(Act::Pass).unwrap().close().unwrap();
-    check(ok, &["enter a", "enter b", "exit b: succeeded", "exit a: succeeded"]);
+    check(
+        ok,
+        &[
+            "enter a",
+            "enter b",
+            "exit b: succeeded",
+            "exit a: succeeded",
+        ],
+    );
     let failed = || open(Act::Fail("no")).unwrap_err();
     check(failed, &["enter a", "enter b", "exit a: errored: no"]);
 }
@@ -209,7 +225,11 @@ fn close_with_gives_back_the_case_and_what_the_exits_added() {
     let error = check(program, &["errored: exit < body"]).unwrap_err();
     assert_eq!(oldest_first(&error), ["body", "exit"]);
 
-    for case in [ExitCase::Cancelled, ExitCase::TimedOut, ExitCase::Signalled(15)] {
+    for case in [
+        ExitCase::Cancelled,
+        ExitCase::TimedOut,
+        ExitCase::Signalled(15),
+    ] {
         let told_before = told(&case);
         let program = || {
             let mut stack = ExitStack::suppressing();
@@ -256,7 +276,9 @@ fn exits_may_borrow_what_outlives_the_stack() {
     let name = String::from("borrowed");
     with(ExitStack::new(), |stack| {
         stack.callback(|| log.borrow_mut().push(name.as_str()));
-        stack.enter_context(closing(&log, |log| Ok::<(), Oops>(log.borrow_mut().push("closed"))))?;
+        stack.enter_context(closing(&log, |log| {
+            Ok::<(), Oops>(log.borrow_mut().push("closed"))
+        }))?;
         Ok(())
     })
     .unwrap();
@@ -269,7 +291,10 @@ fn a_stack_shows_its_entries() {
     let _ = stack.enter_context(step("a"));
     stack.callback(|| ());
     let shown = format!("{stack:?}");
-    assert!(shown.starts_with("[\"`a` at ") && shown.contains("`callback` at "), "{shown}");
+    assert!(
+        shown.starts_with("[\"`a` at ") && shown.contains("`callback` at "),
+        "{shown}"
+    );
     stack.close().unwrap();
     assert_eq!(format!("{stack:?}"), "[]");
     crate::support::trace();

@@ -25,7 +25,13 @@ fn w04_exit_raises_after_a_clean_body() {
 #[test]
 fn w05_once_each_and_inner_before_outer() {
     let program = || with(step("a"), |_| Ok(with(step("b"), |_| Ok(log("body")))?));
-    let want = ["enter a", "enter b", "body", "exit b: succeeded", "exit a: succeeded"];
+    let want = [
+        "enter a",
+        "enter b",
+        "body",
+        "exit b: succeeded",
+        "exit a: succeeded",
+    ];
     check(program, &want).unwrap();
 }
 
@@ -34,9 +40,16 @@ fn w06_several_managers() {
     let names = |lent: &mut [crate::support::Plain; 3]| lent.map(|step| step.0.name);
     let all = [step("a"), step("b"), step("c")];
     let entered = ["enter a", "enter b", "enter c"];
-    let exited = ["exit c: succeeded", "exit b: succeeded", "exit a: succeeded"];
+    let exited = [
+        "exit c: succeeded",
+        "exit b: succeeded",
+        "exit a: succeeded",
+    ];
     let want = [entered, exited].concat();
-    assert_eq!(check(|| with(all, |lent| Ok(names(lent))), &want).unwrap(), ["a", "b", "c"]);
+    assert_eq!(
+        check(|| with(all, |lent| Ok(names(lent))), &want).unwrap(),
+        ["a", "b", "c"]
+    );
 
     let [a, b, c] = all;
     let tuple = || with((a, b, c), |(a, b, c)| Ok(names(&mut [*a, *b, *c])));
@@ -70,15 +83,28 @@ fn w07_exit_gets_the_error_itself() {
             Ok(())
         }
     }
-    check(|| with(Looks, |()| fail::<()>("body")), &["saw Oops(\"body\")"]).unwrap_err();
+    check(
+        || with(Looks, |()| fail::<()>("body")),
+        &["saw Oops(\"body\")"],
+    )
+    .unwrap_err();
 }
 
 #[test]
 fn w08_both_exits_see_it() {
-    let want = ["enter a", "enter b", "exit b: errored: body", "exit a: errored: body"];
+    let want = [
+        "enter a",
+        "enter b",
+        "exit b: errored: body",
+        "exit a: errored: body",
+    ];
     let nested = || with(step("a"), |_| Ok(with(step("b"), |_| fail::<()>("body"))?));
     check(nested, &want).unwrap_err();
-    check(|| with((step("a"), step("b")), |_| fail::<()>("body")), &want).unwrap_err();
+    check(
+        || with((step("a"), step("b")), |_| fail::<()>("body")),
+        &want,
+    )
+    .unwrap_err();
 }
 
 #[test]
@@ -100,7 +126,12 @@ fn w10_error_after_the_inner_block() {
             fail::<()>("after")
         })
     };
-    let want = ["enter a", "enter b", "exit b: succeeded", "exit a: errored: after"];
+    let want = [
+        "enter a",
+        "enter b",
+        "exit b: succeeded",
+        "exit a: errored: after",
+    ];
     check(program, &want).unwrap_err();
 }
 
@@ -138,7 +169,11 @@ fn w13_early_leave() {
     assert_eq!(check(looped, &[one, one].concat()).unwrap(), 1);
 
     let question = || with(step("a"), |_| Ok("x".parse::<u32>()?));
-    check(question, &["enter a", "exit a: errored: invalid digit found in string"]).unwrap_err();
+    check(
+        question,
+        &["enter a", "exit a: errored: invalid digit found in string"],
+    )
+    .unwrap_err();
 }
 
 #[test]
@@ -148,9 +183,10 @@ fn w14_patterns() {
         x: u32,
         y: u32,
     }
-    let sum = with((lend((1, [2, 3])), lend(Point { x: 4, y: 5 })), |((a, [b, c]), Point { x, y })| {
-        Ok(*a + *b + *c + *x + *y)
-    });
+    let sum = with(
+        (lend((1, [2, 3])), lend(Point { x: 4, y: 5 })),
+        |((a, [b, c]), Point { x, y })| Ok(*a + *b + *c + *x + *y),
+    );
     assert_eq!(sum.unwrap(), 15);
     assert_eq!(with(lend(1), |&mut one| Ok(one)).unwrap(), 1);
 }
@@ -160,9 +196,15 @@ fn w15_swallows_or_not() {
     let program = |act| move || with(flow("a", act), |_| fail::<u32>("body"));
     let want = ["enter a", "exit a: errored: body"];
     assert_eq!(check(program(Act::Suppress), &want).unwrap(), None);
-    assert_eq!(newest_first(&check(program(Act::Pass), &want).unwrap_err()), ["body"]);
+    assert_eq!(
+        newest_first(&check(program(Act::Pass), &want).unwrap_err()),
+        ["body"]
+    );
     let clean = || with(flow("a", Act::Suppress), |_| Ok(1));
-    assert_eq!(check(clean, &["enter a", "exit a: succeeded"]).unwrap(), Some(1));
+    assert_eq!(
+        check(clean, &["enter a", "exit a: succeeded"]).unwrap(),
+        Some(1)
+    );
 }
 
 #[test]
@@ -171,7 +213,10 @@ fn w16_second_enter_fails() {
     let want = ["enter a", "enter b", "exit a: errored: no"];
     let tuple = || with((step("a"), bad, step("c")), |_| Ok(log("body")));
     let error = check(tuple, &want).unwrap_err();
-    assert_eq!((error.len(), error.first().entry().unwrap().name()), (1, "b"));
+    assert_eq!(
+        (error.len(), error.first().entry().unwrap().name()),
+        (1, "b")
+    );
     check(|| with([step("a"), bad], |_| Ok(log("body"))), &want).unwrap_err();
 }
 
@@ -182,7 +227,12 @@ fn w17_outer_swallows_what_the_inner_exit_raised() {
             Ok(with(step("b").exit(Act::Fail("exit b")), |_| Ok(1))?)
         })
     };
-    let want = ["enter a", "enter b", "exit b: succeeded", "exit a: errored: exit b"];
+    let want = [
+        "enter a",
+        "enter b",
+        "exit b: succeeded",
+        "exit a: errored: exit b",
+    ];
     assert_eq!(check(program, &want).unwrap(), None);
 }
 
@@ -200,7 +250,10 @@ fn w19_the_error_names_the_manager_that_failed_and_its_place() {
     };
     let check = |error: Error, stage: &str, name: &str, line: u32| {
         let want = format!("{stage} of `{name}` at {}:{line}:", file!());
-        assert!(error.to_string().starts_with(&want), "{error} is not {want}");
+        assert!(
+            error.to_string().starts_with(&want),
+            "{error} is not {want}"
+        );
         assert!(error.to_string().ends_with(" failed: x"), "{error}");
     };
     check(enter().unwrap_err(), "enter", "a", here + 1);

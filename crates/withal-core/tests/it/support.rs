@@ -105,7 +105,10 @@ pub(crate) fn oldest_first(error: &Error) -> Vec<String> {
 }
 
 pub(crate) fn newest_first(error: &Error) -> Vec<String> {
-    error.newest_first().map(|f| f.error().to_string()).collect()
+    error
+        .newest_first()
+        .map(|f| f.error().to_string())
+        .collect()
 }
 
 /// A case in words: how it ended, and what the exit saw, newest first.

@@ -39,14 +39,23 @@ fn c027_closing_error() {
 #[test]
 fn a_close_that_fails_is_an_error_of_its_own_or_beside_the_body_error() {
     let bad = || closing((), |()| Err(oops("close")));
-    assert_eq!(oldest_first(&with(bad(), |_| Ok(())).unwrap_err()), ["close"]);
-    assert_eq!(oldest_first(&with(bad(), |_| fail::<()>("body")).unwrap_err()), ["body", "close"]);
+    assert_eq!(
+        oldest_first(&with(bad(), |_| Ok(())).unwrap_err()),
+        ["close"]
+    );
+    assert_eq!(
+        oldest_first(&with(bad(), |_| fail::<()>("body")).unwrap_err()),
+        ["body", "close"]
+    );
 }
 
 #[test]
 fn c028_nullcontext() {
     let cell = Cell::new(1);
-    with(nullcontext(&cell), |lent| Ok(assert!(std::ptr::eq(*lent, &cell)))).unwrap();
+    with(nullcontext(&cell), |lent| {
+        Ok(assert!(std::ptr::eq(*lent, &cell)))
+    })
+    .unwrap();
     let error = with(nullcontext(()), |()| fail::<()>("body")).unwrap_err();
     assert_eq!(oldest_first(&error), ["body"]);
 }
@@ -67,7 +76,10 @@ fn c029_file() {
     }
     let open = || closing(io::BufWriter::new(Full), |mut file| file.flush());
     let error = with(open(), |file| Ok(file.write_all(b"text")?)).unwrap_err();
-    assert_eq!(error.downcast_ref::<io::Error>().unwrap().kind(), io::ErrorKind::StorageFull);
+    assert_eq!(
+        error.downcast_ref::<io::Error>().unwrap().kind(),
+        io::ErrorKind::StorageFull
+    );
     assert_eq!(error.first().stage(), withal_core::Stage::Exit);
 
     let error = with(open(), |file| {
