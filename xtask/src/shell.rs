@@ -96,11 +96,11 @@ mod tests {
     fn a_command_is_shown_as_one_would_type_it() {
         let mut command = Command::new("/opt/rust/bin/cargo");
         let _ = command
-            .env("RUSTFLAGS", "--cfg loom")
+            .env("RUSTFLAGS", "--cfg withal_loom")
             .args(["test", "--", "it's"]);
         assert_eq!(
             show(&command),
-            r"RUSTFLAGS='--cfg loom' cargo test -- 'it'\''s'"
+            r"RUSTFLAGS='--cfg withal_loom' cargo test -- 'it'\''s'"
         );
     }
 

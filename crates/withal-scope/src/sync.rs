@@ -1,11 +1,11 @@
 //! What loom replaces when it explores the interleavings of the small lock-free parts.
 
-#[cfg(loom)]
+#[cfg(withal_loom)]
 pub(crate) use loom::sync::{
     Mutex, MutexGuard,
     atomic::{AtomicUsize, Ordering},
 };
-#[cfg(not(loom))]
+#[cfg(not(withal_loom))]
 pub(crate) use std::sync::{
     Mutex, MutexGuard,
     atomic::{AtomicUsize, Ordering},

@@ -190,7 +190,7 @@ fn loom(metadata: &Metadata) -> Result<Option<String>> {
         let test = format!("--test={test}");
         shell::run(
             shell::cargo()
-                .env("RUSTFLAGS", "--cfg loom")
+                .env("RUSTFLAGS", "--cfg withal_loom")
                 .env("CARGO_TARGET_DIR", metadata.target_directory.join("loom"))
                 .args(["test", "--release", &package, &test]),
         )?;

@@ -124,7 +124,7 @@ impl<C: Entry> Frame<C> {
             settings,
             lexical_parent,
             orphan: Mutex::new(None),
-            id: own.meta().registration.id(),
+            id: own.id(),
             own: UnsafeCell::new(own),
         });
         let own = CellPointer::new(
@@ -139,23 +139,23 @@ impl<C: Entry> Frame<C> {
 
 impl AnyFrame {
     /// Runs `poll` with this block as the one that blocks opened meanwhile belong to.
-    pub(crate) fn enclosing<T>(&self, poll: impl FnOnce() -> T) -> T {
+    pub(crate) fn enclosing<T>(self: &Arc<Self>, poll: impl FnOnce() -> T) -> T {
         struct Restore(Option<CellPointer<AnyFrame>>);
         impl Drop for Restore {
             fn drop(&mut self) {
                 CURRENT.set(self.0);
             }
         }
-        let _restore = Restore(CURRENT.replace(Some(CellPointer::new(NonNull::from(self)))));
+        // From the `Arc`, so that it may be turned back into one.
+        let frame = NonNull::new(Arc::as_ptr(self).cast_mut());
+        let _restore = Restore(CURRENT.replace(frame.map(CellPointer::new)));
         poll()
     }
 
     /// The block that encloses the code running now, on this thread.
     pub(crate) fn current() -> Option<Arc<AnyFrame>> {
         let current = CURRENT.get()?.as_ptr();
-        // SAFETY: `enclosing` sets it to a frame borrowed for as long as it is set; all frames
-        // live in an `Arc`, from which the reference was taken with its provenance over the whole
-        // allocation (`share`).
+        // SAFETY: `enclosing` takes it from an `Arc` that it borrows for as long as it is set.
         Some(unsafe { share(current) })
     }
 

@@ -52,8 +52,14 @@ impl Meta {
 }
 
 /// A cell with its types erased, as a frame and its exits see it.
+///
+/// All methods of a pinned cell take it by `Pin<&mut Self>`: a shared reference to the whole cell
+/// would claim to read the future in it, which may hold references into itself.
 pub(crate) trait Entry: Send {
-    fn meta(&self) -> &Meta;
+    /// Its id in the registry. For a cell that is not pinned yet.
+    fn id(&self) -> Id;
+
+    fn meta(self: Pin<&mut Self>) -> &mut Meta;
 
     /// The next older cell of the frame.
     fn below(self: Pin<&mut Self>) -> &mut Option<OwnedCell>;
@@ -62,7 +68,7 @@ pub(crate) trait Entry: Send {
     fn poll_exit(self: Pin<&mut Self>, context: &mut Context<'_>, unwind: &mut Unwind) -> Poll<()>;
 
     /// Whether there is nothing left to run.
-    fn is_done(&self) -> bool;
+    fn is_done(self: Pin<&mut Self>) -> bool;
 
     /// Drops what is left without running it; a panic in that is given back.
     fn clear(self: Pin<&mut Self>) -> Result<(), Payload>;
@@ -177,8 +183,12 @@ where
     X: FnOnce(R, ExitCase) -> XF + Send,
     XF: Future<Output = Result<V, E>> + Send,
 {
-    fn meta(&self) -> &Meta {
-        &self.meta
+    fn id(&self) -> Id {
+        self.meta.registration.id()
+    }
+
+    fn meta(self: Pin<&mut Self>) -> &mut Meta {
+        self.project().meta
     }
 
     fn below(self: Pin<&mut Self>) -> &mut Option<OwnedCell> {
@@ -252,13 +262,13 @@ where
         }
     }
 
-    fn is_done(&self) -> bool {
-        matches!(self.state, State::Done)
+    fn is_done(self: Pin<&mut Self>) -> bool {
+        matches!(self.project().state.project(), StateProject::Done)
     }
 
     fn clear(self: Pin<&mut Self>) -> Result<(), Payload> {
         let mut this = self.project();
-        if !matches!(*this.state, State::Done) {
+        if !matches!(this.state.as_mut().project(), StateProject::Done) {
             this.meta.registration.give_up(&this.meta.entry);
         }
         catch_unwind(AssertUnwindSafe(|| {
@@ -293,8 +303,12 @@ impl Empty {
 }
 
 impl Entry for Empty {
-    fn meta(&self) -> &Meta {
-        &self.meta
+    fn id(&self) -> Id {
+        self.meta.registration.id()
+    }
+
+    fn meta(self: Pin<&mut Self>) -> &mut Meta {
+        &mut self.get_mut().meta
     }
 
     fn below(self: Pin<&mut Self>) -> &mut Option<OwnedCell> {
@@ -306,7 +320,7 @@ impl Entry for Empty {
         Poll::Ready(())
     }
 
-    fn is_done(&self) -> bool {
+    fn is_done(self: Pin<&mut Self>) -> bool {
         true
     }
 
