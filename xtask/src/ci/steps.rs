@@ -186,14 +186,22 @@ fn loom(metadata: &Metadata) -> Result<Option<String>> {
         bail!("there is no tests/loom_*.rs");
     }
     for (package, test) in tests {
-        let package = format!("--package={package}");
-        let test = format!("--test={test}");
-        shell::run(
-            shell::cargo()
+        let loom = |also: &[&str]| {
+            let mut command = shell::cargo();
+            let _ = command
                 .env("RUSTFLAGS", "--cfg withal_loom")
                 .env("CARGO_TARGET_DIR", metadata.target_directory.join("loom"))
-                .args(["test", "--release", &package, &test]),
-        )?;
+                .args(["test", "--release"])
+                .arg(format!("--package={package}"))
+                .arg(format!("--test={test}"))
+                .args(also);
+            command
+        };
+        // Under another flag than its own a file is empty, and would pass.
+        if !shell::output(&mut loom(&["--", "--list"]))?.contains(": test") {
+            bail!("{test} of {package} has no tests under `--cfg withal_loom`");
+        }
+        shell::run(&mut loom(&[]))?;
     }
     Ok(None)
 }

@@ -241,11 +241,13 @@ fn a_generator_that_awaits_something_else_is_a_bug_that_names_the_way_out() {
 fn a_generator_that_drops_its_offer_cannot_succeed() {
     let token = Rc::new(());
     let watch = Rc::downgrade(&token);
+    let dropped = watch.clone();
     let manager = contextmanager(async move |y| {
         let mut offer = Box::pin(y.give(token));
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(offer.as_mut().poll(&mut context).is_pending());
         drop(offer);
+        assert_eq!(dropped.strong_count(), 0);
         Err(oops("changed my mind"))
     });
     let error = with(manager, |_| Ok(())).unwrap_err();

@@ -146,6 +146,23 @@ fn an_exit_that_keeps_its_case_keeps_it_unchanged() {
     assert_eq!(newest_first(&ran.unwrap_err()), ["1", "2", "0"]);
 }
 
+/// What is in the list already is not added to it again, however late it comes.
+#[test]
+fn an_exit_that_gives_back_what_an_inner_one_saw_adds_nothing() {
+    use std::cell::RefCell;
+    let kept: RefCell<Option<Error>> = RefCell::default();
+    let ran = with(withal_core::ExitStack::new(), |stack| {
+        stack.push(|_| -> Result<(), Error> { Err(kept.take().unwrap()) });
+        stack.callback(|| Err(oops("1")));
+        stack.push(|case| -> Result<(), Oops> {
+            kept.replace(case.error().cloned());
+            Ok(())
+        });
+        fail::<()>("0")
+    });
+    assert_eq!(oldest_first(&ran.unwrap_err()), ["0", "1"]);
+}
+
 #[test]
 fn the_first_failure_is_the_primary_one() {
     #[derive(Debug, thiserror::Error)]

@@ -281,6 +281,9 @@ fn a_condition_that_panics_skips_no_exit_and_loses_no_error() {
     ];
     let (panic, notices) = check(|| noticing(|| caught(program)), &want);
     assert_eq!(panic, "in the condition");
+    let alone = || with(picky.clone(), |_| fail::<()>("body"));
+    let (_, beside) = noticing(|| caught(alone));
+    assert_eq!(beside[0].texts, ["body"]);
     assert_eq!(
         notices
             .iter()

@@ -4,7 +4,7 @@
 use std::cell::{Cell as StdCell, UnsafeCell};
 use std::pin::Pin;
 use std::ptr::NonNull;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -73,8 +73,9 @@ impl From<&Options> for Settings {
 /// Who finishes a block whose future is dropped.
 #[derive(Debug)]
 pub(crate) struct Handover {
-    /// The block that waits for it.
-    pub(crate) parent: Option<Arc<AnyFrame>>,
+    /// The block it was opened in, unless it borrows from one. Weak, because that block may own
+    /// this one: a stack is a resource of the block it is used in.
+    parent: Option<Weak<AnyFrame>>,
     pub(crate) runtime: Option<Handle>,
     #[cfg(feature = "tracing")]
     pub(crate) span: tracing::Span,
@@ -171,7 +172,10 @@ impl AnyFrame {
     /// Notes where to hand over to, the first time the block suspends.
     pub(crate) fn suspending(&self) {
         let _ = self.handover.get_or_init(|| Handover {
-            parent: self.lexical_parent.clone().or_else(AnyFrame::current),
+            parent: match self.lexical_parent {
+                Some(_) => None,
+                None => AnyFrame::current().map(|parent| Arc::downgrade(&parent)),
+            },
             runtime: Handle::try_current().ok(),
             #[cfg(feature = "tracing")]
             span: tracing::Span::current(),
@@ -184,8 +188,9 @@ impl AnyFrame {
 
     /// Makes the enclosing block wait until this one's cells are gone.
     pub(crate) fn become_orphan(&self) {
-        if let Some(parent) = self.handover().and_then(|handover| handover.parent.as_ref()) {
-            let _ = lock(&self.orphan).get_or_insert_with(|| Orphan::of(parent));
+        let opened_in = || self.handover()?.parent.as_ref()?.upgrade();
+        if let Some(parent) = self.lexical_parent.clone().or_else(opened_in) {
+            let _ = lock(&self.orphan).get_or_insert_with(|| Orphan::of(&parent));
         }
     }
 
