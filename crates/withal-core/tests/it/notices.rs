@@ -4,7 +4,7 @@ use std::process::Command;
 
 use withal_core::{ExitStack, Notice, NoticeKind, set_notice_hook, suppress, with};
 
-use crate::support::{Act, Oops, fail, log, oops, step, throw, trace};
+use crate::support::{self, Act, Oops, fail, oops, step, throw, trace};
 
 const CHILD: &str = "WITHAL_CORE_TEST_NOTICES";
 
@@ -57,7 +57,7 @@ fn a_hook_that_panics_skips_no_exit() {
     );
 
     let mut stack = ExitStack::new();
-    stack.callback(|| log("exit"));
+    stack.callback(|| support::log("exit"));
     drop(stack);
     assert_eq!(trace(), ["exit"]);
 }
@@ -68,21 +68,21 @@ fn without_a_hook_notices_are_lines_on_stderr_or_go_to_the_log() {
     let name = "without_a_hook_notices_are_lines_on_stderr_or_go_to_the_log";
     if role().is_none() {
         let stderr = in_a_process(name, "child");
-        let mut lines = stderr.lines().filter(|line| line.contains("withal: WARN"));
-        if cfg!(any(feature = "log", feature = "tracing")) {
-            assert_eq!(lines.next(), None, "no logger is installed");
-            return;
-        }
+        let by = match (cfg!(feature = "tracing"), cfg!(feature = "log")) {
+            (true, _) => "tracing: WARN",
+            (false, true) => "log: WARN",
+            (false, false) => "withal: WARN",
+        };
+        let mut lines = stderr.lines().filter(|line| line.contains(": WARN"));
         let first = lines.next().unwrap();
-        assert!(
-            first.starts_with("withal: WARN error suppressed: `Suppress` at "),
-            "{first}"
-        );
+        let start = format!("{by} error suppressed: `Suppress` at ");
+        assert!(first.starts_with(&start), "{first}");
         assert!(first.ends_with(": body"), "{first}");
         assert!(lines.next().unwrap().ends_with(": body (2 times here)"));
         assert_eq!(lines.next(), None);
         return;
     }
+    install_logs();
     set_notice_hook(|_: &Notice<'_>| throw("cleared before it is called"));
     withal_core::clear_notice_hook();
     for _ in 0..2 {
@@ -138,4 +138,68 @@ fn every_kind_says_what_happened() {
     let notice = Notice::new(NoticeKind::TeardownLost, Some(&entry), Some(&error));
     let want = format!("teardown lost: its runtime is gone: {entry}: lost");
     assert_eq!(notice.to_string(), want);
+}
+
+fn install_logs() {
+    #[cfg(feature = "log")]
+    {
+        log::set_logger(&LogToStderr).unwrap();
+        log::set_max_level(log::LevelFilter::Warn);
+    }
+    #[cfg(feature = "tracing")]
+    tracing::subscriber::set_global_default(TraceToStderr).unwrap();
+}
+
+#[cfg(feature = "log")]
+struct LogToStderr;
+
+#[cfg(feature = "log")]
+impl log::Log for LogToStderr {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        assert_eq!(record.target(), "withal");
+        eprintln!("log: {} {}", record.level(), record.args());
+    }
+
+    fn flush(&self) {}
+}
+
+#[cfg(feature = "tracing")]
+struct TraceToStderr;
+
+#[cfg(feature = "tracing")]
+impl tracing::Subscriber for TraceToStderr {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Message(String);
+        impl tracing::field::Visit for Message {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                if field.name() == "message" {
+                    self.0 = format!("{value:?}");
+                }
+            }
+        }
+        let mut message = Message(String::new());
+        event.record(&mut message);
+        assert_eq!(event.metadata().target(), "withal");
+        eprintln!("tracing: {} {}", event.metadata().level(), message.0);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
 }
