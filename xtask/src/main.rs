@@ -19,7 +19,7 @@ mod tidy;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// The project's chores.
 #[derive(Debug, Parser)]
@@ -49,6 +49,16 @@ fn main() -> ExitCode {
         Chore::Bench(arguments) => bench::run(&arguments),
     };
     report(ended)
+}
+
+/// The names of the chores.
+fn chores() -> impl Iterator<Item = String> {
+    let command = Arguments::command();
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|chore| chore.get_name().to_owned())
+        .collect();
+    names.into_iter()
 }
 
 fn report(ended: Result<()>) -> ExitCode {

@@ -5,20 +5,18 @@ use std::thread;
 
 use anyhow::Result;
 
-use crate::repository::Metadata;
 use crate::shell;
 
-/// A tool or circumstance that bears on a benchmark's numbers.
+/// A program whose version bears on a benchmark's numbers.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Tool {
     Python,
     Hyperfine,
     Bash,
-    FileSystem,
 }
 
 /// The machine and the versions, in one line.
-pub(super) fn describe(tools: &[Tool], metadata: &Metadata) -> Result<String> {
+pub(super) fn describe(tools: &[Tool]) -> Result<String> {
     let cores = thread::available_parallelism()?;
     let mut parts = vec![
         cpu_model(),
@@ -31,11 +29,6 @@ pub(super) fn describe(tools: &[Tool], metadata: &Metadata) -> Result<String> {
             Tool::Python => first_line("python3", &["--version"]),
             Tool::Hyperfine => first_line("hyperfine", &["--version"]),
             Tool::Bash => first_line("bash", &["--version"]),
-            Tool::FileSystem => {
-                let folder = metadata.target_directory.to_string_lossy();
-                let kind = first_line("stat", &["--file-system", "--format=%T", &folder]);
-                format!("file system {kind}")
-            }
         });
     }
     parts.retain(|part| !part.is_empty());

@@ -78,7 +78,8 @@ fn check(root: &Path, metadata: &Metadata) -> Result<Vec<Finding>> {
     let mut findings = architecture::check(metadata);
     findings.extend(crates::check(root, metadata)?);
     findings.extend(sources.iter().flat_map(sources::check));
-    findings.extend(named_tests::check(&documents, &sources));
+    let lints = fs::read_to_string(root.join("clippy.toml")).context("clippy.toml")?;
+    findings.extend(named_tests::check(&documents, &sources, &lints));
     findings.extend(links::check(root, &documents));
     Ok(findings)
 }

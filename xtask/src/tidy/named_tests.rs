@@ -1,7 +1,8 @@
 //! Documents that say which test holds a promise name tests that exist.
 //!
 //! In ARCHITECTURE.md each paragraph that begins `**Architecture Invariant:**` goes on to "Held by
-//! `crate::path::test_name`". In docs/contextlib.md each cell of a column whose heading has the
+//! `crate::path::test_name`", or by a chore (`cargo xtask miri`) or a lint that clippy.toml sets up.
+//! In docs/contextlib.md each cell of a column whose heading has the
 //! word "test" names its tests in that way, by the bare name where no crate is meant, or as the
 //! file of a compile-fail case.
 
@@ -15,8 +16,8 @@ use super::{Document, Finding};
 
 const INVARIANT: &str = "**Architecture Invariant:**";
 
-pub(super) fn check(documents: &[Document], sources: &[Source]) -> Vec<Finding> {
-    let tests = Tests::of(sources);
+pub(super) fn check(documents: &[Document], sources: &[Source], lints: &str) -> Vec<Finding> {
+    let tests = Tests::of(sources, lints);
     let find = |path: &str| documents.iter().find(|d| d.path == Path::new(path));
     let mut findings = match find("ARCHITECTURE.md") {
         Some(document) => check_invariants(document, &tests),
@@ -34,10 +35,12 @@ struct Tests<'s> {
     functions: BTreeMap<String, BTreeSet<String>>,
     /// All Rust files, compile-fail cases among them.
     files: BTreeSet<&'s Path>,
+    /// The text of clippy.toml.
+    lints: &'s str,
 }
 
 impl Tests<'_> {
-    fn of(sources: &[Source]) -> Tests<'_> {
+    fn of<'s>(sources: &'s [Source], lints: &'s str) -> Tests<'s> {
         let mut functions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for source in sources {
             let mut parts = source.path.iter().filter_map(|part| part.to_str());
@@ -55,7 +58,22 @@ impl Tests<'_> {
         Tests {
             functions,
             files: files.collect(),
+            lints,
         }
+    }
+
+    /// What is wrong with what is said to hold an invariant, if anything.
+    fn complain_of_holder(&self, holder: &str) -> Option<String> {
+        if let Some(chore) = holder.strip_prefix("cargo xtask ") {
+            let is_known = crate::chores().any(|known| known == chore);
+            return (!is_known).then(|| format!("`{holder}`: there is no such chore"));
+        }
+        let lint = format!("{} =", holder.replace('_', "-"));
+        let is_lint = self.lints.lines().any(|line| line.starts_with(&lint));
+        if is_lint || holder == "clippy.toml" {
+            return None;
+        }
+        self.complain(holder)
     }
 
     /// What is wrong with a test's path, if anything.
@@ -113,7 +131,9 @@ fn check_invariants(document: &Document, tests: &Tests<'_>) -> Vec<Finding> {
                 "the invariant names no test: \"Held by `…`\"".to_owned(),
             ));
         }
-        let complaints = held_by.iter().filter_map(|test| tests.complain(test));
+        let complaints = held_by
+            .iter()
+            .filter_map(|test| tests.complain_of_holder(test));
         findings.extend(complaints.map(finding));
     }
     if invariants == 0 {

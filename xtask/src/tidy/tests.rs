@@ -141,7 +141,11 @@ fn an_invariant_names_tests_that_exist() {
         Held by `withal_scope::it::exits_run` and `withal-scope::exits_run`.\n\n\
         **Architecture Invariant:** this too.\nHeld by `withal_scope::it::gone`.\n\
         **Architecture Invariant:** and this.\nHeld by `withal_none::gone` and `plain`.\n\n\
-        - **Architecture Invariant:** `withal_scope::it::exits_run` is no proof.\n";
+        - **Architecture Invariant:** `withal_scope::it::exits_run` is no proof.\n\n\
+        **Architecture Invariant:** a lint and a chore.\n\
+        Held by clippy's `disallowed_methods` (`clippy.toml`) and `cargo xtask miri`.\n\n\
+        **Architecture Invariant:** no lint and no chore.\n\
+        Held by clippy's `disallowed_types` and `cargo xtask moire`.\n";
     check_named_tests(
         &[("ARCHITECTURE.md", architecture)],
         &[
@@ -149,6 +153,8 @@ fn an_invariant_names_tests_that_exist() {
             "ARCHITECTURE.md:8: `withal_none::gone`: there is no crate `withal_none`",
             "ARCHITECTURE.md:8: `plain` is not of the form `crate::path::test_name`",
             "ARCHITECTURE.md:11: the invariant names no test: \"Held by `…`\"",
+            "ARCHITECTURE.md:16: `disallowed_types` is not of the form `crate::path::test_name`",
+            "ARCHITECTURE.md:16: `cargo xtask moire`: there is no such chore",
         ],
     );
 }
@@ -227,7 +233,11 @@ fn check_named_tests(documents: &[(&str, &str)], expected: &[&str]) {
         PathBuf::from("crates/withal-scope/tests/it/main.rs"),
         "//! Tests.\nmod inner { #[test] fn exits_run() {} }\n".to_owned(),
     )];
-    assert_eq!(messages(named_tests::check(&documents, &sources)), expected);
+    let lints = "disallowed-methods = []\n";
+    assert_eq!(
+        messages(named_tests::check(&documents, &sources, lints)),
+        expected
+    );
 }
 
 fn messages(findings: Vec<Finding>) -> Vec<String> {
