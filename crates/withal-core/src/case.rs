@@ -18,6 +18,9 @@ pub enum ExitCase {
     /// The body, or an inner exit, failed.
     Errored(Error),
     /// The body, or an inner exit, panicked. The panic goes on once all exits have run.
+    ///
+    /// The error is the panic alone. What failed beside it cannot travel with a panic through
+    /// nested blocks; it is [noticed](crate::NoticeKind::BesidePanic).
     Panicked(Error),
     /// The block's future was dropped: by `select!`, an aborted task, an outer timeout.
     Cancelled,

@@ -17,6 +17,9 @@ pub enum Flow {
     #[default]
     Propagate,
     /// The whole current failure is swallowed. Without a failure this says nothing.
+    ///
+    /// The block's value goes with the failure, even if only an exit failed: the block gives
+    /// `None`, as nested blocks would.
     Suppress,
     /// Only the failures that match are swallowed; the rest goes on.
     SuppressMatching(Matcher),

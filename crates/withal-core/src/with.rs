@@ -14,6 +14,9 @@ use crate::{BoxError, ContextManager, Entry, Error, Verdict};
 /// `#[from] withal::Error`. If the manager may swallow errors ([`Flow`](crate::Flow)), the block
 /// gives an `Option`.
 ///
+/// An `anyhow::Error` passes through the body's `?` as well, but its box hides the type inside:
+/// [`Error::downcast_ref`] then finds only its causes, and [`suppress`](crate::suppress) nothing.
+///
 /// # Errors
 ///
 /// Everything that went wrong, in the order it happened: a failed enter, the body's error, failed

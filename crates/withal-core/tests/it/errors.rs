@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
-use withal_core::{BoxError, Error, ExitCase, Failure, Stage, nullcontext, with};
+use withal_core::{BoxError, Error, ExitCase, Failure, Stage, nullcontext, suppress, with};
 
 use crate::support::{Act, Oops, fail, newest_first, oldest_first, oops, step, trace};
 
@@ -222,6 +222,11 @@ fn a_bodys_anyhow_error_keeps_its_text_but_not_its_type() {
     let error = with(nullcontext(()), |()| hidden()).unwrap_err();
     assert_eq!(oldest_first(&error), ["body"]);
     assert!(!error.is::<Oops>());
+    let ran = with(suppress::<Oops>(), |_| hidden());
+    assert!(ran.is_err());
+    let caused = anyhow::Error::new(oops("cause")).context("context");
+    let ran = with(nullcontext(()), |()| Err::<(), _>(caused.into()));
+    assert!(ran.unwrap_err().is::<Oops>());
     // A block's own error that passed through anyhow on its way can be taken out again first.
     let passed = anyhow::Error::new(thrice().unwrap_err());
     let ran = with(nullcontext(()), |()| {
