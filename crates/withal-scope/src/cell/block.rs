@@ -18,7 +18,7 @@ use super::frame::{AnyFrame, Frame, Settings, share};
 use super::slot::{Cell, CellPointer, Empty, Entered, Entry, Meta, OwnedCell};
 use crate::interruption::{self, Interruption};
 use crate::registry::{Id, Kind};
-use crate::teardown::{Teardown, hand_over};
+use crate::teardown::{Teardown, hand_over, note_destructor_panic};
 use crate::{Options, deadline, send::SendFn2};
 
 // ------------------------------------------------------------------------------------ handles
@@ -296,6 +296,17 @@ enum Current {
     Finished,
 }
 
+impl Drop for Exits {
+    /// Reached in the middle of an exit only when the teardown is lost: the registry shows it.
+    fn drop(&mut self) {
+        if let Current::Entered(cell) = &mut self.current {
+            // SAFETY: the body is gone (`new`).
+            let cell = unsafe { cell.get() };
+            note_destructor_panic(cell.clear());
+        }
+    }
+}
+
 /// How far [`Exits::poll_next`] got.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -401,11 +412,13 @@ impl Exits {
 ///
 /// The body is declared after it, so it is dropped before it.
 struct Guard {
-    frame: Arc<AnyFrame>,
+    /// `None` once it has run in place, or was handed over.
     teardown: Option<Teardown>,
     /// Whether the body's ending is known; if not, it is being dropped.
     ended: bool,
 }
+
+const LEFT_ONCE: &str = "a block is left once";
 
 impl Guard {
     /// # Safety
@@ -414,17 +427,20 @@ impl Guard {
     /// each frame.
     unsafe fn new(frame: Arc<AnyFrame>) -> Guard {
         // SAFETY: as the caller promises; the teardown waits for the orphans.
-        let exits = unsafe { Exits::new(Arc::clone(&frame)) };
+        let exits = unsafe { Exits::new(frame) };
         Guard {
-            frame,
             teardown: Some(Teardown::new(exits)),
             ended: false,
         }
     }
 
+    fn frame(&self) -> &Arc<AnyFrame> {
+        let teardown = self.teardown.as_ref();
+        teardown.expect(LEFT_ONCE).exits.frame()
+    }
+
     fn unwind(&mut self) -> &mut Unwind {
-        let teardown = self.teardown.as_mut();
-        &mut teardown.expect("a block is left once").unwind
+        &mut self.teardown.as_mut().expect(LEFT_ONCE).unwind
     }
 
     /// Runs the body to its end or its deadline, and drops it.
@@ -436,7 +452,7 @@ impl Guard {
     where
         F: Future<Output = Result<T, BoxError>>,
     {
-        let frame = &self.frame;
+        let frame = self.frame();
         let mut timer = None;
         let ended = poll_fn(|context| {
             let running = body.as_mut().as_pin_mut().expect("dropped only below");
@@ -477,19 +493,16 @@ impl Guard {
     }
 
     async fn exits(&mut self) -> Unwind {
-        let Guard {
-            frame, teardown, ..
-        } = self;
         let unwind = poll_fn(|context| {
-            let exits = teardown.as_mut().expect("a block is left once");
-            let polled = Pin::new(exits).poll(context);
+            let teardown = self.teardown.as_mut().expect(LEFT_ONCE);
+            let polled = Pin::new(&mut *teardown).poll(context);
             if polled.is_pending() {
-                frame.suspending();
+                teardown.exits.frame().suspending();
             }
             polled
         })
         .await;
-        *teardown = None;
+        self.teardown = None;
         unwind
     }
 
@@ -526,7 +539,7 @@ impl StackFrame {
         let entry = EntryName::at("exit stack", site);
         let meta = Meta::new(Kind::Stack, entry, None, AnyFrame::current_id());
         // SAFETY: an empty cell borrows nothing.
-        let (frame, _) = unsafe { Frame::new(Empty::new(meta), Settings::default(), None) };
+        let (frame, _) = unsafe { Frame::new(Empty::new(meta), Settings::default(), None, false) };
         // Its owner may drop it at any time, not only where it suspends.
         frame.suspending();
         // SAFETY: what the entries lend is owned, not borrowed; the one future that uses a cell,
@@ -535,7 +548,7 @@ impl StackFrame {
     }
 
     pub(crate) fn frame(&self) -> &Arc<AnyFrame> {
-        &self.0.frame
+        self.0.frame()
     }
 
     /// Enters `manager` as the newest entry, and gives a clone of what it lends.
@@ -550,7 +563,7 @@ impl StackFrame {
         M::Error: 'static,
         V: Verdict,
     {
-        let frame = &self.0.frame;
+        let frame = self.0.frame();
         // SAFETY: this future borrows the stack, so that nobody leaves it meanwhile; the resource
         // is cloned here and used no further.
         match unsafe { enter_on::<M, V>(frame, manager, site, Kind::Resource) }.await {
@@ -611,7 +624,7 @@ where
     let entry = EntryName::at("scope", site);
     let meta = Meta::new(Kind::Scope, entry, None, AnyFrame::current_id());
     // SAFETY: an empty cell borrows nothing.
-    let (frame, _) = unsafe { Frame::new(Empty::new(meta), Settings::from(&options), None) };
+    let (frame, _) = unsafe { Frame::new(Empty::new(meta), Settings::from(&options), None, false) };
     // SAFETY: the guard holds the frame, and exits that hold the brand hold it too.
     let scope = unsafe { Scope::new(&frame) };
     // SAFETY: `running` is declared after the guard, and `Guard::body` drops it.
@@ -639,7 +652,7 @@ where
         M::exit_at(resource, case, site)
     });
     // SAFETY: everything in the cell is `'static`.
-    let (frame, own) = unsafe { Frame::new(cell, Settings::from(&options), None) };
+    let (frame, own) = unsafe { Frame::new(cell, Settings::from(&options), None, true) };
     // SAFETY: `running` is declared after the guard, and `Guard::body` drops it.
     let mut guard = unsafe { Guard::new(frame) };
     // SAFETY: the guard's frame holds the cell; nothing has been lent out of it.
@@ -670,7 +683,7 @@ impl Guard {
         E: Into<BoxError>,
         Cell<EF, R, X, XF>: Entry,
     {
-        let frame = &self.frame;
+        let frame = self.frame();
         let entered = poll_fn(|context| {
             // SAFETY: as the caller promises.
             let polled = unsafe { own.get() }.poll_enter(context);
@@ -725,7 +738,7 @@ where
         let settings = parent.settings.clone();
         // SAFETY: the cell borrows for `'s` only: cells of the parent and its ancestors, which
         // wait for this block's exits, and whose memory the frame keeps.
-        let (frame, own) = unsafe { Frame::new(cell, settings, Some(parent)) };
+        let (frame, own) = unsafe { Frame::new(cell, settings, Some(parent), false) };
         // SAFETY: the guard holds the frame, and exits that hold the brand hold it too.
         let scope = unsafe { Scope::new(&frame) };
         // SAFETY: `running` is declared after the guard, and `Guard::body` drops it.

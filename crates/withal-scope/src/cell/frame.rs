@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use super::slot::{CellPointer, Entry, OwnedCell};
 use crate::countdown::Countdown;
 use crate::registry::Id;
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, get_mut, lock};
 use crate::{Options, Reaper};
 
 /// A frame whose own cell's type is forgotten.
@@ -22,6 +22,8 @@ pub(crate) type AnyFrame = Frame<dyn Entry>;
 pub(crate) struct Frame<C: Entry + ?Sized> {
     /// Cells entered in the body, newest first.
     entered: Mutex<Entered>,
+    /// Whether nobody has a handle to enter anything with: the list is then not looked at.
+    sealed: bool,
     /// Teardowns of dropped inner blocks: our exits wait for them.
     pub(crate) orphans: Countdown,
     /// Where to hand over to, noted when the block first suspends: before that its future cannot
@@ -114,12 +116,14 @@ impl<C: Entry> Frame<C> {
         own: C,
         settings: Settings,
         lexical_parent: Option<Arc<AnyFrame>>,
+        sealed: bool,
     ) -> (Arc<AnyFrame>, CellPointer<C>)
     where
         C: 'a,
     {
         let frame = Arc::new(Frame {
             entered: Mutex::new(Entered::Open(None)),
+            sealed,
             orphans: Countdown::default(),
             handover: OnceLock::new(),
             settings,
@@ -214,6 +218,9 @@ impl AnyFrame {
     ///
     /// The body is gone.
     pub(crate) unsafe fn pop(&self) -> Option<OwnedCell> {
+        if self.sealed {
+            return None;
+        }
         let mut entered = lock(&self.entered);
         let Entered::Open(newest) = &mut *entered else {
             return None;
@@ -226,6 +233,9 @@ impl AnyFrame {
 
     /// From now on nothing is registered any more; false if something still is.
     pub(crate) fn close(&self) -> bool {
+        if self.sealed {
+            return true;
+        }
         let mut entered = lock(&self.entered);
         match &mut *entered {
             Entered::Open(Some(_)) => false,
@@ -268,8 +278,11 @@ pub(super) unsafe fn share(frame: NonNull<AnyFrame>) -> Arc<AnyFrame> {
 impl<C: Entry + ?Sized> Frame<C> {
     /// No cell is left: the enclosing block need not wait any longer.
     pub(crate) fn laid_to_rest(&self) {
-        let orphan = lock(&self.orphan).take();
-        drop(orphan);
+        // Only a block that has suspended can have been handed over.
+        if self.handover.get().is_some() {
+            let orphan = lock(&self.orphan).take();
+            drop(orphan);
+        }
     }
 }
 
@@ -277,11 +290,10 @@ impl<C: Entry + ?Sized> Drop for Frame<C> {
     /// Cells go newest first, and before the parent, in whose cells they may have borrowed.
     /// A panic in a destructor must not keep the others, so it is caught, and said.
     fn drop(&mut self) {
-        let newest = match &mut *lock(&self.entered) {
+        let mut next = match get_mut(&mut self.entered) {
             Entered::Open(newest) => newest.take(),
             Entered::Closed => None,
         };
-        let mut next = newest;
         while let Some(mut cell) = next {
             // SAFETY: the frame is being dropped: nobody else holds it.
             next = unsafe { cell.get() }.below().take();
@@ -290,8 +302,10 @@ impl<C: Entry + ?Sized> Drop for Frame<C> {
             crate::teardown::note_destructor_panic(cleared);
         }
         // SAFETY: it has not moved, and will not be used again.
-        let own = unsafe { Pin::new_unchecked(self.own.get_mut()) };
-        crate::teardown::note_destructor_panic(own.clear());
+        let mut own = unsafe { Pin::new_unchecked(self.own.get_mut()) };
+        if !own.as_mut().is_done() {
+            crate::teardown::note_destructor_panic(own.clear());
+        }
         self.laid_to_rest();
     }
 }
