@@ -168,7 +168,9 @@ where
     F: Future,
     F::Output: Termination,
 {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.expect("a tokio runtime can be started: threads and epoll are available");
     let outcome = runtime.block_on(root(future));
     if !outcome.report.is_clean() {
@@ -219,7 +221,10 @@ impl Signals {
             .filter(|(number, _)| ignored & (1 << (number - 1)) == 0)
             .map(|(number, kind)| {
                 let listening = signal(kind);
-                (number, listening.expect("SIGINT, SIGTERM and SIGHUP can be handled"))
+                (
+                    number,
+                    listening.expect("SIGINT, SIGTERM and SIGHUP can be handled"),
+                )
             });
         Signals(signals.collect())
     }
@@ -236,7 +241,9 @@ impl Signals {
 
 impl fmt::Debug for Signals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(number, _)| number)).finish()
+        f.debug_list()
+            .entries(self.0.iter().map(|(number, _)| number))
+            .finish()
     }
 }
 

@@ -4,11 +4,11 @@ use std::panic::Location;
 
 use withal_core::{AsyncContextManager, BoxError, ContextManager, Error, ExitCase, Verdict};
 
+use crate::Options;
 use crate::cell::{self, Lease, Scope};
 use crate::makers::{Deferred, FromSync, Task, TaskManager};
 use crate::registry::Kind;
 use crate::send::{SendFn, SendFn2};
-use crate::{Options};
 
 /// Runs `body` with a handle to enter managers on; exits them all, newest first, on every path.
 ///

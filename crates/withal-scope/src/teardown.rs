@@ -123,7 +123,9 @@ impl Future for Finishing {
     type Output = Option<Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Error>> {
-        Pin::new(&mut self.0).poll(context).map(Unwind::into_failures)
+        Pin::new(&mut self.0)
+            .poll(context)
+            .map(Unwind::into_failures)
     }
 }
 

@@ -95,10 +95,7 @@ where
 /// # }
 /// ```
 #[track_caller]
-pub fn timeout<T, B>(
-    limit: std::time::Duration,
-    body: B,
-) -> impl Future<Output = Result<T, Error>>
+pub fn timeout<T, B>(limit: std::time::Duration, body: B) -> impl Future<Output = Result<T, Error>>
 where
     B: for<'s> AsyncFnOnce(Scope<'s>) -> Result<T, BoxError>,
 {

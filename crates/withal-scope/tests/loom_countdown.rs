@@ -36,7 +36,9 @@ fn a_waiter_is_woken_and_sees_what_the_ended_ones_did() {
         block_on(poll_fn(|context| countdown.poll_zero(context)));
         // Relaxed: the order comes from the countdown alone.
         assert_eq!(done.load(Relaxed), 2);
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
     });
 }
 

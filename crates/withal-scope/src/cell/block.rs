@@ -12,7 +12,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use withal_core::unwind::{Payload, Unwind, poll_caught};
-use withal_core::{AsyncContextManager, BoxError, Entry as EntryName, Error, ExitCase, Site, Verdict};
+use withal_core::{
+    AsyncContextManager, BoxError, Entry as EntryName, Error, ExitCase, Site, Verdict,
+};
 
 use super::frame::{AnyFrame, Frame, Settings, share};
 use super::slot::{Cell, CellPointer, Empty, Entered, Entry, Meta, OwnedCell};
@@ -231,7 +233,9 @@ where
     }
     let erased: CellPointer<dyn Entry> = CellPointer::new(pointer.as_ptr());
     // SAFETY: a fresh cell of a frame that nobody leaves meanwhile (caller).
-    let resource = unsafe { drive_enter(pointer) }.await.map_err(EnterError::Failed)?;
+    let resource = unsafe { drive_enter(pointer) }
+        .await
+        .map_err(EnterError::Failed)?;
     Ok((resource, erased))
 }
 
@@ -711,6 +715,7 @@ impl Guard {
     }
 }
 
+#[expect(clippy::manual_async_fn, reason = "the signature promises `Send`")]
 pub(crate) fn run_with_dependant<'s, 'b, M, V, B, T>(
     scope: Scope<'s>,
     manager: M,

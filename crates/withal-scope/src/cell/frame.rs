@@ -255,6 +255,10 @@ impl AnyFrame {
     /// # Safety
     ///
     /// The body is gone, and the caller is the only one who leaves the block.
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "out of an `UnsafeCell`, as the caller promises"
+    )]
     pub(crate) unsafe fn own(&self) -> Pin<&mut dyn Entry> {
         // SAFETY: nobody else uses it, as the caller promises; it never moves out of the `Arc`.
         unsafe { Pin::new_unchecked(&mut *self.own.get()) }
@@ -312,6 +316,8 @@ impl<C: Entry + ?Sized> Drop for Frame<C> {
 
 impl<C: Entry + ?Sized> std::fmt::Debug for Frame<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Frame").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Frame")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }

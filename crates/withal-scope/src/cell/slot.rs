@@ -246,10 +246,12 @@ where
                             return Poll::Pending;
                         }
                     };
-                    unwind.exited(&this.meta.entry, ended.map(|ended| ended.map_err(Into::into)));
+                    unwind.exited(
+                        &this.meta.entry,
+                        ended.map(|ended| ended.map_err(Into::into)),
+                    );
                     let mut state = this.state.as_mut();
-                    if let Err(payload) =
-                        catch_unwind(AssertUnwindSafe(|| state.set(State::Done)))
+                    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| state.set(State::Done)))
                     {
                         unwind.exited::<()>(&this.meta.entry, Err(payload));
                     }
@@ -421,4 +423,3 @@ impl<C: ?Sized> CellPointer<C> {
         unsafe { Pin::new_unchecked(cell) }
     }
 }
-

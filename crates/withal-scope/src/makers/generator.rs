@@ -93,7 +93,8 @@ where
             Box::pin(async move { generator.call(yielder).await.map(|_given| ()) });
         let resource = poll_fn(|context| {
             if let Poll::Ready(ended) = rest.as_mut().poll(context) {
-                let error = ended.expect_err("`Ok` needs the proof that only an ended `give` makes");
+                let error =
+                    ended.expect_err("`Ok` needs the proof that only an ended `give` makes");
                 return Poll::Ready(Err(error));
             }
             match slot.replace(Slot::Out) {

@@ -168,7 +168,11 @@ impl<F: Family> Lending<F> {
     /// If the future is dropped, the reaper drops the body and runs the generator to its end; its
     /// `give` answers `Cancelled`.
     #[track_caller]
-    pub fn with<G, B, T, E>(self, generator: G, body: B) -> impl Future<Output = Result<T, Error>> + Send
+    pub fn with<G, B, T, E>(
+        self,
+        generator: G,
+        body: B,
+    ) -> impl Future<Output = Result<T, Error>> + Send
     where
         T: Send + 'static,
         E: Into<BoxError> + Send + 'static,
@@ -226,7 +230,9 @@ where
     } = body;
     match (body, ended) {
         (None, ended) => unwind.exited(&entry, ended.map(|ended| ended.map_err(Into::into))),
-        (Some(_), Ok(Ok(()))) => unreachable!("`Ok` needs the proof that only an ended `give` makes"),
+        (Some(_), Ok(Ok(()))) => {
+            unreachable!("`Ok` needs the proof that only an ended `give` makes")
+        }
         (Some(_), Ok(Err(error))) => unwind.enter_failed(entry, error.into()),
         (Some(_), Err(payload)) => unwind.enter_panicked(entry, payload),
     }

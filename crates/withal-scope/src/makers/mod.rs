@@ -14,7 +14,7 @@ pub(crate) use deferred::Deferred;
 pub(crate) use from_sync::FromSync;
 pub use generator::{AsyncGenerator, AsyncYielded, AsyncYielder, asynccontextmanager};
 pub use lending::{Family, Giver, Lending, Proof, lending};
-pub use task::{Task, stop_requested};
 pub(crate) use task::TaskManager;
+pub use task::{Task, stop_requested};
 pub use with_ref::{RefContextManager, with_ref};
 pub use wrap::{WrapStream, wrap_async, wrap_stream};

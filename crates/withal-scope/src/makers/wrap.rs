@@ -56,7 +56,8 @@ pub struct WrapStream<M: AsyncContextManager, S> {
     site: Site,
 }
 
-type Entering<R, E> = Pin<Box<dyn Future<Output = (AsyncExitStack, Result<AsyncLent<R>, E>)> + Send>>;
+type Entering<R, E> =
+    Pin<Box<dyn Future<Output = (AsyncExitStack, Result<AsyncLent<R>, E>)> + Send>>;
 type Leaving = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 enum Phase<M: AsyncContextManager, S> {
@@ -202,6 +203,8 @@ where
 
 impl<M: AsyncContextManager, S> fmt::Debug for WrapStream<M, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WrapStream").field("site", &self.site).finish_non_exhaustive()
+        f.debug_struct("WrapStream")
+            .field("site", &self.site)
+            .finish_non_exhaustive()
     }
 }

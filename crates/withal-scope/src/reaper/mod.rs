@@ -174,7 +174,10 @@ impl Reaper {
         log.report.finished += 1;
         let Some(failures) = failures else { return };
         let is_timeout = |error: &withal_core::Failure| error.error().is::<TimedOut>();
-        let timed_out = failures.iter().filter(|failure| is_timeout(failure)).count();
+        let timed_out = failures
+            .iter()
+            .filter(|failure| is_timeout(failure))
+            .count();
         log.report.timed_out += timed_out;
         log.report.failed += failures.len() - timed_out;
         if log.failures.len() == REMEMBERED {

@@ -9,8 +9,8 @@ use std::time::Instant;
 use slab::Slab;
 use withal_core::Entry;
 
-use super::open::{Kind, Open, OpenState};
 use super::Id;
+use super::open::{Kind, Open, OpenState};
 
 const SHARDS: usize = 16;
 /// How many abandoned entries are remembered.

@@ -165,10 +165,8 @@ where
             State::Overdue(case, runtime) => {
                 emit_notice(&Notice::new(NoticeKind::StillLent, Some(&self.entry), None));
                 let exit = leave_alone::<M, V>(self.entry.clone(), resource, case);
-                Reaper::global().adopt(
-                    runtime,
-                    Box::pin(async move { exit.await.into_failures() }),
-                );
+                Reaper::global()
+                    .adopt(runtime, Box::pin(async move { exit.await.into_failures() }));
             }
             _ => drop(self.replace(State::Here(resource))),
         }
@@ -180,7 +178,11 @@ where
     ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {
         drop(self.replace(State::Exited));
         let exit = leave_alone::<M, V>(self.entry.clone(), resource, ExitCase::Succeeded);
-        Box::pin(async move { exit.await.finish::<withal_core::Flow, ()>(Some(())).map(drop) })
+        Box::pin(async move {
+            exit.await
+                .finish::<withal_core::Flow, ()>(Some(()))
+                .map(drop)
+        })
     }
 }
 

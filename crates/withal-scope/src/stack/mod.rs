@@ -217,7 +217,9 @@ impl<V: Verdict> AsyncExitStack<V> {
         R: CallbackResult,
     {
         let entry = Entry::at("callback", Location::caller());
-        push_sync(self.frame().frame(), entry, |_case| callback().into_result());
+        push_sync(self.frame().frame(), entry, |_case| {
+            callback().into_result()
+        });
     }
 
     /// Moves all entries to a new stack; none is run.
@@ -284,7 +286,9 @@ impl<V: Verdict> AsyncExitStack<V> {
     /// Whether no exit is registered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.frame.as_ref().is_none_or(|frame| frame.frame().is_empty())
+        self.frame
+            .as_ref()
+            .is_none_or(|frame| frame.frame().is_empty())
     }
 }
 
@@ -344,7 +348,10 @@ where
 {
     let exit_now = |exit: F, case| ready(exit(case));
     let site = entry.location();
-    exit_if_late(push_live(frame, Kind::Callback, entry, exit, exit_now), site);
+    exit_if_late(
+        push_live(frame, Kind::Callback, entry, exit, exit_now),
+        site,
+    );
 }
 
 fn push_async<F, W, E>(frame: &AnyFrame, entry: Entry, exit: F)

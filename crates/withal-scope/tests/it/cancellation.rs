@@ -356,7 +356,11 @@ impl AsyncContextManager for Pooled {
 async fn the_cancellable_part_of_an_enter_is_given_up_and_the_rest_is_not() {
     for (wait, want) in [(999_999, "gave-up"), (1, "begin end cancelled")] {
         let (t, r) = (Trace::default(), Reaper::new());
-        dropped_after(10, options(&r).async_with(Pooled(wait, t.clone()), async |_| Ok(()))).await;
+        dropped_after(
+            10,
+            options(&r).async_with(Pooled(wait, t.clone()), async |_| Ok(())),
+        )
+        .await;
         let report = drain(&r).await;
         assert_eq!((report.finished, t.take()), (1, want.to_owned()));
         assert!(report.is_clean(), "{report}");

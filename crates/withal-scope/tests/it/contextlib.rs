@@ -98,7 +98,10 @@ async fn c100_errors_of_our_own_types_raised_by_the_body_pass_unchanged() {
     })
     .await
     .unwrap_err();
-    assert_eq!(error.downcast::<withal_core::TimedOut>().unwrap().limit(), ms(3));
+    assert_eq!(
+        error.downcast::<withal_core::TimedOut>().unwrap().limit(),
+        ms(3)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -140,11 +143,14 @@ async fn c106_a_decorated_function_may_recurse() {
 #[tokio::test(start_paused = true)]
 async fn c107_a_decorated_async_function_is_lazy_and_inside_for_its_whole_run() {
     let t = Trace::default();
-    let wrapped = wrap_async(|| step("a", &t), async |text: &'static str| {
-        tokio::task::yield_now().await;
-        t.note(text);
-        Ok(text.len())
-    });
+    let wrapped = wrap_async(
+        || step("a", &t),
+        async |text: &'static str| {
+            tokio::task::yield_now().await;
+            t.note(text);
+            Ok(text.len())
+        },
+    );
     let call = wrapped("body");
     assert_eq!(t.text(), "");
     assert_eq!(call.await.unwrap(), 4);

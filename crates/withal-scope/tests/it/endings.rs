@@ -44,7 +44,13 @@ async fn errors_are_listed_in_the_order_they_happened_and_each_exit_sees_them_so
     assert_eq!(error.downcast_ref::<Oops>().unwrap().0, "body");
     let exit = error.exits().next().unwrap();
     assert_eq!(exit.entry().unwrap().name(), "b");
-    assert!(exit.entry().unwrap().location().file().ends_with("endings.rs"));
+    assert!(
+        exit.entry()
+            .unwrap()
+            .location()
+            .file()
+            .ends_with("endings.rs")
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -214,10 +220,7 @@ async fn the_whole_teardown_has_a_deadline_after_which_exits_are_polled_once() {
         .await
         .unwrap_err();
     // `c` was done in time, `b` was not, `a` does not wait.
-    assert_eq!(
-        t.take(),
-        "+a +b =b +c =c -c ok -a err(not done after 15ms)"
-    );
+    assert_eq!(t.take(), "+a +b =b +c =c -c ok -a err(not done after 15ms)");
     assert_eq!(error.first().entry().unwrap().name(), "b");
 }
 

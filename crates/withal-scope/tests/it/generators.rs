@@ -9,10 +9,8 @@ use crate::support::*;
 
 fn connection(
     t: &Trace,
-) -> impl AsyncContextManager<
-    Resource: std::ops::DerefMut<Target = u32> + 'static,
-    Error = Oops,
-> + Send
+) -> impl AsyncContextManager<Resource: std::ops::DerefMut<Target = u32> + 'static, Error = Oops>
++ Send
 + use<> {
     let t = t.clone();
     asynccontextmanager(async move |y| {

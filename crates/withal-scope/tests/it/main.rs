@@ -2,6 +2,8 @@
 #![allow(
     missing_docs,
     unused_results,
+    clippy::disallowed_methods,
+    clippy::unit_arg,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     reason = "tests say what they check in their names"

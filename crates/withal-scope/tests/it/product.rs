@@ -102,7 +102,9 @@ fn block(plan: &Plan, trace: &Trace, reaper: &Reaper) -> Block {
                     .await
             })
         }
-        Form::Tuple => Box::pin(async move { options.async_with((a, b), async |_| run().await).await }),
+        Form::Tuple => {
+            Box::pin(async move { options.async_with((a, b), async |_| run().await).await })
+        }
         Form::Scope => Box::pin(async move {
             options
                 .scope(async |s| {
@@ -182,9 +184,7 @@ fn run(plan: &Plan, way: Way, at: usize) -> Ran {
             })
             .await;
             outcome = ended.map(|ended| {
-                ended.map_err(|payload| {
-                    withal_core::Panicked::new(&*payload).message().to_owned()
-                })
+                ended.map_err(|payload| withal_core::Panicked::new(&*payload).message().to_owned())
             });
             let left = future.take();
             match way {
@@ -205,9 +205,15 @@ fn run(plan: &Plan, way: Way, at: usize) -> Ran {
 /// Every completed enter has exactly one exit, in reverse order; an exit that can end has ended.
 fn check(plan: &Plan, way: Way, at: usize, ran: &Ran) {
     let events: Vec<&str> = ran.trace.split_whitespace().collect();
-    let context = format!("{plan:?} {way:?} at {at}: {events:?} {:?} {}", ran.outcome, ran.report);
+    let context = format!(
+        "{plan:?} {way:?} at {at}: {events:?} {:?} {}",
+        ran.outcome, ran.report
+    );
     let only = |mark: char| -> Vec<&str> {
-        events.iter().filter_map(|event| event.strip_prefix(mark)).collect()
+        events
+            .iter()
+            .filter_map(|event| event.strip_prefix(mark))
+            .collect()
     };
     let (entered, mut exited, ended) = (only('='), only('-'), only('~'));
     if way == Way::Shutdown {
@@ -242,10 +248,26 @@ fn told(
 ) {
     let steps = [
         plan.enter[0],
-        if entered.contains(&"a") { plan.enter[1] } else { Does::Ok },
-        if entered.contains(&"b") { plan.body } else { Does::Ok },
-        if entered.contains(&"b") { plan.exit[1] } else { Does::Ok },
-        if entered.contains(&"a") { plan.exit[0] } else { Does::Ok },
+        if entered.contains(&"a") {
+            plan.enter[1]
+        } else {
+            Does::Ok
+        },
+        if entered.contains(&"b") {
+            plan.body
+        } else {
+            Does::Ok
+        },
+        if entered.contains(&"b") {
+            plan.exit[1]
+        } else {
+            Does::Ok
+        },
+        if entered.contains(&"a") {
+            plan.exit[0]
+        } else {
+            Does::Ok
+        },
     ];
     let panics = steps.iter().filter(|does| **does == Does::Panic).count();
     let enters = &steps[..2];
@@ -270,7 +292,10 @@ fn product(form: Form) {
     QUIET.call_once(|| {
         let default = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if !info.location().is_some_and(|at| at.file().ends_with("support.rs")) {
+            if !info
+                .location()
+                .is_some_and(|at| at.file().ends_with("support.rs"))
+            {
                 default(info);
             }
         }));
@@ -296,7 +321,12 @@ fn product(form: Form) {
         let whole = run(&plan, Way::NotAtAll, usize::MAX);
         check(&plan, Way::NotAtAll, 0, &whole);
         runs += 1;
-        let ways = [Way::Dropped, Way::DroppedElsewhere, Way::Aborted, Way::Shutdown];
+        let ways = [
+            Way::Dropped,
+            Way::DroppedElsewhere,
+            Way::Aborted,
+            Way::Shutdown,
+        ];
         for at in 1..=whole.suspended {
             for way in ways {
                 // A thread and a task for each run are slow: every point, but not every plan.
@@ -309,7 +339,10 @@ fn product(form: Form) {
             }
         }
     }
-    assert!(runs > if cfg!(miri) { 10 } else { 1_000 }, "only {runs} runs");
+    assert!(
+        runs > if cfg!(miri) { 10 } else { 1_000 },
+        "only {runs} runs"
+    );
 }
 
 #[test]

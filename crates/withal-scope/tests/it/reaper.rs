@@ -24,7 +24,10 @@ async fn a_teardown_that_hangs_is_given_up_and_its_older_exits_run() {
     )
     .await;
     let report = drain(&r).await;
-    assert_eq!((report.finished, report.failed, report.timed_out), (1, 0, 2));
+    assert_eq!(
+        (report.finished, report.failed, report.timed_out),
+        (1, 0, 2)
+    );
     let failures = r.failures();
     assert_eq!(failures[0].first().entry().unwrap().name(), "b");
     assert!(failures[0].is::<TimedOut>());
@@ -37,7 +40,13 @@ async fn what_fails_in_the_background_is_reported() {
     for exit in [Does::Ok, Does::Fail, Does::Panic] {
         dropped_after(
             50,
-            options(&r).async_with(Step { exit, ..step("a", &t) }, async |_| Ok(hang().await)),
+            options(&r).async_with(
+                Step {
+                    exit,
+                    ..step("a", &t)
+                },
+                async |_| Ok(hang().await),
+            ),
         )
         .await;
     }

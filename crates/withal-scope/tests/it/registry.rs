@@ -7,7 +7,10 @@ use crate::support::*;
 
 /// What this test opened: others run beside it.
 fn named(name: &str) -> Vec<Open> {
-    open().into_iter().filter(|open| open.name() == name).collect()
+    open()
+        .into_iter()
+        .filter(|open| open.name() == name)
+        .collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -26,7 +29,9 @@ async fn an_open_resource_is_listed_with_kind_name_place_parent_and_task() {
             assert_eq!(found.location().line(), line);
             assert!(found.location().file().ends_with("registry.rs"));
             assert_eq!(found.task(), tokio::task::try_id());
-            let parent = open().into_iter().find(|open| Some(open.id()) == found.parent());
+            let parent = open()
+                .into_iter()
+                .find(|open| Some(open.id()) == found.parent());
             assert_eq!(parent.unwrap().kind(), Kind::Scope);
             Ok(())
         })

@@ -44,7 +44,10 @@ pub(crate) fn word(case: &ExitCase) -> String {
 }
 
 pub(crate) fn newest_first(error: &withal_core::Error) -> String {
-    let texts: Vec<String> = error.newest_first().map(|f| f.error().to_string()).collect();
+    let texts: Vec<String> = error
+        .newest_first()
+        .map(|f| f.error().to_string())
+        .collect();
     texts.join("<")
 }
 

@@ -40,10 +40,7 @@ async fn a_task_that_does_not_listen_is_aborted_after_the_grace_and_its_blocks_a
     })
     .await
     .unwrap();
-    assert_eq!(
-        t.take(),
-        "+a =a +in task =in task -in task cancelled -a ok"
-    );
+    assert_eq!(t.take(), "+a =a +in task =in task -in task cancelled -a ok");
 }
 
 #[tokio::test(start_paused = true)]
