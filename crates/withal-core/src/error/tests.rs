@@ -1,3 +1,5 @@
+//! The list keeps what it is given, in order, whoever else holds it.
+
 use super::*;
 
 fn failure(text: &str) -> Failure {
