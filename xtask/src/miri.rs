@@ -22,6 +22,7 @@ const TOO_LARGE: &[(&str, &[&str])] = &[(
         "managers_that_may_swallow_mean_the_same_in_every_form_up_to_depth_three",
         "managers_that_never_swallow_mean_the_same_in_every_form_up_to_depth_three",
         "a_stack_of_four_equals_four_nested_blocks",
+        "size::",
     ],
 )];
 
