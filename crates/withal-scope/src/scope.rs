@@ -157,6 +157,36 @@ impl<'s> Scope<'s> {
         cell::run_with_dependant(self, manager, Location::caller(), body)
     }
 
+    /// [`with`](Scope::with) for a body that stays on its thread: one that holds an `Rc` across an
+    /// `.await`, in `block_on` or a `LocalSet`.
+    ///
+    /// # Errors
+    ///
+    /// As `with`.
+    ///
+    /// # Panics
+    ///
+    /// As `with`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As `with`.
+    #[track_caller]
+    pub fn with_local<M, V, B, T>(
+        self,
+        manager: M,
+        body: B,
+    ) -> impl Future<Output = Result<V::Output<T>, Error>> + use<'s, M, V, B, T>
+    where
+        M: AsyncContextManager<V> + Send + 's,
+        M::Resource: 's,
+        M::Error: 's,
+        V: Verdict,
+        B: for<'t> AsyncFnOnce(Scope<'t>, &'t mut M::Resource) -> Result<T, BoxError>,
+    {
+        cell::run_with_local_dependant(self, manager, Location::caller(), body)
+    }
+
     /// [`enter`](Scope::enter), with the right to exit the resource ahead of the scope.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ pub use withal_core::{
     contextmanager, nullcontext, reentrant, set_notice_hook, suppress, suppress_if,
     suppressed_counts, with, wrap, wrap1,
 };
+pub use withal_macros::{asynccontextmanager, contextmanager, main, with};
 pub use withal_scope::{
     Aclosing, AsyncExitStack, AsyncGenerator, AsyncLent, AsyncStackHandle, AsyncYielded,
     AsyncYielder, Family, Giver, Kind, Lease, Lending, Open, OpenState, Options, Proof, Reaper,
@@ -16,3 +17,11 @@ pub use withal_scope::{
     aclosing, async_with, asynccontextmanager, block_on, cancellable, lending, open, root, scope,
     stop_requested, timeout, with_ref, wrap_async, wrap_stream,
 };
+
+/// What the attribute macros expand to. Not for applications: it may change in any release.
+#[doc(hidden)]
+pub mod __private;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct RepositoryReadme;

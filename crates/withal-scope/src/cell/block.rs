@@ -715,6 +715,37 @@ impl Guard {
     }
 }
 
+/// The block of a dependant, whose body is started by `$start`: `with` knows its future to be
+/// `Send`, `with_local` need not.
+macro_rules! run_dependant {
+    ($scope:ident, $manager:ident, $site:ident, $verdict:ty, $value:ty, $start:expr) => {{
+        let parent = $scope.frame();
+        let meta = meta(&$manager, $site, Kind::Resource, parent.id);
+        let cell = Cell::new(meta, $manager.enter_at($site), move |resource, case| {
+            M::exit_at(resource, case, $site)
+        });
+        let settings = parent.settings.clone();
+        // SAFETY: the cell borrows for `'s` only: cells of the parent and its ancestors, which
+        // wait for this block's exits, and whose memory the frame keeps.
+        let (frame, own) = unsafe { Frame::new(cell, settings, Some(parent), false) };
+        // SAFETY: the guard holds the frame, and exits that hold the brand hold it too.
+        let scope = unsafe { Scope::new(&frame) };
+        // SAFETY: `running` is declared after the guard, and `Guard::body` drops it.
+        let mut guard = unsafe { Guard::new(frame) };
+        // SAFETY: the guard's frame holds the cell; nothing has been lent out of it.
+        let value = match unsafe { guard.enter(own) }.await {
+            None => None,
+            Some(resource) => {
+                // SAFETY: the cell lives as long as the guard; the body has the only way to it.
+                let resource = unsafe { resource.reborrow() };
+                let running = pin!(Some($start(scope, resource)));
+                guard.body(running, None).await
+            }
+        };
+        guard.finish::<$verdict, $value>(value).await
+    }};
+}
+
 #[expect(clippy::manual_async_fn, reason = "the signature promises `Send`")]
 pub(crate) fn run_with_dependant<'s, 'b, M, V, B, T>(
     scope: Scope<'s>,
@@ -735,31 +766,28 @@ where
         + 'b,
 {
     async move {
-        let parent = scope.frame();
-        let meta = meta(&manager, site, Kind::Resource, parent.id);
-        let cell = Cell::new(meta, manager.enter_at(site), move |resource, case| {
-            M::exit_at(resource, case, site)
-        });
-        let settings = parent.settings.clone();
-        // SAFETY: the cell borrows for `'s` only: cells of the parent and its ancestors, which
-        // wait for this block's exits, and whose memory the frame keeps.
-        let (frame, own) = unsafe { Frame::new(cell, settings, Some(parent), false) };
-        // SAFETY: the guard holds the frame, and exits that hold the brand hold it too.
-        let scope = unsafe { Scope::new(&frame) };
-        // SAFETY: `running` is declared after the guard, and `Guard::body` drops it.
-        let mut guard = unsafe { Guard::new(frame) };
-        // SAFETY: the guard's frame holds the cell; nothing has been lent out of it.
-        let value = match unsafe { guard.enter(own) }.await {
-            None => None,
-            Some(resource) => {
-                // SAFETY: the cell lives as long as the guard; the body has the only way to it.
-                let resource = unsafe { resource.reborrow() };
-                let running = pin!(Some(body.call(scope, resource)));
-                guard.body(running, None).await
-            }
-        };
-        guard.finish::<V, T>(value).await
+        run_dependant!(scope, manager, site, V, T, |scope, resource| body
+            .call(scope, resource))
     }
+}
+
+/// [`run_with_dependant`] for a body that stays on its thread.
+pub(crate) async fn run_with_local_dependant<'s, M, V, B, T>(
+    scope: Scope<'s>,
+    manager: M,
+    site: Site,
+    body: B,
+) -> Result<V::Output<T>, Error>
+where
+    M: AsyncContextManager<V> + Send + 's,
+    M::Resource: 's,
+    M::Error: 's,
+    V: Verdict,
+    B: for<'t> AsyncFnOnce(Scope<'t>, &'t mut M::Resource) -> Result<T, BoxError>,
+{
+    run_dependant!(scope, manager, site, V, T, |scope, resource| async move {
+        body(scope, resource).await
+    })
 }
 
 /// Polls `future` so that blocks opened in it belong to `frame`.

@@ -38,7 +38,7 @@ mod slot;
 
 pub(crate) use block::{
     Exits, Rejected, StackFrame, Step, poll_with_parent, push_live, run_scope, run_with,
-    run_with_dependant,
+    run_with_dependant, run_with_local_dependant,
 };
 pub use block::{Lease, Scope};
 pub(crate) use frame::{AnyFrame, Orphan};

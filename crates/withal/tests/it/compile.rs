@@ -1,0 +1,8 @@
+//! Programs that must compile, and programs that must not, with what the compiler says.
+
+#[test]
+fn the_compiler_decides_as_it_should() {
+    let cases = trybuild::TestCases::new();
+    cases.pass("tests/ui/pass/*.rs");
+    cases.compile_fail("tests/ui/fail/*.rs");
+}

@@ -1,0 +1,43 @@
+//! Must compile.
+#![allow(dead_code, unused)]
+use std::time::Duration;
+
+use withal::*;
+
+pub struct Conn(u32);
+pub struct Open(u32);
+impl AsyncContextManager for Open {
+    type Resource = Conn;
+    type Error = String;
+    async fn enter(self) -> Result<Conn, String> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        Ok(Conn(self.0))
+    }
+    async fn exit(_: Conn, _: ExitCase) -> Result<(), String> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        Ok(())
+    }
+}
+pub struct Tx<'c>(&'c mut Conn);
+pub struct Begin<'c>(&'c mut Conn);
+impl<'c> AsyncContextManager for Begin<'c> {
+    type Resource = Tx<'c>;
+    type Error = String;
+    async fn enter(self) -> Result<Tx<'c>, String> {
+        self.0.0 += 1;
+        Ok(Tx(self.0))
+    }
+    async fn exit(_: Tx<'c>, _: ExitCase) -> Result<(), String> {
+        Ok(())
+    }
+}
+fn need_send<T: Send>(t: T) -> T {
+    t
+}
+
+// `?` over different error types inside the body: E is the body's, enter's error must convert
+#[derive(Debug)] enum Mine { Open(String), Io(std::io::Error) }
+impl From<String> for Mine { fn from(s: String) -> Self { Mine::Open(s) } }
+impl From<std::io::Error> for Mine { fn from(s: std::io::Error) -> Self { Mine::Io(s) } }
+async fn f() -> Result<u32, Error> { scope(async |s| { let c = s.enter(Open(1)).await?; let n = std::fs::read("/nope")?; Ok(c.0 + n.len() as u32) }).await }
+fn main() {}
