@@ -1,0 +1,30 @@
+//! The help text around the options.
+
+pub(super) const USAGE: &str = "withal run [GATES]... [OPTIONS] -- COMMAND [ARG]...";
+
+pub(super) const AFTER: &str = "\
+Gates are acquired in the order given. Then COMMAND runs, with withal's stdin, stdout and stderr.
+When it has ended, by itself, by a signal or by --timeout, what it left running is stopped, and
+the gates are undone in reverse order. An --output file is replaced only if COMMAND exited with 0.
+
+DUR is a number with a unit, as 500ms, 5s, 10m or 1h, or plain seconds.
+
+Examples:
+  Run a job unless it runs already, and wait at most 10 s to find out:
+    withal run --lock /run/lock/backup --lock-wait 10s -- ./backup.sh
+
+  Write a report that is never seen half done, from a private scratch directory:
+    withal run --tempdir --output report.csv -- ./report.sh
+
+  Give tests five minutes, then 10 s to clean up:
+    withal run --timeout 5m --grace 10s -- make test
+
+Exit status:
+  0-255  the command's own; if a signal killed the command, withal dies of it, too
+  75     a lock is busy (--busy-code)
+  123    the command succeeded, but undoing a gate failed
+  124    the command was stopped by --timeout
+  125    withal failed: wrong usage, or a gate could not be acquired
+  126    the command cannot be executed
+  127    the command was not found
+  128+n  signal n stopped withal before the command was started";

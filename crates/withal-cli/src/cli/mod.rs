@@ -1,0 +1,184 @@
+//! The command line, and what is wrong with it in one line.
+
+mod help;
+mod values;
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser};
+use nix::sys::signal::Signal;
+
+use crate::message::{Level, Messages, say};
+use crate::run::{Exit, GateArguments, Job, Limits};
+
+pub(crate) use values::duration;
+
+
+
+/// What is asked for.
+pub(crate) enum Request {
+    Run(Job),
+}
+
+#[derive(Debug, Parser)]
+#[command(name = "withal", version, about = "The with statement for any command", arg_required_else_help = true)]
+#[command(disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    subcommand: Subcommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Subcommand {
+    /// Acquire locks, directories and files, run a command, undo them on every path
+    #[command(after_help = help::AFTER, override_usage = help::USAGE, disable_help_flag = true)]
+    Run(RunArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct RunArguments {
+    #[command(flatten)]
+    gates: GateArguments,
+
+    #[command(flatten)]
+    options: Options,
+
+    /// The command and its arguments, after `--`
+    #[arg(last = true, required = true, num_args = 1.., value_name = "COMMAND", hide = true)]
+    command: Vec<OsString>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Options")]
+struct Options {
+    /// Stop the command if it runs longer; the exit status is then 124
+    #[arg(short = 'T', long, value_name = "DUR", value_parser = values::time_limit)]
+    timeout: Option<Duration>,
+
+    /// Time between being asked to stop and being killed
+    #[arg(short = 'k', long, value_name = "DUR", default_value = "5s", value_parser = values::duration)]
+    grace: Duration,
+
+    /// What to send to stop the command when its time is over
+    #[arg(short, long, value_name = "SIG", default_value = "TERM", value_parser = values::signal)]
+    signal: Signal,
+
+    /// Exit status when a lock is busy
+    #[arg(long, value_name = "N", default_value_t = 75)]
+    busy_code: u8,
+
+    /// On a timeout exit with the command's own status instead of 124
+    #[arg(long)]
+    preserve_status: bool,
+
+    /// Say what is acquired, started and undone
+    #[arg(short, long, conflicts_with = "quiet")]
+    verbose: bool,
+
+    /// Say nothing but why withal itself failed
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Print this help
+    #[arg(short, long, action = ArgAction::HelpShort)]
+    help: Option<bool>,
+}
+
+/// Reads the command line. What cannot be run is told, and gives the exit status.
+pub(crate) fn parse() -> Result<Request, Exit> {
+    let mut command = Arguments::command();
+    let matches = command.try_get_matches_from_mut(std::env::args_os());
+    let matches = matches.map_err(|error| refuse(&error))?;
+    let arguments = Arguments::from_arg_matches(&matches).map_err(|error| refuse(&error))?;
+    let Some((_, matches)) = matches.subcommand() else {
+        unreachable!("clap requires a subcommand");
+    };
+    match arguments.subcommand {
+        Subcommand::Run(run) => job(run, matches).map(Request::Run).map_err(|error| {
+            say(format_args!("{error:#}"));
+            Exit::FAILED
+        }),
+    }
+}
+
+fn job(arguments: RunArguments, matches: &ArgMatches) -> anyhow::Result<Job> {
+    let options = arguments.options;
+    let level = match (options.verbose, options.quiet) {
+        (true, _) => Level::Verbose,
+        (_, true) => Level::Quiet,
+        _ => Level::Normal,
+    };
+    let mut words = arguments.command.into_iter();
+    Ok(Job {
+        gates: arguments.gates.in_order(matches)?,
+        program: words.next().expect("clap requires at least one word"),
+        arguments: words.collect(),
+        limits: Limits {
+            timeout: options.timeout,
+            grace: options.grace,
+            signal: options.signal,
+        },
+        busy: Exit::Code(options.busy_code),
+        preserve_status: options.preserve_status,
+        messages: Messages::new(level),
+    })
+}
+
+/// Prints help where that was asked for, and else one line that says what is wrong.
+fn refuse(error: &clap::Error) -> Exit {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A reader that has gone, as `| head`, is no failure.
+            let _ = error.print();
+            Exit::SUCCESS
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            Exit::FAILED
+        }
+        _ => {
+            say(describe(error));
+            Exit::FAILED
+        }
+    }
+}
+
+fn describe(error: &clap::Error) -> String {
+    let option = context(error, ContextKind::InvalidArg);
+    match error.kind() {
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue if option.is_some() => {
+            let option = option.unwrap_or_default();
+            let option = option.split([' ', '=', '[']).next().unwrap_or_default();
+            let value = context(error, ContextKind::InvalidValue).unwrap_or_default();
+            let reason = std::error::Error::source(error).map(ToString::to_string);
+            let reason = reason.unwrap_or_else(|| "a value is required".to_owned());
+            match value.is_empty() {
+                true => format!("{option}: {reason}"),
+                false => format!("{option}: `{value}`: {reason}"),
+            }
+        }
+        ErrorKind::MissingRequiredArgument => {
+            "no command: write it after `--`, as in `withal run --tempdir -- make`".to_owned()
+        }
+        ErrorKind::UnknownArgument if !option.as_deref().unwrap_or("-").starts_with('-') => {
+            let word = option.unwrap_or_default();
+            format!("`{word}`: a command and its arguments stand after `--`")
+        }
+        _ => {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            let first = first.strip_prefix("error: ").unwrap_or(first);
+            format!("{first}; see `withal run --help`")
+        }
+    }
+}
+
+fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
+    match error.get(kind)? {
+        ContextValue::String(value) => Some(value.clone()),
+        ContextValue::Strings(values) => values.first().cloned(),
+        _ => None,
+    }
+}

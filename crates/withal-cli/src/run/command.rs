@@ -1,0 +1,126 @@
+//! Starting the command and reaching it with signals.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, IsTerminal as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use nix::libc;
+use nix::sys::signal::{SigSet, Signal, kill, killpg};
+use nix::unistd::{Pid, getpgid};
+
+use super::Exit;
+use super::signals::Arrived;
+use crate::process;
+
+/// Why the command does not run.
+#[derive(Debug)]
+pub(super) struct NotStarted {
+    pub(super) exit: Exit,
+    pub(super) reason: String,
+}
+
+/// A command that has been started.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Running {
+    pub(super) pid: Pid,
+    /// Whether it leads a process group of its own, so that the terminal's signals, if there are
+    /// any, do not reach it.
+    has_own_group: bool,
+}
+
+impl Running {
+    /// Starts `command` with its gates' contributions, and lets go of what they gave it.
+    pub(super) fn start(mut command: Command, mask: SigSet) -> Result<Running, NotStarted> {
+        let has_own_group = !has_terminal();
+        if has_own_group {
+            let _ = command.process_group(0);
+        }
+        process::hand_on_signals(&mut command, mask);
+        let child = command.spawn();
+        let child = child.map_err(|error| not_started(&command, &error))?;
+        let pid = child.id().try_into().expect("process ids fit their own type");
+        Ok(Running {
+            pid: Pid::from_raw(pid),
+            has_own_group,
+        })
+    }
+
+    /// Passes a signal on, unless it has reached the command already: on a terminal the command
+    /// shares our process group, so that it gets what the terminal sends.
+    pub(super) fn pass_on(&self, arrived: &Arrived) {
+        if arrived.was_sent || self.has_own_group {
+            let is_for_all = arrived.asks_to_stop() || arrived.signal == Signal::SIGCONT;
+            self.send(arrived.signal, is_for_all);
+        }
+    }
+
+    /// Asks the command to stop; a stopped one is continued, or it could not answer.
+    pub(super) fn stop(&self, signal: Signal) {
+        self.send(signal, true);
+        self.send(Signal::SIGCONT, true);
+    }
+
+    /// Signals the command, or, if `is_for_all`, the group it leads.
+    ///
+    /// It has not been reaped, or it would not be signalled any more: its id means nobody else.
+    fn send(&self, signal: Signal, is_for_all: bool) {
+        let leads_group = self.has_own_group && getpgid(Some(self.pid)) == Ok(self.pid);
+        // A failure means that it has just ended, or that it changed its user and may not be
+        // signalled; the grace period then shows.
+        let _ = match is_for_all && leads_group {
+            true => killpg(self.pid, signal),
+            false => kill(self.pid, signal),
+        };
+    }
+}
+
+/// Whether there is a terminal whose Ctrl-C and Ctrl-Z are meant for the command, too.
+fn has_terminal() -> bool {
+    let streams = [
+        io::stdin().is_terminal(),
+        io::stdout().is_terminal(),
+        io::stderr().is_terminal(),
+    ];
+    // All three may be redirected while the shell's job is in the foreground all the same.
+    streams.contains(&true) || File::open("/dev/tty").is_ok()
+}
+
+fn not_started(command: &Command, error: &io::Error) -> NotStarted {
+    let program = command.get_program();
+    let name = program.to_string_lossy();
+    let (exit, reason) = match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::ENOMEM) => {
+            (Exit::FAILED, format!("cannot start {name}: {error}"))
+        }
+        Some(libc::ENOENT) if !is_found(program, command) => {
+            (Exit::NOT_FOUND, format!("{name}: command not found"))
+        }
+        Some(libc::ENOENT) => (
+            Exit::NOT_EXECUTABLE,
+            format!("{name}: the interpreter in its first line was not found"),
+        ),
+        Some(libc::ENOTDIR) => (Exit::NOT_FOUND, format!("{name}: {error}")),
+        _ => (
+            Exit::NOT_EXECUTABLE,
+            format!("{name}: cannot be executed: {error}"),
+        ),
+    };
+    NotStarted { exit, reason }
+}
+
+/// Whether `program` exists where the command's own `PATH` leads.
+fn is_found(program: &OsStr, command: &Command) -> bool {
+    if Path::new(program).components().count() > 1 || program.is_empty() {
+        return fs::symlink_metadata(program).is_ok();
+    }
+    let set = command.get_envs().find(|(name, _)| *name == "PATH");
+    let path: Option<OsString> = match set {
+        Some((_, value)) => value.map(OsStr::to_owned),
+        None => std::env::var_os("PATH"),
+    };
+    let folders = path.unwrap_or_default();
+    std::env::split_paths(&folders).any(|folder| folder.join(program).is_file())
+}

@@ -1,0 +1,113 @@
+//! `--lock`: an exclusive lock on a file.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use withal_core::{AsyncContextManager, ExitCase};
+use withal_os::{FileLock, HeldLock, LockError};
+use withal_scope::cancellable;
+
+use super::{Busy, Equip, Kind};
+use crate::cli::duration;
+
+/// How long to pause between two tries while the time to wait is limited.
+const PAUSE: Duration = Duration::from_millis(20);
+
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(super) struct Arguments {
+    /// Hold an exclusive lock on PATH, which is made if it is not there
+    #[arg(short, long, value_name = "PATH")]
+    lock: Vec<PathBuf>,
+
+    /// Give up on a lock after DUR, 0 at once [default: wait]
+    #[arg(long, value_name = "DUR", requires = "lock", value_parser = duration)]
+    lock_wait: Option<Duration>,
+}
+
+impl Kind for Arguments {
+    const OPTION: &'static str = "lock";
+    type Gate = Lock;
+
+    fn gates(self) -> anyhow::Result<Vec<Lock>> {
+        let mut gates: Vec<Lock> = Vec::new();
+        for path in self.lock {
+            let is_twice = gates.iter().any(|earlier| earlier.path == path);
+            let name = path.display();
+            anyhow::ensure!(!is_twice, "--lock: `{name}`: given twice, it would wait for itself");
+            gates.push(Lock { path, limit: self.lock_wait });
+        }
+        Ok(gates)
+    }
+}
+
+pub(super) struct Lock {
+    path: PathBuf,
+    /// How long to wait; `None` is for ever.
+    limit: Option<Duration>,
+}
+
+impl fmt::Display for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "lock {}", self.path.display())
+    }
+}
+
+impl AsyncContextManager for Lock {
+    type Resource = HeldLock;
+    type Error = anyhow::Error;
+
+    async fn enter(self) -> anyhow::Result<HeldLock> {
+        let waited = cancellable(self.wait()).await;
+        waited.context("cancelled")?
+    }
+
+    async fn exit(held: HeldLock, _case: ExitCase) -> anyhow::Result<()> {
+        Ok(held.release()?)
+    }
+}
+
+impl Lock {
+    /// Waits as long as it may.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it holds no lock, or will let go of it as soon as it gets it.
+    async fn wait(self) -> anyhow::Result<HeldLock> {
+        let lock = FileLock::exclusive(self.path);
+        let Some(limit) = self.limit else {
+            // The kernel's queue: served in order, and at once. Nobody waits for the thread.
+            let locked = spawn_blocking(|| lock.lock()).await;
+            return Ok(locked.context("waiting for the lock panicked")??);
+        };
+        let start = Instant::now();
+        loop {
+            match lock.try_lock() {
+                Ok(held) => return Ok(held),
+                Err(error) if !error.is_busy() => return Err(error.into()),
+                Err(error) if start.elapsed() >= limit => return Err(busy(&error, limit)),
+                Err(_) => sleep(PAUSE.min(limit.saturating_sub(start.elapsed()))).await,
+            }
+        }
+    }
+}
+
+fn busy(error: &LockError, limit: Duration) -> anyhow::Error {
+    let waited = match limit.is_zero() {
+        true => String::new(),
+        false => format!(", still after {}", humantime::format_duration(limit)),
+    };
+    Busy(format!("{error}{waited}")).into()
+}
+
+impl Equip for HeldLock {
+    /// The lock is withal's own; the command does not get its descriptor.
+    fn equip(&mut self, _command: &mut Command) -> anyhow::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,67 @@
+//! `--output`: the command's stdout in a file, replaced whole if the command succeeds.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Context as _;
+use tokio::task::spawn_blocking;
+use withal_core::{AsyncContextManager, ExitCase};
+use withal_os::{AtomicFile, AtomicWriter};
+
+use super::{Equip, Kind};
+
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(super) struct Arguments {
+    /// Write stdout to FILE, which is replaced whole if the command succeeds, else left as it was
+    #[arg(short, long, value_name = "FILE")]
+    output: Vec<PathBuf>,
+}
+
+impl Kind for Arguments {
+    const OPTION: &'static str = "output";
+    type Gate = Output;
+
+    fn gates(self) -> anyhow::Result<Vec<Output>> {
+        if let [first, second, ..] = self.output.as_slice() {
+            let (first, second) = (first.display(), second.display());
+            anyhow::bail!("--output: `{first}` and `{second}`: there is one stdout; name one file");
+        }
+        Ok(self.output.into_iter().map(Output).collect())
+    }
+}
+
+pub(super) struct Output(PathBuf);
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "output {}", self.0.display())
+    }
+}
+
+impl AsyncContextManager for Output {
+    type Resource = AtomicFile;
+    type Error = anyhow::Error;
+
+    async fn enter(self) -> anyhow::Result<AtomicFile> {
+        Ok(AtomicWriter::create(self.0).open()?)
+    }
+
+    /// Syncing may take long: off the main thread, which has signals to answer.
+    async fn exit(file: AtomicFile, case: ExitCase) -> anyhow::Result<()> {
+        let is_whole = case.is_succeeded();
+        let ended = spawn_blocking(move || match is_whole {
+            true => file.commit(),
+            false => file.abort(),
+        });
+        Ok(ended.await.context("the commit panicked")??)
+    }
+}
+
+impl Equip for AtomicFile {
+    fn equip(&mut self, command: &mut Command) -> anyhow::Result<()> {
+        let _ = command.stdout(self.file().try_clone()?);
+        Ok(())
+    }
+}

@@ -1,0 +1,226 @@
+//! From the command's start until nothing of it is left.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use rustix::process::WaitStatus;
+use tokio::time::Instant;
+
+use super::command::Running;
+use super::signals::{Arrived, Signals};
+use super::tree::{self, Tree};
+use crate::message::Messages;
+
+/// How long killed processes may take to be gone.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
+
+/// Within this time a second Ctrl-C means that the first was no mistake.
+pub(super) const SECOND_CTRL_C: Duration = Duration::from_secs(2);
+
+/// When and how the command is told to stop.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) grace: Duration,
+    pub(crate) signal: Signal,
+}
+
+/// How the command ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ending {
+    pub(super) status: WaitStatus,
+    pub(super) timed_out: bool,
+    /// Whether a signal asked to stop while something still ran.
+    pub(super) asked_to_stop: bool,
+    /// Whether processes are left that could not be killed.
+    pub(super) has_survivors: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// Nothing has asked anybody to stop.
+    Free,
+    /// Everybody is asked to stop, and has until then.
+    Grace(Instant),
+    /// Everybody is being killed; those not gone then cannot be.
+    Killing(Instant),
+}
+
+/// Watches the command and all its descendants.
+#[derive(Debug)]
+pub(super) struct Supervisor<'a> {
+    running: Running,
+    tree: Tree,
+    signals: &'a mut Signals,
+    limits: Limits,
+    messages: Messages,
+    phase: Phase,
+    times_out_at: Option<Instant>,
+    timed_out: bool,
+    asked_to_stop: bool,
+    ctrl_c_at: Option<Instant>,
+}
+
+impl<'a> Supervisor<'a> {
+    pub(super) fn new(
+        running: Running,
+        tree: Tree,
+        signals: &'a mut Signals,
+        limits: Limits,
+        messages: Messages,
+    ) -> Supervisor<'a> {
+        Supervisor {
+            running,
+            tree,
+            signals,
+            limits,
+            messages,
+            phase: Phase::Free,
+            times_out_at: limits.timeout.map(|limit| Instant::now() + limit),
+            timed_out: false,
+            asked_to_stop: false,
+            ctrl_c_at: None,
+        }
+    }
+
+    /// Waits for the command, passes signals on, keeps the deadlines; then ends what the command
+    /// left running. What is gone, is reaped.
+    pub(super) async fn until_all_are_gone(mut self) -> Ending {
+        loop {
+            self.tree.reap();
+            let left = self.tree.left();
+            if let Some(status) = self.tree.ended() {
+                let gives_up = matches!(self.phase, Phase::Killing(until) if until <= Instant::now());
+                if left.is_empty() || gives_up {
+                    return self.ending(status, &left);
+                }
+                self.end_orphans(&left);
+            }
+            if let Phase::Killing(_) = self.phase {
+                let _ = tree::kill_all(&left);
+            }
+            let arrived = self.signals.next_before(self.deadline()).await;
+            match arrived {
+                Some(arrived) if arrived.is_about_children() => {}
+                Some(arrived) if self.tree.ended().is_none() => self.signalled(arrived),
+                Some(arrived) => self.signalled_at_the_end(arrived, &left),
+                None => self.deadline_passed(),
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Free => self.times_out_at,
+            Phase::Grace(until) | Phase::Killing(until) => Some(until),
+        }
+    }
+
+    fn grace(&self) -> Phase {
+        Phase::Grace(Instant::now() + self.limits.grace)
+    }
+
+    fn kill(&mut self) {
+        self.phase = Phase::Killing(Instant::now() + KILL_LIMIT);
+    }
+
+    /// A signal while the command runs.
+    fn signalled(&mut self, arrived: Arrived) {
+        self.running.pass_on(&arrived);
+        if !arrived.asks_to_stop() || !arrived.was_sent {
+            return;
+        }
+        let insists = matches!(arrived.signal, Signal::SIGTERM | Signal::SIGINT);
+        match self.phase {
+            Phase::Grace(_) if self.asked_to_stop && insists => {
+                self.messages.warn("asked to stop again: killing the command");
+                self.kill();
+            }
+            Phase::Free => self.phase = self.grace(),
+            Phase::Grace(_) | Phase::Killing(_) => {}
+        }
+        self.asked_to_stop = true;
+    }
+
+    /// A signal when only what the command left behind still runs, and is being ended.
+    fn signalled_at_the_end(&mut self, arrived: Arrived, left: &[Pid]) {
+        if !arrived.asks_to_stop() {
+            return;
+        }
+        let insists = match arrived.was_sent {
+            true => std::mem::replace(&mut self.asked_to_stop, true),
+            false => {
+                let before = self.ctrl_c_at.replace(Instant::now());
+                before.is_some_and(|before| before.elapsed() <= SECOND_CTRL_C)
+            }
+        };
+        if insists {
+            self.kill();
+        } else {
+            let names = describe(left);
+            let text = format_args!("waiting for processes the command left: {names}");
+            self.messages.warn(text);
+        }
+    }
+
+    fn deadline_passed(&mut self) {
+        match self.phase {
+            Phase::Free => {
+                self.timed_out = true;
+                self.times_out_at = None;
+                let limit = self.limits.timeout.unwrap_or_default();
+                let limit = humantime::format_duration(limit);
+                self.messages
+                    .warn(format_args!("the command ran longer than {limit}: stopping it"));
+                self.running.stop(self.limits.signal);
+                self.phase = self.grace();
+            }
+            Phase::Grace(_) => {
+                let names = describe(&self.tree.left());
+                let grace = humantime::format_duration(self.limits.grace);
+                self.messages
+                    .warn(format_args!("not ended within {grace}, killed: {names}"));
+                self.kill();
+            }
+            // What the command itself uses is not taken away from it while it lives.
+            Phase::Killing(_) if self.tree.ended().is_none() => {
+                let names = describe(&self.tree.left());
+                self.messages
+                    .error(format_args!("cannot be killed, still waiting: {names}"));
+                self.kill();
+            }
+            Phase::Killing(_) => {}
+        }
+    }
+
+    /// The command is gone; what it left running must go, too.
+    fn end_orphans(&mut self, left: &[Pid]) {
+        if let Phase::Free = self.phase {
+            let names = describe(left);
+            self.messages
+                .step(format_args!("stopping what the command left running: {names}"));
+            self.phase = self.grace();
+        }
+        self.tree.ask(left, self.limits.signal);
+    }
+
+    fn ending(&self, status: WaitStatus, left: &[Pid]) -> Ending {
+        if !left.is_empty() {
+            let names = describe(left);
+            self.messages
+                .error(format_args!("left running, because it cannot be killed: {names}"));
+        }
+        Ending {
+            status,
+            timed_out: self.timed_out,
+            asked_to_stop: self.asked_to_stop,
+            has_survivors: !left.is_empty(),
+        }
+    }
+}
+
+fn describe(processes: &[Pid]) -> String {
+    let names: Vec<String> = processes.iter().map(|pid| tree::describe(*pid)).collect();
+    names.join(", ")
+}

@@ -1,0 +1,142 @@
+//! The processes below this one.
+//!
+//! As a subreaper this process becomes the parent of every descendant whose own parent has ended,
+//! whatever group or session it has moved to. So "end the children, wait, repeat until there are
+//! none" reaches everything the command ever forked. Only children are ever signalled: until they
+//! are reaped, which happens here, their process ids mean nobody else.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+
+use anyhow::Context as _;
+use nix::errno::Errno;
+use nix::sys::prctl::set_child_subreaper;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpid};
+use rustix::process::{WaitOptions, WaitStatus, wait};
+
+/// The command and what has become of its descendants.
+#[derive(Debug)]
+pub(super) struct Tree {
+    command: Pid,
+    ended: Option<WaitStatus>,
+    /// Children this process had before the command: a shell may have started them and then
+    /// replaced itself by withal.
+    strangers: HashSet<Pid>,
+    /// Whom we have asked to end.
+    asked: HashSet<Pid>,
+}
+
+/// Makes this process the parent of orphaned descendants, and names the children it has already.
+pub(super) fn adopt_orphans() -> anyhow::Result<HashSet<Pid>> {
+    set_child_subreaper(true).context("cannot become a subreaper")?;
+    Ok(children().unwrap_or_default().into_iter().collect())
+}
+
+impl Tree {
+    pub(super) fn new(command: Pid, strangers: HashSet<Pid>) -> Tree {
+        Tree {
+            command,
+            ended: None,
+            strangers,
+            asked: HashSet::new(),
+        }
+    }
+
+    /// How the command ended, if it has.
+    pub(super) fn ended(&self) -> Option<WaitStatus> {
+        self.ended
+    }
+
+    /// Takes note of every child that has ended, adopted ones included.
+    pub(super) fn reap(&mut self) {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            let pid = Pid::from_raw(pid.as_raw_nonzero().get());
+            let _ = self.asked.remove(&pid);
+            let _ = self.strangers.remove(&pid);
+            if pid == self.command {
+                self.ended = Some(status);
+            }
+        }
+    }
+
+    /// The children that are left, the command among them.
+    ///
+    /// Where `/proc` cannot be read, the command is all we know of.
+    pub(super) fn left(&self) -> Vec<Pid> {
+        let known = match children() {
+            Ok(children) => children,
+            Err(_) if self.ended.is_none() => vec![self.command],
+            Err(_) => Vec::new(),
+        };
+        let ours = known.into_iter();
+        ours.filter(|pid| !self.strangers.contains(pid)).collect()
+    }
+
+    /// Asks each of `processes` to end, once.
+    ///
+    /// A stopped process is continued, for it could not answer otherwise.
+    pub(super) fn ask(&mut self, processes: &[Pid], signal: Signal) {
+        for pid in processes {
+            if self.asked.insert(*pid) {
+                let _ = kill(*pid, signal);
+                let _ = kill(*pid, Signal::SIGCONT);
+            }
+        }
+    }
+}
+
+/// Kills each of `processes`; gives those that could not be.
+pub(super) fn kill_all(processes: &[Pid]) -> Vec<(Pid, Errno)> {
+    let failed = |pid: &Pid| match kill(*pid, Signal::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => None,
+        Err(error) => Some((*pid, error)),
+    };
+    processes.iter().filter_map(failed).collect()
+}
+
+/// `123 (sleep)`, for messages.
+pub(super) fn describe(pid: Pid) -> String {
+    match fs::read_to_string(format!("/proc/{pid}/comm")) {
+        Ok(name) => format!("{pid} ({})", name.trim_end()),
+        Err(_) => pid.to_string(),
+    }
+}
+
+/// The children of this process.
+fn children() -> io::Result<Vec<Pid>> {
+    let mut children = Vec::new();
+    for thread in fs::read_dir("/proc/self/task")? {
+        match fs::read_to_string(thread?.path().join("children")) {
+            Ok(listed) => children.extend(listed.split_whitespace().filter_map(parse)),
+            // The kernel was built without this file, or a thread has just ended.
+            Err(_) => return children_by_search(),
+        }
+    }
+    Ok(children)
+}
+
+/// The same for any kernel, by looking at every process.
+fn children_by_search() -> io::Result<Vec<Pid>> {
+    let me = getpid();
+    let mut children = Vec::new();
+    for process in fs::read_dir("/proc")? {
+        let process = process?;
+        let Some(pid) = process.file_name().to_str().and_then(parse) else {
+            continue;
+        };
+        // The name, in parentheses, may hold anything; the state and the parent follow it.
+        let stat = fs::read_to_string(process.path().join("stat")).unwrap_or_default();
+        let fields = stat.rsplit_once(") ").map(|(_, fields)| fields);
+        let parent = fields.and_then(|fields| fields.split(' ').nth(1)?.parse().ok());
+        if parent.map(Pid::from_raw) == Some(me) {
+            children.push(pid);
+        }
+    }
+    Ok(children)
+}
+
+fn parse(pid: &str) -> Option<Pid> {
+    pid.parse().ok().map(Pid::from_raw)
+}
