@@ -1,1 +1,31 @@
-//! What the operating system lends, as context managers: atomic files, temporary directories, file locks, redirection, chdir.
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![forbid(unsafe_code)]
+
+mod atomic;
+mod chdir;
+mod directory;
+mod layers;
+mod lock;
+mod random;
+mod redirect;
+mod report;
+mod tempdir;
+mod tree;
+
+/// The managers for async code, on tokio.
+#[cfg(feature = "tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+pub mod tokio;
+
+pub use atomic::{
+    AtomicDir, AtomicFile, AtomicWriter, Durability, Preserve, StagedDir, Symlinks, WriteError,
+    WriteErrorKind, write_atomic,
+};
+pub use chdir::{ChangedDir, Chdir, ChdirError, chdir};
+pub use lock::{FileLock, HeldLock, Holder, LockError};
+pub use redirect::{
+    Capture, Captured, Redirect, RedirectError, Redirected, capture_stderr, capture_stdout,
+    redirect_stderr, redirect_stdout,
+};
+pub use tempdir::{OpenTempDir, TempDir, TempDirError};

@@ -1,0 +1,192 @@
+//! The open writer.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, IoSlice, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use crate::atomic::commit;
+use crate::atomic::error::WriteError;
+use crate::atomic::options::Options;
+use crate::atomic::stale;
+use crate::atomic::target::Target;
+use crate::atomic::temporary;
+use crate::report;
+
+/// The new content of a file, on its way: what an [`AtomicWriter`](crate::AtomicWriter) lends.
+///
+/// It writes to a temporary file beside the target. [`commit`](AtomicFile::commit) puts that in the
+/// target's place; dropping it, or [`abort`](AtomicFile::abort), removes it. Writes are not
+/// buffered: wrap `&mut file` in a [`BufWriter`](io::BufWriter) for many small ones. A write that
+/// failed is remembered, and the commit then fails too, even if the error was swallowed on its way
+/// (as `BufWriter` does when it is dropped).
+#[must_use = "the target is only replaced by `commit`; dropping the writer discards what was written"]
+pub struct AtomicFile {
+    pub(crate) target: Target,
+    pub(crate) options: Options,
+    pub(crate) temporary: std::ffi::OsString,
+    pub(crate) file: File,
+    /// Whether the temporary's name is still ours to remove.
+    pub(crate) armed: bool,
+    /// How long the file must be, while only [`Write`] has touched it.
+    pub(crate) written: Option<u64>,
+    /// The first write that failed.
+    pub(crate) failed: Option<Failed>,
+}
+
+/// A write that failed, as much as is needed to say so again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failed {
+    kind: io::ErrorKind,
+    code: Option<i32>,
+}
+
+impl Failed {
+    pub(crate) fn to_error(self) -> io::Error {
+        match self.code {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => self.kind.into(),
+        }
+    }
+}
+
+impl AtomicFile {
+    pub(crate) fn open(path: &Path, options: Options) -> Result<AtomicFile, WriteError> {
+        let target = Target::resolve(path, options.symlinks)?;
+        let _old = target.regular_file(options.no_clobber)?;
+        stale::sweep(&target.parent, rustix::fs::FileType::RegularFile);
+        let (temporary, file) =
+            temporary::create_file(&target.parent, &target.name).map_err(|error| {
+                let directory = target.parent.path().display();
+                target.failed(
+                    format!("cannot make a temporary file in `{directory}`"),
+                    error,
+                )
+            })?;
+        Ok(AtomicFile {
+            target,
+            options,
+            temporary,
+            file,
+            armed: true,
+            written: Some(0),
+            failed: None,
+        })
+    }
+
+    /// The target, as it was given.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.target.given
+    }
+
+    /// The temporary file, for what only a [`File`] can do: to read back, to truncate, to map, to
+    /// hand a clone to a child process as its output.
+    ///
+    /// What happens to it beside [`Write`] is not watched: check it for errors yourself. Its mode
+    /// is set by the commit.
+    pub fn file(&mut self) -> &File {
+        self.written = None;
+        &self.file
+    }
+
+    /// Puts the new content in the target's place.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::is_committed`] says on which side of the rename it failed. Before it, the
+    /// target is as it was and the temporary file is gone: an earlier write failed, the attributes
+    /// cannot be set, the content cannot be synced, the backup cannot be made, the target exists
+    /// or has become something else. After it, [`NotDurable`](crate::WriteErrorKind::NotDurable). A failed sync is
+    /// never tried again: the kernel may have dropped what it could not write.
+    pub fn commit(mut self) -> Result<(), WriteError> {
+        let committed = commit::commit(&mut self);
+        if committed.is_err() {
+            // The commit's own error is the one to hear; a temporary left behind is swept later.
+            let _ = self.remove();
+        }
+        committed
+    }
+
+    /// Removes the new content; the target is as it was.
+    ///
+    /// # Errors
+    ///
+    /// The temporary file cannot be unlinked. It is swept by the next writer that can.
+    pub fn abort(mut self) -> Result<(), WriteError> {
+        self.remove()
+    }
+
+    fn remove(&mut self) -> Result<(), WriteError> {
+        if !std::mem::take(&mut self.armed) {
+            return Ok(());
+        }
+        self.target.parent.unlink(&self.temporary).map_err(|error| {
+            let name = self.temporary.display();
+            self.target
+                .failed(format!("cannot remove its temporary file `{name}`"), error)
+        })
+    }
+
+    /// Counts what was written, or remembers the failure and names the file in it.
+    fn watch(&mut self, result: io::Result<usize>) -> io::Result<usize> {
+        match result {
+            Ok(length) => {
+                self.written = self.written.map(|written| written + length as u64);
+                Ok(length)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+            Err(error) => {
+                let _first = self.failed.get_or_insert(Failed {
+                    kind: error.kind(),
+                    code: error.raw_os_error(),
+                });
+                let detail = "cannot write its temporary file";
+                Err(self.target.failed(detail, error).into())
+            }
+        }
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let result = self.file.write(bytes);
+        self.watch(result)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let result = self.file.write_vectored(slices);
+        self.watch(result)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for AtomicFile {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        self.written = None;
+        self.file.seek(position).map_err(|error| {
+            let detail = "cannot seek in its temporary file";
+            self.target.failed(detail, error).into()
+        })
+    }
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        if let Err(error) = self.remove() {
+            report::teardown_failed("AtomicFile", error);
+        }
+    }
+}
+
+impl fmt::Debug for AtomicFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AtomicFile")
+            .field("path", &self.target.given)
+            .field("temporary", &self.temporary)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,24 @@
+//! Files and directories that are replaced whole or not at all.
+
+mod attributes;
+mod commit;
+mod dir;
+mod error;
+mod file;
+mod options;
+mod stale;
+mod target;
+mod temporary;
+mod umask;
+mod writer;
+
+pub use dir::{AtomicDir, StagedDir};
+pub use error::{WriteError, WriteErrorKind};
+pub use file::AtomicFile;
+pub use options::{Durability, Preserve, Symlinks};
+#[cfg(feature = "tokio")]
+pub(crate) use writer::write;
+pub use writer::{AtomicWriter, write_atomic};
+
+#[cfg(test)]
+mod tests;

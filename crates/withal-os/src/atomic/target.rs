@@ -1,0 +1,139 @@
+//! Which file is to be replaced.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Stat};
+use rustix::io::Errno;
+
+use crate::atomic::error::{WriteError, WriteErrorKind};
+use crate::atomic::options::Symlinks;
+use crate::directory::{Directory, file_type, type_name};
+
+/// The kernel's own limit for links in a path.
+const MAX_LINKS: usize = 40;
+
+/// A name in an open directory; no link, as far as that can be known.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) parent: Directory,
+    pub(crate) name: OsString,
+    /// The path as it was given: what errors show.
+    pub(crate) given: PathBuf,
+}
+
+impl Target {
+    /// Finds the name to replace, going through symbolic links as `symlinks` says.
+    pub(crate) fn resolve(given: &Path, symlinks: Symlinks) -> Result<Target, WriteError> {
+        let mut path = given.to_owned();
+        for _ in 0..=MAX_LINKS {
+            let (parent, name) = split(&path)
+                .map_err(|reason| WriteError::new(given, WriteErrorKind::InvalidPath, reason))?;
+            let parent = Directory::open(parent).map_err(|error| {
+                let detail = format!("cannot open the directory `{}`", parent.display());
+                WriteError::not_committed(given, detail, error)
+            })?;
+            let target = Target {
+                parent,
+                name: name.to_owned(),
+                given: given.to_owned(),
+            };
+            match (target.read_link()?, symlinks) {
+                (None, _) | (Some(_), Symlinks::Replace) => return Ok(target),
+                (Some(link), Symlinks::Follow) => path = target.parent.path().join(link),
+                (Some(_), Symlinks::Refuse) => {
+                    let detail = "it is a symbolic link, and the writer was told to refuse links";
+                    return Err(WriteError::new(given, WriteErrorKind::Symlink, detail));
+                }
+            }
+        }
+        let detail = "cannot follow its symbolic links";
+        Err(WriteError::not_committed(given, detail, Errno::LOOP))
+    }
+
+    /// Where it points, if it is a symbolic link.
+    fn read_link(&self) -> Result<Option<PathBuf>, WriteError> {
+        let stat = self.stat()?;
+        if stat.is_none_or(|stat| file_type(&stat) != FileType::Symlink) {
+            return Ok(None);
+        }
+        match rustix::fs::readlinkat(&self.parent, &self.name, Vec::new()) {
+            Ok(link) => Ok(Some(OsString::from_vec(link.into_bytes()).into())),
+            // Replaced or removed since: whatever is there now is looked at when it matters.
+            Err(Errno::INVAL | Errno::NOENT) => Ok(None),
+            Err(error) => Err(self.failed("cannot read its symbolic link", error.into())),
+        }
+    }
+
+    /// What is there now, if anything is.
+    pub(crate) fn stat(&self) -> Result<Option<Stat>, WriteError> {
+        self.parent
+            .stat(&self.name)
+            .map_err(|error| self.failed("cannot look at what is there now", error))
+    }
+
+    /// The regular file that is there now, if any; anything else is refused.
+    ///
+    /// A symbolic link is given as none: it is replaced, and lends its attributes to nobody.
+    pub(crate) fn regular_file(&self, no_clobber: bool) -> Result<Option<Stat>, WriteError> {
+        let Some(stat) = self.stat()? else {
+            return Ok(None);
+        };
+        match file_type(&stat) {
+            FileType::RegularFile | FileType::Symlink if no_clobber => Err(self.exists()),
+            FileType::RegularFile => Ok(Some(stat)),
+            FileType::Symlink => Ok(None),
+            FileType::Directory => Err(self.wrong_type(
+                "it is a directory; name a file in it, or replace it whole with `AtomicDir`",
+            )),
+            other => Err(self.wrong_type(format!(
+                "it is {}, which cannot be replaced atomically; open it and write to it directly",
+                type_name(other)
+            ))),
+        }
+    }
+
+    pub(crate) fn exists(&self) -> WriteError {
+        let detail = "it exists, and the writer was told not to replace anything";
+        WriteError::new(&self.given, WriteErrorKind::AlreadyExists, detail)
+    }
+
+    pub(crate) fn wrong_type(
+        &self,
+        detail: impl Into<std::borrow::Cow<'static, str>>,
+    ) -> WriteError {
+        WriteError::new(&self.given, WriteErrorKind::WrongType, detail)
+    }
+
+    pub(crate) fn failed(
+        &self,
+        detail: impl Into<std::borrow::Cow<'static, str>>,
+        error: io::Error,
+    ) -> WriteError {
+        WriteError::not_committed(&self.given, detail, error)
+    }
+}
+
+/// Splits a path at its last slash. `Path::file_name` would take `a/` and `a/.` for `a`.
+pub(crate) fn split(path: &Path) -> Result<(&Path, &OsStr), &'static str> {
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.contains(&0) {
+        return Err("its path contains a NUL byte");
+    }
+    let start = bytes
+        .iter()
+        .rposition(|byte| *byte == b'/')
+        .map_or(0, |slash| slash + 1);
+    let (parent, name) = bytes.split_at(start);
+    match name {
+        b"" if parent.is_empty() => Err("its path is empty"),
+        b"" => Err("its path ends in `/` and so names a directory; leave the slash out"),
+        b"." | b".." => Err("its path ends in `.` or `..` and so names a directory"),
+        name => Ok((
+            Path::new(OsStr::from_bytes(parent)),
+            OsStr::from_bytes(name),
+        )),
+    }
+}

@@ -1,0 +1,229 @@
+//! The manager, with its options.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use withal_core::{ContextManager, ExitCase};
+
+use crate::atomic::error::WriteError;
+use crate::atomic::file::AtomicFile;
+use crate::atomic::options::{Backup, Durability, Options, Preserve, Symlinks};
+
+/// Replaces a file whole or not at all.
+///
+/// The new content goes to a temporary file beside the target, is synced, is renamed over the
+/// target, and the directory is synced. If the block fails, panics or is cancelled, the temporary
+/// file is gone and the target is as it was. Readers see the old file or the new one, never a part.
+///
+/// The temporary file is called `.TARGET.RANDOM.withal-tmp`, has mode 0600 until the commit and is
+/// held under a lock while its writer lives. One whose writer was killed is removed by the next
+/// writer in that directory.
+///
+/// Nothing happens before [`enter`](ContextManager::enter) or [`open`](AtomicWriter::open); the
+/// manager can be cloned and used again.
+///
+/// # What is replaced is a name
+///
+/// Other hard links of the old file, and processes that have it open, keep the old content. The
+/// file must be on the same filesystem as its directory: a file that is itself a mount point (as a
+/// container's `/etc/resolv.conf`) cannot be replaced, and the error says so.
+///
+/// # Several writers
+///
+/// Each replaces the target whole; the last to commit wins. To keep one from undoing another's
+/// change, read and write under a [`FileLock`](crate::FileLock).
+///
+/// # Examples
+///
+/// ```
+/// use std::io::Write;
+/// use withal_core::with;
+/// use withal_os::AtomicWriter;
+///
+/// # fn main() -> Result<(), withal_core::Error> {
+/// # let directory = withal_os::TempDir::new().open().unwrap();
+/// # let path = directory.path().join("config.toml");
+/// with(AtomicWriter::create(&path), |file| {
+///     writeln!(file, "answer = 42")?;
+///     Ok(()) // an error here, and the file is as it was
+/// })?;
+/// assert_eq!(std::fs::read_to_string(&path).unwrap(), "answer = 42\n");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// As a plain value:
+///
+/// ```
+/// use std::io::Write;
+/// use withal_os::AtomicWriter;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = withal_os::TempDir::new().open()?;
+/// # let path = directory.path().join("config.toml");
+/// let mut file = AtomicWriter::create(&path).backup_suffix("~").open()?;
+/// file.write_all(b"answer = 42\n")?;
+/// file.commit()?; // dropped without it, the target is as it was
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing is opened before `open`, or before a block is entered with it"]
+pub struct AtomicWriter {
+    path: PathBuf,
+    options: Options,
+}
+
+impl AtomicWriter {
+    /// A writer of the file at `path`, which is replaced or made.
+    pub fn create(path: impl Into<PathBuf>) -> AtomicWriter {
+        AtomicWriter {
+            path: path.into(),
+            options: Options::default(),
+        }
+    }
+
+    /// A writer of a file at `path` that must not exist, neither at the beginning nor at the end.
+    ///
+    /// Of several writers of the same new file one wins; the others'
+    /// [commit](AtomicFile::commit) fails with
+    /// [`AlreadyExists`](crate::WriteErrorKind::AlreadyExists).
+    pub fn create_new(path: impl Into<PathBuf>) -> AtomicWriter {
+        AtomicWriter::create(path).no_clobber(true)
+    }
+
+    /// Whether an existing target is an error, as for [`create_new`](AtomicWriter::create_new).
+    pub fn no_clobber(mut self, no_clobber: bool) -> AtomicWriter {
+        self.options.no_clobber = no_clobber;
+        self
+    }
+
+    /// What is known to be on disk after the commit; [`Durability::Durable`] unless said otherwise.
+    pub fn durability(mut self, durability: Durability) -> AtomicWriter {
+        self.options.durability = durability;
+        self
+    }
+
+    /// What is done with a target that is a symbolic link; [`Symlinks::Follow`] unless said
+    /// otherwise.
+    ///
+    /// In a directory others may write to, choose [`Symlinks::Replace`] or [`Symlinks::Refuse`].
+    pub fn symlinks(mut self, symlinks: Symlinks) -> AtomicWriter {
+        self.options.symlinks = symlinks;
+        self
+    }
+
+    /// The mode of the new file, whatever that of the old one was and whatever the umask.
+    ///
+    /// Without it the mode of the old file is kept, and a file that was not there gets the mode any
+    /// new file would: 0666 less the umask.
+    pub fn mode(mut self, mode: u32) -> AtomicWriter {
+        self.options.mode = Some(mode);
+        self
+    }
+
+    /// Whether user and group of the old file are kept; [`Preserve::Try`] unless said otherwise.
+    ///
+    /// Where they cannot be kept, the rights that depend on them are not passed on: the
+    /// set-user-id and set-group-id bits are dropped, and another group gets what all others have.
+    pub fn owner(mut self, owner: Preserve) -> AtomicWriter {
+        self.options.owner = owner;
+        self
+    }
+
+    /// Whether extended attributes of the old file are kept, access lists and SELinux labels among
+    /// them; [`Preserve::Try`] unless said otherwise.
+    ///
+    /// Those that speak of the old content are never kept: capabilities and integrity hashes.
+    pub fn xattrs(mut self, xattrs: Preserve) -> AtomicWriter {
+        self.options.xattrs = xattrs;
+        self
+    }
+
+    /// Keeps the old file at `path`, on the same filesystem, in place of whatever file is there.
+    ///
+    /// The backup is a hard link made just before the rename: the target has a file at all times,
+    /// and the backup is the old file itself, with its attributes. If the commit fails after that,
+    /// it is another name of the file that is still in place.
+    pub fn backup(mut self, path: impl Into<PathBuf>) -> AtomicWriter {
+        self.options.backup = Some(Backup::Path(path.into()));
+        self
+    }
+
+    /// Keeps the old file beside the new one, called as it with `suffix` added, such as `~` or
+    /// `.bak`. See [`backup`](AtomicWriter::backup).
+    pub fn backup_suffix(mut self, suffix: impl Into<OsString>) -> AtomicWriter {
+        self.options.backup = Some(Backup::Suffix(suffix.into()));
+        self
+    }
+
+    /// The target.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens the writer as a plain value.
+    ///
+    /// # Errors
+    ///
+    /// The path names no file; the target is a directory, device, FIFO or socket; it is a symbolic
+    /// link and those are refused; it exists and may not be replaced; no file can be made in its
+    /// directory.
+    pub fn open(self) -> Result<AtomicFile, WriteError> {
+        AtomicFile::open(&self.path, self.options)
+    }
+}
+
+impl ContextManager for AtomicWriter {
+    type Resource = AtomicFile;
+    type Error = WriteError;
+
+    fn enter(self) -> Result<AtomicFile, WriteError> {
+        self.open()
+    }
+
+    /// Commits if all went well, aborts otherwise.
+    fn exit(file: AtomicFile, case: ExitCase) -> Result<(), WriteError> {
+        if case.is_succeeded() {
+            file.commit()
+        } else {
+            file.abort()
+        }
+    }
+}
+
+/// Replaces the file at `path` by one that contains `bytes`, whole or not at all, durably.
+///
+/// It is an [`AtomicWriter`] with its default options.
+///
+/// # Errors
+///
+/// Those of [`AtomicWriter::open`], of writing, and of [`AtomicFile::commit`].
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = withal_os::TempDir::new().open()?;
+/// # let path = directory.path().join("state");
+/// withal_os::write_atomic(&path, "ready\n")?;
+/// assert_eq!(std::fs::read(&path)?, b"ready\n");
+/// # Ok(())
+/// # }
+/// ```
+pub fn write_atomic(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<(), WriteError> {
+    write(AtomicWriter::create(path.as_ref()), bytes.as_ref())
+}
+
+pub(crate) fn write(writer: AtomicWriter, bytes: &[u8]) -> Result<(), WriteError> {
+    let mut file = writer.open()?;
+    if let Err(error) = file.write_all(bytes) {
+        return Err(match error.downcast::<WriteError>() {
+            Ok(error) => error,
+            Err(error) => file.target.failed("cannot write its temporary file", error),
+        });
+    }
+    file.commit()
+}

@@ -1,0 +1,238 @@
+//! A directory that is gone when its block is left.
+
+mod error;
+
+use std::ffi::{CString, OsStr, OsString};
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FlockOperation, Mode};
+use withal_core::{ContextManager, ExitCase};
+
+pub use error::TempDirError;
+
+use crate::directory::{Directory, Identity};
+use crate::random;
+use crate::report;
+use crate::tree;
+use error::Action;
+
+/// Makes a private directory and removes it, with all that is in it, when the block is left.
+///
+/// It is made in `$TMPDIR`, or `/tmp`, or where [`new_in`](TempDir::new_in) says; its name is
+/// random and its mode 0700, whatever the umask. It is removed however the block ends, and an error
+/// of the removal is an error of the block.
+///
+/// Removal goes through descriptors: symbolic links are unlinked, never followed; a mount inside is
+/// not entered but reported; and nothing is removed if the directory has been replaced by another.
+/// Read-only directories inside are no obstacle to their owner. While it is open it is held under a
+/// shared lock, which keeps `systemd-tmpfiles` from cleaning it up.
+///
+/// A process that is killed leaves its directory behind.
+///
+/// # Examples
+///
+/// ```
+/// use withal_core::with;
+/// use withal_os::TempDir;
+///
+/// # fn main() -> Result<(), withal_core::Error> {
+/// let path = with(TempDir::new(), |directory| {
+///     std::fs::write(directory.path().join("scratch"), "…")?;
+///     Ok(directory.path().to_owned())
+/// })?;
+/// assert!(!path.exists());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "nothing is made before `open`, or before a block is entered with it"]
+pub struct TempDir {
+    /// `None` is `$TMPDIR`, looked up when it is made.
+    parent: Option<PathBuf>,
+    prefix: OsString,
+}
+
+impl Default for TempDir {
+    fn default() -> TempDir {
+        TempDir {
+            parent: None,
+            prefix: OsString::from("withal-"),
+        }
+    }
+}
+
+impl TempDir {
+    /// A directory in `$TMPDIR`, or in `/tmp` where that is not set.
+    pub fn new() -> TempDir {
+        TempDir::default()
+    }
+
+    /// A directory in `parent`.
+    pub fn new_in(parent: impl Into<PathBuf>) -> TempDir {
+        TempDir {
+            parent: Some(parent.into()),
+            ..TempDir::default()
+        }
+    }
+
+    /// What the name begins with, before 32 random characters; `withal-` unless said otherwise.
+    pub fn prefix(mut self, prefix: impl Into<OsString>) -> TempDir {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Makes the directory, as a plain value.
+    ///
+    /// # Errors
+    ///
+    /// The parent cannot be opened, or no directory can be made in it; the prefix contains a slash.
+    pub fn open(self) -> Result<OpenTempDir, TempDirError> {
+        let parent = self.parent.unwrap_or_else(std::env::temp_dir);
+        let failed = |source| TempDirError::new(&parent, Action::Create, source);
+        if self.prefix.as_bytes().contains(&b'/') {
+            let detail = "its prefix contains a slash: give the directory to `new_in`";
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, detail)));
+        }
+        // Absolute, so that the path stays right after a `chdir`.
+        let directory = std::path::absolute(&parent)
+            .and_then(|absolute| Directory::open(&absolute))
+            .map_err(failed)?;
+        let mut name = self.prefix;
+        name.push(random::name().map_err(failed)?);
+        rustix::fs::mkdirat(&directory, &name, Mode::RWXU).map_err(|error| failed(error.into()))?;
+        let fd = open_private(&directory, &name).map_err(|error| {
+            let _gone = rustix::fs::unlinkat(&directory, &name, AtFlags::REMOVEDIR);
+            failed(error)
+        })?;
+        Ok(OpenTempDir {
+            path: directory.path().join(&name),
+            identity: Identity::of_fd(&fd).map_err(failed)?,
+            parent: directory,
+            name,
+            _lock: fd,
+            armed: true,
+        })
+    }
+}
+
+/// Opens what was just made, and takes back what the umask may have taken too much.
+fn open_private(parent: &Directory, name: &OsStr) -> io::Result<OwnedFd> {
+    let name = CString::new(name.as_bytes())?;
+    let fd = tree::open_child(parent, &name, true)?;
+    let stat = rustix::fs::fstat(&fd)?;
+    if stat.st_uid != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::other(
+            "the new directory was replaced by somebody else's: its parent is open to others and \
+             not sticky",
+        ));
+    }
+    rustix::fs::fchmod(&fd, Mode::RWXU)?;
+    // Only a sign to cleaners that it is in use; where there are no locks it goes without.
+    let _sign = rustix::fs::flock(&fd, FlockOperation::NonBlockingLockShared);
+    Ok(fd)
+}
+
+/// A temporary directory: what a [`TempDir`] lends.
+///
+/// Dropped without [`close`](OpenTempDir::close) it is removed too, and an error of that is only
+/// noticed.
+#[must_use = "the directory is removed when this is dropped"]
+pub struct OpenTempDir {
+    parent: Directory,
+    name: OsString,
+    path: PathBuf,
+    identity: Identity,
+    _lock: OwnedFd,
+    /// Whether it is still to be removed.
+    armed: bool,
+}
+
+impl OpenTempDir {
+    /// Where it is; an absolute path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Keeps the directory: it is not removed when the block is left.
+    ///
+    /// ```
+    /// # use withal_core::with;
+    /// # use withal_os::TempDir;
+    /// # fn main() -> Result<(), withal_core::Error> {
+    /// let kept = with(TempDir::new(), |directory| Ok(directory.keep().to_owned()))?;
+    /// assert!(kept.is_dir());
+    /// # std::fs::remove_dir(kept).unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn keep(&mut self) -> &Path {
+        self.armed = false;
+        &self.path
+    }
+
+    /// Keeps the directory and gives its path.
+    #[must_use = "nothing else knows where the directory is"]
+    pub fn into_path(mut self) -> PathBuf {
+        self.armed = false;
+        std::mem::take(&mut self.path)
+    }
+
+    /// Removes the directory with all that is in it, unless it was kept.
+    ///
+    /// # Errors
+    ///
+    /// Something cannot be removed: it is named, and what else can be removed is. That somebody
+    /// removed the directory before is no error.
+    pub fn close(mut self) -> Result<(), TempDirError> {
+        self.remove()
+    }
+
+    fn remove(&mut self) -> Result<(), TempDirError> {
+        if !std::mem::take(&mut self.armed) {
+            return Ok(());
+        }
+        tree::remove(&self.parent, &self.name, self.identity)
+            .map_err(|error| TempDirError::removal(&self.path, error))
+    }
+}
+
+impl AsRef<Path> for OpenTempDir {
+    fn as_ref(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for OpenTempDir {
+    fn drop(&mut self) {
+        if let Err(error) = self.remove() {
+            report::teardown_failed("OpenTempDir", error);
+        }
+    }
+}
+
+impl fmt::Debug for OpenTempDir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenTempDir")
+            .field("path", &self.path)
+            .field("kept", &!self.armed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ContextManager for TempDir {
+    type Resource = OpenTempDir;
+    type Error = TempDirError;
+
+    fn enter(self) -> Result<OpenTempDir, TempDirError> {
+        self.open()
+    }
+
+    fn exit(directory: OpenTempDir, _case: ExitCase) -> Result<(), TempDirError> {
+        directory.close()
+    }
+}
