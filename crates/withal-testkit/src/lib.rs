@@ -1,1 +1,8 @@
-//! Fault and cancellation injection, and laws, for whoever writes a context manager.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod cancel;
+mod leaks;
+
+pub use cancel::{CancelReport, Leak, cancel_everywhere};
+pub use leaks::{assert_no_open, open_descriptors};

@@ -114,6 +114,15 @@ impl Open {
         self.task
     }
 
+    /// Whether the calling thread opened it: tells a test's own from what others opened beside it.
+    #[must_use]
+    pub fn is_of_this_thread(&self) -> bool {
+        #[cfg(feature = "registry")]
+        return super::shards::is_of_this_thread(super::Id(self.id));
+        #[cfg(not(feature = "registry"))]
+        false
+    }
+
     /// How far it has come.
     #[must_use]
     pub fn state(&self) -> OpenState {

@@ -46,6 +46,11 @@ pub(super) fn next_id() -> Id {
     Id(thread << 40 | count)
 }
 
+/// Whether the calling thread made this number.
+pub(super) fn is_of_this_thread(id: Id) -> bool {
+    id.0 >> 40 == NEXT.get().0
+}
+
 fn shard(number: usize) -> MutexGuard<'static, Slab<Open>> {
     // A shard number is a remainder of `SHARDS`.
     #[expect(clippy::indexing_slicing, reason = "taken modulo the length")]
