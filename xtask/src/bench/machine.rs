@@ -5,18 +5,21 @@ use std::thread;
 
 use anyhow::Result;
 
+use crate::repository::Metadata;
 use crate::shell;
 
-/// A program whose version bears on a benchmark's numbers.
+/// A program or circumstance that bears on a benchmark's numbers.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Tool {
     Python,
     Hyperfine,
     Bash,
+    /// The file system that holds the build, and the files of the benchmarks.
+    FileSystem,
 }
 
 /// The machine and the versions, in one line.
-pub(super) fn describe(tools: &[Tool]) -> Result<String> {
+pub(super) fn describe(tools: &[Tool], metadata: &Metadata) -> Result<String> {
     let cores = thread::available_parallelism()?;
     let mut parts = vec![
         cpu_model(),
@@ -29,6 +32,11 @@ pub(super) fn describe(tools: &[Tool]) -> Result<String> {
             Tool::Python => first_line("python3", &["--version"]),
             Tool::Hyperfine => first_line("hyperfine", &["--version"]),
             Tool::Bash => first_line("bash", &["--version"]),
+            Tool::FileSystem => {
+                let folder = metadata.target_directory.to_string_lossy();
+                let kind = first_line("stat", &["--file-system", "--format=%T", &folder]);
+                format!("file system {kind}")
+            }
         });
     }
     parts.retain(|part| !part.is_empty());

@@ -131,7 +131,10 @@ fn measure(suite: &Suite, metadata: &Metadata, passes: u32) -> Result<String> {
     for source in sources {
         report.push_str(&format!("- `{}`\n", source.command()));
     }
-    report.push_str(&format!("\nOn {}.\n", machine::describe(suite.tools)?));
+    report.push_str(&format!(
+        "\nOn {}.\n",
+        machine::describe(suite.tools, metadata)?
+    ));
     Ok(report)
 }
 

@@ -25,6 +25,12 @@ pub(super) const SUITES: &[Suite] = &[
         tools: &[Tool::Python],
     },
     Suite {
+        name: "os",
+        what: "files replaced whole and durably",
+        sources: &[Source::Rust("os"), Source::Python("atomic_file.py")],
+        tools: &[Tool::Python, Tool::FileSystem],
+    },
+    Suite {
         name: "run",
         what: "a command that does nothing, start to end",
         sources: &[Source::Commands {
