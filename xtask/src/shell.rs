@@ -78,7 +78,8 @@ pub(crate) fn show(command: &Command) -> String {
         .join(" ")
 }
 
-fn quote(word: &OsStr) -> String {
+/// The word as a shell needs it.
+pub(crate) fn quote(word: &OsStr) -> String {
     let word = word.to_string_lossy();
     let is_plain = |c: char| c.is_alphanumeric() || "-_=./:,+@%".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {

@@ -81,7 +81,7 @@ impl Source {
             Source::Commands { commands, .. } => {
                 let lines: Vec<String> = commands
                     .iter()
-                    .map(|command| format!("\"{}\"", command.line.replace('$', "\\$")))
+                    .map(|command| shell::quote(OsStr::new(command.line)))
                     .collect();
                 format!(
                     "hyperfine --shell=none --warmup=3 --runs=20 {}",
