@@ -41,7 +41,11 @@ impl<'c> AsyncContextManager for Begin<'c> {
     async fn exit(transaction: Transaction<'c>, case: ExitCase) -> io::Result<()> {
         // The server answers after a while; nobody waits for us any more.
         tokio::time::sleep(Duration::from_millis(50)).await;
-        let verdict = if case.is_succeeded() { "COMMIT" } else { "ROLLBACK" };
+        let verdict = if case.is_succeeded() {
+            "COMMIT"
+        } else {
+            "ROLLBACK"
+        };
         println!("{verdict}");
         let Transaction(_connection) = transaction;
         Ok(())
@@ -61,6 +65,9 @@ async fn main() {
         Ok(())
     });
     let ended = tokio::time::timeout(Duration::from_millis(100), work).await;
-    println!("the caller goes on: {}", if ended.is_err() { "timed out" } else { "done" });
+    println!(
+        "the caller goes on: {}",
+        if ended.is_err() { "timed out" } else { "done" }
+    );
     println!("{}", Reaper::global().drain(Duration::from_secs(5)).await);
 }

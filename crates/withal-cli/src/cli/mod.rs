@@ -15,15 +15,18 @@ use crate::run::{Exit, GateArguments, Job, Limits};
 
 pub(crate) use values::duration;
 
-
-
 /// What is asked for.
 pub(crate) enum Request {
     Run(Job),
 }
 
 #[derive(Debug, Parser)]
-#[command(name = "withal", version, about = "The with statement for any command", arg_required_else_help = true)]
+#[command(
+    name = "withal",
+    version,
+    about = "The with statement for any command",
+    arg_required_else_help = true
+)]
 #[command(disable_help_subcommand = true)]
 struct Arguments {
     #[command(subcommand)]

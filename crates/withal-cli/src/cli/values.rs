@@ -10,7 +10,10 @@ const DURATION_REMEDY: &str = "not a duration; write `500ms`, `5s`, `10m`, `1h` 
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let is_number = |c: char| c.is_ascii_digit() || c == '.';
     let parsed = match text.chars().all(is_number) {
-        true => text.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok()),
+        true => text
+            .parse()
+            .ok()
+            .and_then(|s| Duration::try_from_secs_f64(s).ok()),
         false => humantime::parse_duration(text).ok(),
     };
     parsed.ok_or_else(|| DURATION_REMEDY.to_owned())
@@ -31,7 +34,11 @@ pub(crate) fn signal(text: &str) -> Result<Signal, String> {
         true => upper,
         false => format!("SIG{upper}"),
     };
-    let by_number = || text.parse::<i32>().ok().and_then(|n| Signal::try_from(n).ok());
+    let by_number = || {
+        text.parse::<i32>()
+            .ok()
+            .and_then(|n| Signal::try_from(n).ok())
+    };
     let found = name.parse().ok().or_else(by_number);
     found.ok_or_else(|| "not a signal; write a name or number, as `TERM`, `INT` or `9`".to_owned())
 }
@@ -56,7 +63,9 @@ mod tests {
         check("5", Some(5_000));
         check("0.25", Some(250));
         check("0", Some(0));
-        for wrong in ["", ".", "1.2.3", "5x", "s", "-1", "-1s", "inf", "NaN", "1e3"] {
+        for wrong in [
+            "", ".", "1.2.3", "5x", "s", "-1", "-1s", "inf", "NaN", "1e3",
+        ] {
             check(wrong, None);
         }
         check("99999999999999999999999999999999999999999999", None);

@@ -41,7 +41,10 @@ impl Running {
         process::hand_on_signals(&mut command, mask);
         let child = command.spawn();
         let child = child.map_err(|error| not_started(&command, &error))?;
-        let pid = child.id().try_into().expect("process ids fit their own type");
+        let pid = child
+            .id()
+            .try_into()
+            .expect("process ids fit their own type");
         Ok(Running {
             pid: Pid::from_raw(pid),
             has_own_group,

@@ -65,7 +65,9 @@ fn prepare_and_run(job: Job) -> anyhow::Result<Exit> {
     let strangers = tree::adopt_orphans()?;
     let messages = job.messages;
     withal_core::set_notice_hook(move |notice| messages.warn(notice));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.context("cannot start the runtime")?;
     let exit = runtime.block_on(async {
         let signals = blocked.listen()?;
@@ -115,8 +117,7 @@ async fn session(
             Ok(running) => {
                 messages.step(format_args!("started {}", tree::describe(running.pid)));
                 let tree = Tree::new(running.pid, strangers);
-                let supervisor =
-                    Supervisor::new(running, tree, &mut signals, job.limits, messages);
+                let supervisor = Supervisor::new(running, tree, &mut signals, job.limits, messages);
                 Outcome::Ended(supervisor.until_all_are_gone().await)
             }
         },
@@ -129,7 +130,8 @@ async fn session(
         &held,
         messages,
         outcome.is_hurried(),
-    ).await;
+    )
+    .await;
     outcome.exit(&job, released)
 }
 

@@ -49,7 +49,11 @@ pub(super) async fn release(
         };
         match arrived {
             None => {
-                say(format_args!("not undone within {}: {}", humantime::format_duration(limit), list(held)));
+                say(format_args!(
+                    "not undone within {}: {}",
+                    humantime::format_duration(limit),
+                    list(held)
+                ));
                 return Released::Failed;
             }
             Some(stop) if stop.asks_to_stop() => {
@@ -58,7 +62,10 @@ pub(super) async fn release(
                     return Released::Abandoned(stop);
                 }
                 asked_at = Some(Instant::now());
-                messages.warn(format_args!("undoing {}; once more within 2s abandons it", list(held)));
+                messages.warn(format_args!(
+                    "undoing {}; once more within 2s abandons it",
+                    list(held)
+                ));
             }
             Some(_) => {}
         }

@@ -91,7 +91,8 @@ impl<'a> Supervisor<'a> {
             self.tree.reap();
             let left = self.tree.left();
             if let Some(status) = self.tree.ended() {
-                let gives_up = matches!(self.phase, Phase::Killing(until) if until <= Instant::now());
+                let gives_up =
+                    matches!(self.phase, Phase::Killing(until) if until <= Instant::now());
                 if left.is_empty() || gives_up {
                     return self.ending(status, &left);
                 }
@@ -134,7 +135,8 @@ impl<'a> Supervisor<'a> {
         let insists = matches!(arrived.signal, Signal::SIGTERM | Signal::SIGINT);
         match self.phase {
             Phase::Grace(_) if self.asked_to_stop && insists => {
-                self.messages.warn("asked to stop again: killing the command");
+                self.messages
+                    .warn("asked to stop again: killing the command");
                 self.kill();
             }
             Phase::Free => self.phase = self.grace(),
@@ -171,8 +173,9 @@ impl<'a> Supervisor<'a> {
                 self.times_out_at = None;
                 let limit = self.limits.timeout.unwrap_or_default();
                 let limit = humantime::format_duration(limit);
-                self.messages
-                    .warn(format_args!("the command ran longer than {limit}: stopping it"));
+                self.messages.warn(format_args!(
+                    "the command ran longer than {limit}: stopping it"
+                ));
                 self.running.stop(self.limits.signal);
                 self.phase = self.grace();
             }
@@ -198,8 +201,9 @@ impl<'a> Supervisor<'a> {
     fn end_orphans(&mut self, left: &[Pid]) {
         if let Phase::Free = self.phase {
             let names = describe(left);
-            self.messages
-                .step(format_args!("stopping what the command left running: {names}"));
+            self.messages.step(format_args!(
+                "stopping what the command left running: {names}"
+            ));
             self.phase = self.grace();
         }
         self.tree.ask(left, self.limits.signal);
@@ -208,8 +212,9 @@ impl<'a> Supervisor<'a> {
     fn ending(&self, status: WaitStatus, left: &[Pid]) -> Ending {
         if !left.is_empty() {
             let names = describe(left);
-            self.messages
-                .error(format_args!("left running, because it cannot be killed: {names}"));
+            self.messages.error(format_args!(
+                "left running, because it cannot be killed: {names}"
+            ));
         }
         Ending {
             status,

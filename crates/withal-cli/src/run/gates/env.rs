@@ -42,7 +42,9 @@ impl Env {
                 name: OsString::from_vec(name.to_vec()),
                 value: OsString::from_vec(value.to_vec()),
             }),
-            _ => anyhow::bail!("--env: a value is not of the form NAME=VALUE; write `-e NAME=VALUE`"),
+            _ => {
+                anyhow::bail!("--env: a value is not of the form NAME=VALUE; write `-e NAME=VALUE`")
+            }
         }
     }
 }

@@ -39,8 +39,14 @@ impl Kind for Arguments {
         for path in self.lock {
             let is_twice = gates.iter().any(|earlier| earlier.path == path);
             let name = path.display();
-            anyhow::ensure!(!is_twice, "--lock: `{name}`: given twice, it would wait for itself");
-            gates.push(Lock { path, limit: self.lock_wait });
+            anyhow::ensure!(
+                !is_twice,
+                "--lock: `{name}`: given twice, it would wait for itself"
+            );
+            gates.push(Lock {
+                path,
+                limit: self.lock_wait,
+            });
         }
         Ok(gates)
     }

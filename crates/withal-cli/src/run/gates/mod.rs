@@ -198,7 +198,10 @@ fn place<K: Kind>(
     gates: &mut Vec<(usize, BoxGate)>,
 ) -> anyhow::Result<()> {
     let positions = matches.indices_of(K::OPTION).into_iter().flatten();
-    let boxed = arguments.gates()?.into_iter().map(|gate| Box::new(gate) as BoxGate);
+    let boxed = arguments
+        .gates()?
+        .into_iter()
+        .map(|gate| Box::new(gate) as BoxGate);
     gates.extend(positions.zip(boxed));
     Ok(())
 }

@@ -27,7 +27,10 @@ impl Kind for Arguments {
         let gates = self.tempdir.into_iter().map(|variable| {
             let name = variable.to_string_lossy();
             let is_name = !name.is_empty() && !name.contains('=');
-            anyhow::ensure!(is_name, "--tempdir: `{name}`: not a variable's name; write `--tempdir=VAR`");
+            anyhow::ensure!(
+                is_name,
+                "--tempdir: `{name}`: not a variable's name; write `--tempdir=VAR`"
+            );
             Ok(TempDir { variable })
         });
         gates.collect()
