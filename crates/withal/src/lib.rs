@@ -10,6 +10,17 @@ pub use withal_core::{
     suppressed_counts, with, wrap, wrap1,
 };
 pub use withal_macros::{asynccontextmanager, contextmanager, main, with};
+/// The async forms of the `os` managers, under the same names.
+#[cfg(feature = "os")]
+pub use withal_os::tokio as asynch;
+#[cfg(feature = "os")]
+pub use withal_os::{
+    AtomicDir, AtomicFile, AtomicWriter, Capture, Captured, ChangedDir, Chdir, ChdirError,
+    Durability, FileLock, HeldLock, Holder, LockError, OpenTempDir, Preserve, Redirect,
+    RedirectError, Redirected, StagedDir, Symlinks, TempDir, TempDirError, WriteError,
+    WriteErrorKind, capture_stderr, capture_stdout, chdir, redirect_stderr, redirect_stdout,
+    write_atomic,
+};
 pub use withal_scope::{
     Aclosing, AsyncExitStack, AsyncGenerator, AsyncLent, AsyncStackHandle, AsyncYielded,
     AsyncYielder, Family, Giver, Kind, Lease, Lending, Open, OpenState, Options, Proof, Reaper,

@@ -1,3 +1,5 @@
+//! The managers for async code, on tokio.
+
 mod blocking;
 mod file;
 mod lock;
