@@ -36,3 +36,9 @@ pub mod __private;
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct RepositoryReadme;
+
+/// Must not compile; the compiler's words depend on what else is in the build, so they are not
+/// pinned.
+#[cfg(doctest)]
+#[doc = concat!("```compile_fail,E0277\n", include_str!("../tests/ui/unpinned/z3_forgot_await.rs"), "\n```")]
+struct ForgotAwait;
