@@ -1,5 +1,6 @@
 //! `--env`: a variable of the command's environment.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::OsStringExt as _;
@@ -66,6 +67,10 @@ impl AsyncContextManager for Env {
     /// The environment is the command's own and has gone with it.
     async fn exit(_env: Env, _case: ExitCase) -> anyhow::Result<()> {
         Ok(())
+    }
+
+    fn name(&self) -> Cow<'static, str> {
+        Cow::Borrowed("--env")
     }
 }
 

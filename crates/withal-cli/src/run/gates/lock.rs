@@ -1,5 +1,6 @@
 //! `--lock`: an exclusive lock on a file.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -75,6 +76,10 @@ impl AsyncContextManager for Lock {
 
     async fn exit(held: HeldLock, _case: ExitCase) -> anyhow::Result<()> {
         Ok(held.release()?)
+    }
+
+    fn name(&self) -> Cow<'static, str> {
+        Cow::Borrowed("--lock")
     }
 }
 

@@ -9,6 +9,7 @@ mod lock;
 mod output;
 mod tempdir;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::pin::Pin;
 use std::process::Command;
@@ -53,7 +54,7 @@ pub(crate) trait Equip {
 
 /// A kind of gate: its options, and the gates they ask for.
 trait Kind: clap::Args {
-    /// The option that asks for a gate, once for each.
+    /// The option that asks for a gate, once for each; no dashes.
     const OPTION: &'static str;
 
     type Gate: Gate + 'static;
@@ -76,7 +77,8 @@ impl std::error::Error for Busy {}
 
 /// A context manager whose resource equips the command, on its way to a stack.
 ///
-/// `Display` says what it is in messages, and no more than that: no values, which may be secrets.
+/// Its name is the option it came from, which its errors begin with. `Display` says what it is, for
+/// `--verbose`, and no more than that: no values, which may be secrets.
 pub(crate) trait Gate: Send + fmt::Display {
     /// Enters on `stack`, then equips `command`.
     fn enter<'a>(self: Box<Self>, place: &'a mut Place<'_>) -> Entering<'a>;
@@ -101,15 +103,14 @@ where
 {
     fn enter<'a>(self: Box<Self>, place: &'a mut Place<'_>) -> Entering<'a> {
         Box::pin(async move {
-            let name = self.to_string();
             let gate = Noted {
+                name: self.to_string(),
                 gate: *self,
-                name: name.clone(),
                 held: place.held.clone(),
             };
             let mut lent = place.stack.enter_async_context(gate).await?;
             let equipped = lent.resource.equip(place.command);
-            equipped.context(name)
+            equipped.context(lent.option.clone())
         })
     }
 }
@@ -161,6 +162,7 @@ struct Noted<M> {
 
 struct NotedResource<R> {
     resource: R,
+    option: Cow<'static, str>,
     name: String,
     held: Held,
 }
@@ -175,10 +177,12 @@ where
     async fn enter(self) -> anyhow::Result<Self::Resource> {
         let Noted { gate, name, held } = self;
         held.messages.step(format_args!("acquiring {name}"));
-        let resource = gate.enter().await.with_context(|| name.clone())?;
+        let option = gate.name();
+        let resource = gate.enter().await.context(option.clone())?;
         held.acquired(&name);
         Ok(NotedResource {
             resource,
+            option,
             name,
             held,
         })
@@ -187,7 +191,7 @@ where
     async fn exit(noted: Self::Resource, case: ExitCase) -> anyhow::Result<()> {
         let outcome = M::exit(noted.resource, case).await;
         noted.held.undone(&noted.name, &outcome);
-        outcome.context(noted.name)
+        outcome.context(noted.option)
     }
 }
 

@@ -1,5 +1,6 @@
 //! `--output`: the command's stdout in a file, replaced whole if the command succeeds.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,7 +8,7 @@ use std::process::Command;
 use anyhow::Context as _;
 use tokio::task::spawn_blocking;
 use withal_core::{AsyncContextManager, ExitCase};
-use withal_os::{AtomicFile, AtomicWriter};
+use withal_os::{AtomicFile, AtomicWriter, WriteErrorKind};
 
 use super::{Equip, Kind};
 
@@ -45,17 +46,37 @@ impl AsyncContextManager for Output {
     type Error = anyhow::Error;
 
     async fn enter(self) -> anyhow::Result<AtomicFile> {
-        Ok(AtomicWriter::create(self.0).open()?)
+        let opened = AtomicWriter::create(&self.0).open();
+        opened.map_err(|error| match error.kind() {
+            WriteErrorKind::WrongType => anyhow::anyhow!(
+                "`{}`: not a regular file; name one, or redirect with `>`",
+                self.0.display()
+            ),
+            _ => error.into(),
+        })
     }
 
     /// Syncing may take long: off the main thread, which has signals to answer.
     async fn exit(file: AtomicFile, case: ExitCase) -> anyhow::Result<()> {
-        let is_whole = case.is_succeeded();
+        let is_whole = has_succeeded(&case);
         let ended = spawn_blocking(move || match is_whole {
             true => file.commit(),
             false => file.abort(),
         });
         Ok(ended.await.context("the commit panicked")??)
+    }
+
+    fn name(&self) -> Cow<'static, str> {
+        Cow::Borrowed("--output")
+    }
+}
+
+/// Whether the command itself succeeded, whatever became of the gates inside this one.
+fn has_succeeded(case: &ExitCase) -> bool {
+    match case {
+        ExitCase::Succeeded => true,
+        ExitCase::Errored(error) => error.body().is_none(),
+        _ => false,
     }
 }
 

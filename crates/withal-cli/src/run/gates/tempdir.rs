@@ -1,5 +1,6 @@
 //! `--tempdir`: a private directory, its path in a variable.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt;
 use std::process::Command;
@@ -14,7 +15,7 @@ use super::{Equip, Kind};
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub(super) struct Arguments {
-    /// Make a private directory, its path in $VAR
+    /// Make a private directory, its path in $VAR [default VAR: TMPDIR]
     #[arg(short, long, value_name = "VAR", num_args = 0..=1, require_equals = true, default_missing_value = "TMPDIR")]
     tempdir: Vec<OsString>,
 }
@@ -67,6 +68,10 @@ impl AsyncContextManager for TempDir {
     async fn exit(open: Open, _case: ExitCase) -> anyhow::Result<()> {
         let closed = spawn_blocking(|| open.directory.close()).await;
         Ok(closed.context("the removal panicked")??)
+    }
+
+    fn name(&self) -> Cow<'static, str> {
+        Cow::Borrowed("--tempdir")
     }
 }
 

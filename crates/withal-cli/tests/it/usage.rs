@@ -1,0 +1,158 @@
+//! The command line and what is said about it.
+
+use crate::support::{Sandbox, WITHAL};
+
+#[test]
+fn wrong_usage_is_125_and_one_line_that_says_what_to_write() {
+    let sandbox = Sandbox::new();
+    let check = |arguments: &[&str], message: &str| {
+        let ended = sandbox.run(arguments);
+        ended.check_code(125);
+        assert_eq!(
+            ended.stderr,
+            format!("withal: {message}\n"),
+            "{arguments:?}"
+        );
+        assert_eq!(ended.stdout, "");
+    };
+    let remedy = "not a duration; write `500ms`, `5s`, `10m`, `1h` or plain seconds";
+    check(
+        &["-T", "5x", "--", "true"],
+        &format!("--timeout: `5x`: {remedy}"),
+    );
+    check(
+        &["--timeout=-1", "--", "true"],
+        &format!("--timeout: `-1`: {remedy}"),
+    );
+    check(
+        &["-k", "soon", "--", "true"],
+        &format!("--grace: `soon`: {remedy}"),
+    );
+    check(
+        &["-l", "x", "--lock-wait", "1 day of rest", "--", "true"],
+        &format!("--lock-wait: `1 day of rest`: {remedy}"),
+    );
+    check(
+        &["-T", "0", "--", "true"],
+        "--timeout: `0`: no time at all; leave the option out for no limit",
+    );
+    check(
+        &["-s", "NAP", "--", "true"],
+        "--signal: `NAP`: not a signal; write a name or number, as `TERM`, `INT` or `9`",
+    );
+    check(
+        &["--busy-code", "256", "--", "true"],
+        "--busy-code: `256`: 256 is not in 0..=255",
+    );
+    check(&["-T"], "--timeout: a value is required");
+    check(
+        &["-t"],
+        "no command: write it after `--`, as in `withal run --tempdir -- make`",
+    );
+    check(
+        &["--tempdir", "--"],
+        "no command: write it after `--`, as in `withal run --tempdir -- make`",
+    );
+    check(
+        &["-t", "make", "test"],
+        "`make`: a command and its arguments stand after `--`",
+    );
+    check(
+        &["--tempdir=A=B", "--", "true"],
+        "--tempdir: `A=B`: not a variable's name; write `--tempdir=VAR`",
+    );
+    check(
+        &["-o", "a", "-o", "b", "--", "true"],
+        "--output: `a` and `b`: there is one stdout; name one file",
+    );
+    check(
+        &["-l", "a", "-l", "a", "--", "true"],
+        "--lock: `a`: given twice, it would wait for itself",
+    );
+    check(
+        &["--nonsense", "--", "true"],
+        "unexpected argument '--nonsense' found; see `withal run --help`",
+    );
+}
+
+#[test]
+fn durations_have_units_or_are_seconds() {
+    let sandbox = Sandbox::new();
+    for duration in ["10000ms", "10s", "10m", "1h", "1h 30m", "10", "10.5"] {
+        sandbox
+            .run(&["-T", duration, "-k", duration, "--", "true"])
+            .check_code(0);
+    }
+}
+
+#[test]
+fn values_of_variables_are_never_said() {
+    let sandbox = Sandbox::new();
+    let secret = "hunter2";
+    let pair = format!("PASSWORD={secret}");
+    let cases: &[&[&str]] = &[
+        &["-e", secret, "--", "true"],
+        &["-e", "=hunter2", "--", "true"],
+        &["-v", "-e", &pair, "--", "true"],
+        &["-v", "-e", &pair, "--", "no-such-command"],
+        &["-v", "-e", &pair, "-o", "/", "--", "true"],
+        &["-e", &pair, "--nonsense", "--", "true"],
+    ];
+    for arguments in cases {
+        let ended = sandbox.run(arguments);
+        assert!(!ended.stderr.contains(secret), "{ended:?}");
+    }
+}
+
+#[test]
+fn help_is_no_failure_and_goes_to_stdout() {
+    let sandbox = Sandbox::new();
+    for arguments in [
+        &["run", "--help"][..],
+        &["run", "-h"],
+        &["--help"],
+        &["--version"],
+    ] {
+        let ended = sandbox.start(sandbox.command(WITHAL, arguments)).finish();
+        ended.check_code(0);
+        assert!(ended.stdout.contains("withal"), "{ended:?}");
+        assert_eq!(ended.stderr, "");
+    }
+    let help = sandbox.run(&["--help"]).stdout;
+    for part in [
+        "Usage: withal run [GATES]",
+        "Examples:",
+        "Exit status:",
+        "124",
+        "TMPDIR",
+    ] {
+        assert!(help.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn what_follows_the_dashes_is_the_commands() {
+    let sandbox = Sandbox::new();
+    let ended = sandbox.run(&["--", "echo", "--tempdir", "-h", "--", "-x"]);
+    assert_eq!(ended.stdout, "--tempdir -h -- -x\n");
+}
+
+#[test]
+fn quiet_says_only_why_withal_failed() {
+    let sandbox = Sandbox::new();
+    let ended = sandbox.run(&["-q", "-T", "20ms", "--", "sleep", "60"]);
+    ended.check_code(124);
+    assert_eq!(ended.stderr, "");
+    let ended = sandbox.run(&["-q", "--", "no-such-command"]);
+    assert_eq!(ended.stderr, "withal: no-such-command: command not found\n");
+}
+
+#[test]
+fn a_closed_stderr_disturbs_nothing() {
+    let sandbox = Sandbox::new();
+    let ended = sandbox.shell("$W run -v -t -- sh -c 'exit 6' 2>&-");
+    ended.check_code(6);
+    let ended = sandbox.shell("{ $W run -v -t -- sh -c 'exit 6'; echo $? > code; } 2>&1 | true");
+    ended.check_code(0);
+    assert_eq!(sandbox.read("code"), "6\n");
+}
