@@ -1,7 +1,5 @@
 //! S8, S10, S11: exit stacks.
 
-use std::sync::{Arc, Mutex};
-
 use withal_core::{ExitCase, Flow, NoticeKind, suppress};
 use withal_scope::{AsyncExitStack, Reaper, async_with};
 
@@ -121,7 +119,7 @@ async fn what_is_registered_too_late_is_exited_at_once() {
     drop(stack);
     let trace = t.clone();
     handle.callback(move || trace.note("later"));
-    Reaper::global().drain(ms(1_000)).await;
+    tokio::time::sleep(ms(100)).await;
     assert_eq!(t.take(), "late cancelled later");
 }
 
@@ -150,24 +148,19 @@ async fn a_close_dropped_half_way_goes_on_in_the_background() {
 
 #[tokio::test(start_paused = true)]
 async fn a_resource_still_lent_out_is_exited_when_it_comes_back() {
-    let notices = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&notices);
-    withal_core::set_notice_hook(move |notice| {
-        if notice.kind == NoticeKind::StillLent {
-            seen.lock().unwrap().push(notice.to_string());
-        }
-    });
+    assert_eq!(notices(NoticeKind::StillLent, "lent too long"), 0);
     let t = Trace::default();
     let mut stack = AsyncExitStack::new();
-    let a = stack.enter_async_context(step("a", &t)).await.unwrap();
+    let lent = stack.enter_async_context(step("lent too long", &t));
+    let lent = lent.await.unwrap();
     let error = stack.close().await.unwrap_err();
     assert!(error.to_string().contains("still lent out"), "{error}");
-    assert_eq!(error.first().entry().unwrap().name(), "a");
-    assert_eq!(t.take(), "+a =a");
-    drop(a);
-    Reaper::global().drain(ms(1_000)).await;
-    assert_eq!(t.take(), "-a ok");
-    assert_eq!(notices.lock().unwrap().len(), 1);
+    assert_eq!(error.first().entry().unwrap().name(), "lent too long");
+    assert_eq!(t.take(), "+lent too long =lent too long");
+    drop(lent);
+    tokio::time::sleep(ms(100)).await;
+    assert_eq!(t.take(), "-lent too long ok");
+    assert_eq!(notices(NoticeKind::StillLent, "lent too long"), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,11 +1,11 @@
 //! Managers that leave a trace, and ways to drop a future half way.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use tokio::time::sleep;
-use withal_core::{AsyncContextManager, ContextManager, ExitCase};
+use withal_core::{AsyncContextManager, ContextManager, ExitCase, NoticeKind};
 use withal_scope::{Options, Reaper};
 
 pub(crate) fn ms(n: u64) -> Duration {
@@ -211,4 +211,25 @@ pub(crate) async fn hang() {
 
 pub(crate) async fn drain(reaper: &Reaper) -> withal_scope::Report {
     reaper.drain(Duration::from_secs(60)).await
+}
+
+/// The notices of the resources called `name` so far. One hook serves all tests of this process:
+/// from the first call on, notices are kept here instead of being printed.
+pub(crate) fn notices(kind: NoticeKind, name: &str) -> usize {
+    type Kept = Arc<Mutex<Vec<(NoticeKind, String)>>>;
+    static KEPT: LazyLock<Kept> = LazyLock::new(|| {
+        let kept = Kept::default();
+        let keep = Arc::clone(&kept);
+        withal_core::set_notice_hook(move |notice| {
+            let name = notice.entry.map(|entry| entry.name().to_owned());
+            keep.lock()
+                .unwrap()
+                .push((notice.kind, name.unwrap_or_default()));
+        });
+        kept
+    });
+    let kept = KEPT.lock().unwrap();
+    kept.iter()
+        .filter(|notice| notice.0 == kind && notice.1 == name)
+        .count()
 }

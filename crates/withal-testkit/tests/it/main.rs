@@ -10,10 +10,17 @@
 
 use std::cell::RefCell;
 use std::fs::File;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use withal_core::{AsyncContextManager, ExitCase};
 use withal_scope::{AsyncExitStack, async_with, scope};
 use withal_testkit::{assert_no_open, cancel_everywhere};
+
+/// Descriptors are counted for the whole process: one test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn nothing() -> Result<(), String> {
     Ok(())
@@ -38,6 +45,7 @@ impl AsyncContextManager for Turns {
 
 #[test]
 fn blocks_of_every_form_leave_nothing_at_any_await_point() {
+    let _alone = alone();
     let report = cancel_everywhere(
         || async {
             scope(async |s| {
@@ -59,6 +67,7 @@ fn blocks_of_every_form_leave_nothing_at_any_await_point() {
 
 #[test]
 fn a_stack_that_is_leaked_is_named_with_its_place() {
+    let _alone = alone();
     let leaked = RefCell::new(Vec::new());
     let report = cancel_everywhere(
         || async {
@@ -85,6 +94,7 @@ fn a_stack_that_is_leaked_is_named_with_its_place() {
 
 #[test]
 fn a_leaked_descriptor_and_a_leaked_task_are_counted() {
+    let _alone = alone();
     let leaked = RefCell::new(Vec::new());
     let report = cancel_everywhere(
         || async {
@@ -102,5 +112,6 @@ fn a_leaked_descriptor_and_a_leaked_task_are_counted() {
 #[test]
 #[should_panic(expected = "the scenario never waits")]
 fn a_scenario_without_await_points_proves_nothing() {
+    let _alone = alone();
     cancel_everywhere(|| async {}, nothing).assert_clean();
 }
