@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, StatxFlags};
 
 use crate::atomic::temporary::{self, Lock};
 use crate::directory::{Directory, Identity, file_type};
@@ -19,45 +19,66 @@ const NAMES_PER_WRITER: u64 = 1024;
 const MAX_REMEMBERED: usize = 1024;
 
 /// How many writers in large directories may skip the sweep still.
-static SKIPS: LazyLock<Mutex<HashMap<Identity, u64>>> = LazyLock::new(Mutex::default);
+static SKIPS: LazyLock<Mutex<HashMap<Key, u64>>> = LazyLock::new(Mutex::default);
+
+/// A directory, and when it was made: inodes are used again.
+type Key = (Identity, i64, u32);
+
+fn key(directory: &Directory) -> io::Result<Key> {
+    let made = rustix::fs::statx(directory, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME)
+        .map(|stat| (stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec))
+        .unwrap_or_default();
+    Ok((Identity::of_fd(directory)?, made.0, made.1))
+}
 
 /// Removes the temporary files or directories in `parent` whose writers are dead.
 ///
-/// The first writer of a process in a directory always sweeps. In a directory with many thousands
-/// of names only every so manieth does, so that writing n files there takes no n² steps.
+/// The first writer of a process in a directory always sweeps. In a directory with thousands of
+/// names not every one does, so that making n files there takes no n² steps.
 /// Whatever cannot be removed is left: it is no business of this writer's.
 pub(crate) fn sweep(parent: &Directory, kind: FileType) {
-    let Ok(identity) = Identity::of_fd(parent) else {
-        return;
-    };
-    if may_skip(identity) {
+    if may_skip(parent) {
         return;
     }
-    if let Ok(names) = sweep_all(parent, kind) {
-        remember(identity, names / NAMES_PER_WRITER);
+    if let Ok(names) = sweep_all(parent, kind)
+        && names >= NAMES_PER_WRITER
+        && let Ok(key) = key(parent)
+    {
+        remember(key, names / NAMES_PER_WRITER);
     }
 }
 
-fn may_skip(directory: Identity) -> bool {
-    let mut skips = SKIPS.lock().unwrap_or_else(PoisonError::into_inner);
-    match skips.get_mut(&directory) {
-        Some(left) if *left > 0 => {
+fn skips() -> MutexGuard<'static, HashMap<Key, u64>> {
+    SKIPS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn may_skip(directory: &Directory) -> bool {
+    if skips().is_empty() {
+        return false;
+    }
+    let Ok(key) = key(directory) else {
+        return false;
+    };
+    let mut skips = skips();
+    match skips.get_mut(&key) {
+        Some(left) if *left > 1 => {
             *left -= 1;
             true
         }
-        _ => false,
+        Some(_last) => {
+            let _last = skips.remove(&key);
+            true
+        }
+        None => false,
     }
 }
 
-fn remember(directory: Identity, skip: u64) {
-    let mut skips = SKIPS.lock().unwrap_or_else(PoisonError::into_inner);
+fn remember(directory: Key, skip: u64) {
+    let mut skips = skips();
     if skips.len() >= MAX_REMEMBERED {
         skips.clear();
     }
-    let _before = match skip {
-        0 => skips.remove(&directory),
-        skip => skips.insert(directory, skip),
-    };
+    let _before = skips.insert(directory, skip);
 }
 
 /// Gives the number of names read.

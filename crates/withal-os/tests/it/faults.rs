@@ -1,0 +1,312 @@
+//! Every system call of a replacement, failing or killed, one at a time.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use withal_os::write_atomic;
+
+use crate::child::{self, COMMITTED, COMMITTED_WITH_ERROR, NOT_COMMITTED, PIECE};
+use crate::support::{Place, read, temporaries};
+
+/// Runs the child under `strace` with these arguments.
+fn strace(arguments: &[&str], name: &str, path: &Path) -> Output {
+    let mut strace = Command::new("strace");
+    let _ = strace.args(["-f", "-qq"]).args(arguments);
+    let output = match child::command_under(strace, name, path).output() {
+        Ok(output) => output,
+        Err(error) => panic!("strace cannot be run: {error}; apt-get install strace"),
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    let refused = said.contains("ptrace(") || said.contains("PTRACE_");
+    assert!(
+        !refused,
+        "this test needs ptrace, which is not permitted here: {said}"
+    );
+    output
+}
+
+/// One system call: its name, and which of that name in its thread it is.
+type Call = (String, usize);
+
+/// The calls between the child's marks, in order.
+fn calls(name: &str, path: &Path) -> Vec<Call> {
+    let directory = Place::new();
+    let log = directory.join("log");
+    let output = strace(&["-o", log.to_str().unwrap()], name, path);
+    assert_eq!(output.status.code(), Some(COMMITTED), "{output:?}");
+
+    let log = read(log);
+    let thread = log
+        .lines()
+        .find(|line| line.contains("withal-mark-begin"))
+        .and_then(|line| line.split_whitespace().next())
+        .expect("no mark in the trace");
+    let mut counts = HashMap::<&str, usize>::new();
+    let mut calls = Vec::new();
+    let mut marked = false;
+    for line in log.lines() {
+        let Some((_, line)) = line.split_once(' ').filter(|(id, _)| *id == thread) else {
+            continue;
+        };
+        // The rest of a call that another thread's cut in two has been counted.
+        let Some((call, _)) = line.trim_start().split_once('(') else {
+            continue;
+        };
+        if call.starts_with('<') {
+            continue;
+        }
+        let count = counts.entry(call).or_default();
+        *count += 1;
+        if line.contains("withal-mark-") {
+            marked = line.contains("begin");
+        } else if marked {
+            calls.push((call.to_owned(), *count));
+        }
+    }
+    calls
+}
+
+/// Calls that strace cannot make fail without that meaning something else.
+fn is_injectable((name, _): &Call) -> bool {
+    !matches!(
+        name.as_str(),
+        "close"
+            | "mmap"
+            | "munmap"
+            | "brk"
+            | "mprotect"
+            | "mremap"
+            | "madvise"
+            | "getrandom"
+            | "futex"
+            | "gettid"
+            | "sched_yield"
+    )
+}
+
+/// Files as they must be: the target as it was before, or new.
+struct Trial {
+    place: Place,
+    path: PathBuf,
+    before: Option<&'static str>,
+}
+
+impl Trial {
+    fn new(before: Option<&'static str>) -> Trial {
+        let place = Place::new();
+        let path = place.join("target");
+        if let Some(before) = before {
+            fs::write(&path, before).unwrap();
+        }
+        Trial {
+            place,
+            path,
+            before,
+        }
+    }
+
+    fn run(&self, name: &str, (call, number): &Call, what: &str) -> Output {
+        let inject = format!("inject={call}:{what}:when={number}");
+        let log = Place::new();
+        let log = log.join("log");
+        strace(
+            &["-o", log.to_str().unwrap(), "-e", &inject],
+            name,
+            &self.path,
+        )
+    }
+
+    fn content(&self) -> Option<String> {
+        fs::read_to_string(&self.path).ok()
+    }
+
+    fn is_old(&self) -> bool {
+        self.content().as_deref() == self.before
+    }
+
+    fn is_new(&self) -> bool {
+        self.content() == Some(PIECE.repeat(2))
+    }
+}
+
+const CHILDREN: [(&str, Option<&str>); 3] = [
+    ("replace", Some("old")),
+    ("replace-and-keep", Some("old")),
+    ("make", None),
+];
+
+#[test]
+fn whichever_call_fails_the_target_is_as_the_error_says() {
+    for (name, before) in CHILDREN {
+        let calls = calls(name, &Trial::new(before).path);
+        let mut said = HashMap::<i32, usize>::new();
+        for call in calls.iter().filter(|call| is_injectable(call)) {
+            let needs_space = matches!(
+                &*call.0,
+                "write" | "openat" | "fsync" | "linkat" | "renameat"
+            );
+            let errors = if needs_space {
+                &["EIO", "ENOSPC"][..]
+            } else {
+                &["EIO"]
+            };
+            for error in errors {
+                let trial = Trial::new(before);
+                let output = trial.run(name, call, &format!("error={error}"));
+                let stderr = String::from_utf8_lossy(&output.stderr);
+                let context = format!("{name}: {error} at {call:?}: {output:?}");
+                let code = output.status.code().expect(&context);
+                match code {
+                    COMMITTED => assert!(trial.is_new(), "{context}"),
+                    NOT_COMMITTED => assert!(trial.is_old(), "{context}"),
+                    COMMITTED_WITH_ERROR => assert!(trial.is_new(), "{context}"),
+                    _ => panic!("{context}"),
+                }
+                if code != COMMITTED {
+                    assert!(stderr.contains(trial.path.to_str().unwrap()), "{context}");
+                }
+                // But for a lock or a sweep that failed, nobody may leave anything.
+                assert_eq!(temporaries(&trial.place), [""; 0], "{context}");
+                *said.entry(code).or_default() += 1;
+            }
+        }
+        assert!(said[&NOT_COMMITTED] >= 10, "{name}: {said:?} of {calls:?}");
+        assert!(
+            said[&COMMITTED_WITH_ERROR] >= 2,
+            "{name}: {said:?} of {calls:?}"
+        );
+    }
+}
+
+#[test]
+fn whichever_call_is_its_last_a_killed_writer_leaves_a_whole_file() {
+    for (name, before) in CHILDREN {
+        let calls = calls(name, &Trial::new(before).path);
+        let (mut old, mut new) = (0, 0);
+        for call in calls.iter().filter(|call| is_injectable(call)) {
+            let trial = Trial::new(before);
+            let output = trial.run(name, call, "signal=KILL");
+            let context = format!("{name}: killed at {call:?}: {output:?}");
+            assert_eq!(output.status.code(), None, "{context}");
+            assert!(trial.is_old() || trial.is_new(), "{context}");
+            match trial.is_new() {
+                true => new += 1,
+                false => old += 1,
+            }
+            write_atomic(&trial.path, "after").unwrap();
+            assert_eq!(temporaries(&trial.place), [""; 0], "{context}");
+        }
+        assert!(
+            old >= 5 && new >= 1,
+            "{name}: {old} old, {new} new, of {calls:?}"
+        );
+    }
+}
+
+fn check_text(call: &str, nth: usize, error: &str, want: impl Fn(&str, &str) -> String) {
+    let trial = Trial::new(Some("old"));
+    let calls = calls("replace", &trial.path);
+    let trial = Trial::new(Some("old"));
+    let call = calls
+        .iter()
+        .filter(|(name, _)| name == call)
+        .nth(nth)
+        .unwrap_or_else(|| panic!("no {call} {nth} in {calls:?}"));
+    let output = trial.run("replace", call, &format!("error={error}"));
+    let (path, directory) = (trial.path.to_str().unwrap(), trial.place.to_str().unwrap());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains(&want(path, directory)), "{stderr}");
+}
+
+#[test]
+fn a_failed_write_names_the_file_though_the_error_was_swallowed() {
+    check_text("write", 0, "ENOSPC", |path, _| {
+        format!(
+            "`{path}` was not written: an earlier write to its temporary file failed: No space \
+             left on device (os error 28)"
+        )
+    });
+}
+
+#[test]
+fn a_failed_sync_names_the_file() {
+    check_text("fsync", 0, "EIO", |path, _| {
+        format!(
+            "`{path}` was not written: cannot sync its temporary file: Input/output error (os \
+             error 5)"
+        )
+    });
+}
+
+#[test]
+fn a_failed_rename_names_the_file() {
+    check_text("renameat", 0, "EIO", |path, _| {
+        format!("`{path}` was not written: cannot put it in place: Input/output error (os error 5)")
+    });
+}
+
+#[test]
+fn a_failed_sync_of_the_directory_says_that_the_file_is_in_place() {
+    check_text("fsync", 1, "EIO", |path, directory| {
+        format!(
+            "`{path}` was written, but its directory `{directory}/` could not be synced: a power \
+             cut may still undo it: Input/output error (os error 5)"
+        )
+    });
+}
+
+#[test]
+fn without_the_rename_that_replaces_nothing_a_link_does_the_same() {
+    for error in ["EINVAL", "ENOSYS"] {
+        let calls = calls("make", &Trial::new(None).path);
+        let rename = calls.iter().find(|(name, _)| name == "renameat2").unwrap();
+        let trial = Trial::new(None);
+        let output = trial.run("make", rename, &format!("error={error}"));
+        assert_eq!(output.status.code(), Some(COMMITTED), "{output:?}");
+        assert!(trial.is_new());
+        assert_eq!(trial.place.names(), ["target"]);
+    }
+}
+
+#[test]
+fn a_filesystem_without_locks_or_directory_sync_is_written_to_all_the_same() {
+    for (name, nth, error) in [
+        ("flock", 0, "ENOLCK"),
+        ("flock", 0, "EOPNOTSUPP"),
+        ("fsync", 1, "EINVAL"),
+    ] {
+        let calls = calls("replace", &Trial::new(Some("old")).path);
+        let call = calls
+            .iter()
+            .filter(|(call, _)| call == name)
+            .nth(nth)
+            .unwrap();
+        let trial = Trial::new(Some("old"));
+        let output = trial.run("replace", call, &format!("error={error}"));
+        assert_eq!(output.status.code(), Some(COMMITTED), "{output:?}");
+        assert!(trial.is_new());
+    }
+}
+
+#[test]
+fn a_kernel_that_cannot_exchange_directories_is_named() {
+    for error in ["EINVAL", "ENOSYS"] {
+        let place = Place::new();
+        let path = place.join("target");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("old"), "").unwrap();
+        let inject = format!("inject=renameat2:error={error}");
+        let output = strace(&["-e", "trace=renameat2", "-e", &inject], "exchange", &path);
+        assert_eq!(output.status.code(), Some(NOT_COMMITTED), "{output:?}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let want = format!(
+            "`{}` was not written: this kernel or filesystem cannot exchange two directories",
+            path.display()
+        );
+        assert!(stderr.contains(&want), "{stderr}");
+        assert_eq!(crate::support::names(&path), ["old"]);
+        assert_eq!(place.names(), ["target"]);
+    }
+}
