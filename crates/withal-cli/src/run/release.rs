@@ -54,11 +54,13 @@ pub(super) async fn release(
                     humantime::format_duration(limit),
                     list(held)
                 ));
+                told();
                 return Released::Failed;
             }
             Some(stop) if stop.asks_to_stop() => {
                 if asked_at.is_some_and(|asked| asked.elapsed() <= SECOND_CTRL_C) {
                     say(format_args!("abandoned, not undone: {}", list(held)));
+                    told();
                     return Released::Abandoned(stop);
                 }
                 asked_at = Some(Instant::now());
@@ -70,6 +72,11 @@ pub(super) async fn release(
             Some(_) => {}
         }
     }
+}
+
+/// What is given up has been told by its name; that its runtime ends is no news.
+fn told() {
+    withal_core::set_notice_hook(|_| ());
 }
 
 /// The failures of exits; the case's own came in with it.

@@ -21,13 +21,14 @@ const ENDINGS: &[(&[&str], &str, i32)] = &[
     ),
 ];
 
-/// What `--verbose` said, without `withal: ` and without what is said of processes.
+/// What `--verbose` said of gates: no `withal: `, no paths of temporary directories.
 fn trace(stderr: &str) -> Vec<&str> {
     let lines = stderr
         .lines()
         .filter_map(|line| line.strip_prefix("withal: "));
     lines
         .filter(|line| line.starts_with("acquired") || line.starts_with("released"))
+        .map(|line| line.split(" (").next().unwrap_or_default())
         .collect()
 }
 

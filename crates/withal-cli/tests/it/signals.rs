@@ -129,7 +129,7 @@ fn a_signal_while_acquiring_ends_it_and_the_command_never_starts() {
             let ended = started.finish();
             assert_eq!(ended.status.code(), Some(128 + signal as i32), "{ended:?}");
             assert!(
-                ended.stderr.contains("released tempdir TMPDIR"),
+                ended.stderr.contains("released tempdir TMPDIR ("),
                 "{ended:?}"
             );
             assert!(start.elapsed() < Duration::from_secs(20));

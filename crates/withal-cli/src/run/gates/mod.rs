@@ -50,6 +50,11 @@ kinds!(lock, tempdir, output, env);
 /// What a gate's resource does for the command before it starts.
 pub(crate) trait Equip {
     fn equip(&mut self, command: &mut Command) -> anyhow::Result<()>;
+
+    /// What was acquired, where its gate's name does not say that.
+    fn detail(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A kind of gate: its options, and the gates they ask for.
@@ -169,7 +174,7 @@ struct NotedResource<R> {
 
 impl<M> AsyncContextManager for Noted<M>
 where
-    M: AsyncContextManager<Error = anyhow::Error> + Send,
+    M: AsyncContextManager<Resource: Equip, Error = anyhow::Error> + Send,
 {
     type Resource = NotedResource<M::Resource>;
     type Error = anyhow::Error;
@@ -179,6 +184,10 @@ where
         held.messages.step(format_args!("acquiring {name}"));
         let option = gate.name();
         let resource = gate.enter().await.context(option.clone())?;
+        let name = match resource.detail() {
+            Some(detail) => format!("{name} ({detail})"),
+            None => name,
+        };
         held.acquired(&name);
         Ok(NotedResource {
             resource,

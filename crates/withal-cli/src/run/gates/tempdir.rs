@@ -80,4 +80,8 @@ impl Equip for Open {
         let _ = command.env(&self.variable, self.directory.path());
         Ok(())
     }
+
+    fn detail(&self) -> Option<String> {
+        Some(self.directory.path().display().to_string())
+    }
 }
