@@ -6,6 +6,9 @@ use nix::sys::signal::Signal;
 
 const DURATION_REMEDY: &str = "not a duration; write `500ms`, `5s`, `10m`, `1h` or plain seconds";
 
+/// For ever, and yet a time that clocks can count to.
+const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
 /// `500ms`, `5s`, `1h 30m`, or seconds: `5`, `0.5`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let is_number = |c: char| c.is_ascii_digit() || c == '.';
@@ -16,6 +19,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
             .and_then(|s| Duration::try_from_secs_f64(s).ok()),
         false => humantime::parse_duration(text).ok(),
     };
+    let parsed = parsed.map(|duration| duration.min(LONGEST));
     parsed.ok_or_else(|| DURATION_REMEDY.to_owned())
 }
 
@@ -63,6 +67,10 @@ mod tests {
         check("5", Some(5_000));
         check("0.25", Some(250));
         check("0", Some(0));
+        check(
+            "18446744073709551615s",
+            Some(super::LONGEST.as_secs() * 1_000),
+        );
         for wrong in [
             "", ".", "1.2.3", "5x", "s", "-1", "-1s", "inf", "NaN", "1e3",
         ] {

@@ -20,6 +20,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const HURRIED_LIMIT: Duration = Duration::from_secs(4);
 
 /// What became of the gates.
+#[derive(Debug)]
 pub(super) enum Released {
     Clean,
     Failed,
@@ -103,4 +104,94 @@ fn tell(closed: Result<(), Error>, before: Option<&Error>) -> Released {
 
 fn list(held: &Held) -> String {
     held.names().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::pending;
+
+    use nix::sys::signal::{Signal, raise};
+    use withal_core::{Error, ExitCase};
+    use withal_scope::AsyncExitStack;
+
+    use super::{Released, release};
+    use crate::message::{Level, Messages};
+    use crate::run::gates::Held;
+    use crate::run::signals::Blocked;
+
+    /// Undoes `stack` after `case` while `signals` are pending, with a clock that never waits.
+    fn check(stack: AsyncExitStack, case: ExitCase, signals: &[Signal]) -> Released {
+        let messages = Messages::new(Level::Quiet);
+        let blocked = Blocked::new().unwrap();
+        for signal in signals {
+            raise(*signal).unwrap();
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build();
+        runtime.unwrap().block_on(async {
+            let mut signals = blocked.listen().unwrap();
+            let held = Held::new(messages);
+            held.acquired("gate");
+            release(stack, case, &mut signals, &held, messages, false).await
+        })
+    }
+
+    fn failing() -> AsyncExitStack {
+        let mut stack = AsyncExitStack::new();
+        stack.callback(|| Err::<(), _>("no"));
+        stack
+    }
+
+    fn endless() -> AsyncExitStack {
+        let mut stack = AsyncExitStack::new();
+        stack.push_async(async |_case| {
+            pending::<()>().await;
+            Ok::<(), Infallible>(())
+        });
+        stack
+    }
+
+    #[test]
+    fn exits_that_fail_count_and_the_commands_own_failure_does_not() {
+        let failed = || ExitCase::Errored(Error::new("the command failed"));
+        let check = |stack: AsyncExitStack, case: ExitCase, is_clean: bool| {
+            let released = check(stack, case, &[]);
+            assert_eq!(
+                matches!(released, Released::Clean),
+                is_clean,
+                "{released:?}"
+            );
+        };
+        check(AsyncExitStack::new(), ExitCase::Succeeded, true);
+        check(AsyncExitStack::new(), failed(), true);
+        check(failing(), ExitCase::Succeeded, false);
+        check(failing(), failed(), false);
+        check(failing(), ExitCase::TimedOut, false);
+    }
+
+    #[test]
+    fn two_requests_to_stop_abandon_what_does_not_end() {
+        let released = check(
+            endless(),
+            ExitCase::Succeeded,
+            &[Signal::SIGINT, Signal::SIGTERM],
+        );
+        assert!(matches!(released, Released::Abandoned(_)), "{released:?}");
+    }
+
+    #[test]
+    fn one_request_to_stop_and_other_signals_abandon_nothing() {
+        let signals = [Signal::SIGINT, Signal::SIGUSR1, Signal::SIGWINCH];
+        let released = check(endless(), ExitCase::Succeeded, &signals);
+        assert!(matches!(released, Released::Failed), "{released:?}");
+    }
+
+    #[test]
+    fn what_does_not_end_is_given_up_after_a_while() {
+        let released = check(endless(), ExitCase::Succeeded, &[]);
+        assert!(matches!(released, Released::Failed), "{released:?}");
+    }
 }

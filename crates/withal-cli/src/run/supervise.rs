@@ -99,7 +99,7 @@ impl<'a> Supervisor<'a> {
                 self.end_orphans(&left);
             }
             if let Phase::Killing(_) = self.phase {
-                let _ = tree::kill_all(&left);
+                tree::kill_all(&left);
             }
             let arrived = self.signals.next_before(self.deadline()).await;
             match arrived {

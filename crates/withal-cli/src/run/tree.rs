@@ -10,7 +10,6 @@ use std::fs;
 use std::io;
 
 use anyhow::Context as _;
-use nix::errno::Errno;
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
@@ -87,19 +86,17 @@ impl Tree {
     }
 }
 
-/// Kills each of `processes`; gives those that could not be.
-pub(super) fn kill_all(processes: &[Pid]) -> Vec<(Pid, Errno)> {
-    let failed = |pid: &Pid| match kill(*pid, Signal::SIGKILL) {
-        Ok(()) | Err(Errno::ESRCH) => None,
-        Err(error) => Some((*pid, error)),
-    };
-    processes.iter().filter_map(failed).collect()
+/// Kills each of `processes`; who cannot be killed is still there afterwards.
+pub(super) fn kill_all(processes: &[Pid]) {
+    for pid in processes {
+        let _ = kill(*pid, Signal::SIGKILL);
+    }
 }
 
-/// `123 (sleep)`, for messages.
+/// `123 (sleep)`, for messages. A process chooses its name, so it may hold anything.
 pub(super) fn describe(pid: Pid) -> String {
     match fs::read_to_string(format!("/proc/{pid}/comm")) {
-        Ok(name) => format!("{pid} ({})", name.trim_end()),
+        Ok(name) => format!("{pid} ({})", name.trim_end().escape_debug()),
         Err(_) => pid.to_string(),
     }
 }

@@ -78,7 +78,9 @@ fn wrong_usage_is_125_and_one_line_that_says_what_to_write() {
 #[test]
 fn durations_have_units_or_are_seconds() {
     let sandbox = Sandbox::new();
-    for duration in ["10000ms", "10s", "10m", "1h", "1h 30m", "10", "10.5"] {
+    for duration in [
+        "10000ms", "10s", "10m", "1h", "1h 30m", "10", "10.5", "999999y",
+    ] {
         sandbox
             .run(&["-T", duration, "-k", duration, "--", "true"])
             .check_code(0);

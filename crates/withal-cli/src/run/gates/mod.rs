@@ -140,7 +140,7 @@ impl Held {
         self.lock().iter().rev().cloned().collect()
     }
 
-    fn acquired(&self, name: &str) {
+    pub(crate) fn acquired(&self, name: &str) {
         self.messages.step(format_args!("acquired {name}"));
         self.lock().push(name.to_owned());
     }
