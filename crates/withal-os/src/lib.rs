@@ -2,6 +2,9 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("withal-os needs Linux: build `withal` without its feature `os` elsewhere");
+
 mod atomic;
 mod chdir;
 mod directory;

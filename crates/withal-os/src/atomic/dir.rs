@@ -15,7 +15,7 @@ use crate::atomic::options::{Durability, Symlinks};
 use crate::atomic::target::Target;
 use crate::atomic::umask::umask;
 use crate::atomic::{stale, temporary};
-use crate::directory::{Identity, file_type, type_name};
+use crate::directory::{Identity, file_type, sync_names, type_name};
 use crate::report;
 use crate::tree;
 
@@ -181,13 +181,18 @@ impl StagedDir {
         });
         let (parent, name) = (&self.target.parent, &self.target.name);
         let durable = self.options.durability == Durability::Durable;
-        rustix::fs::fchmod(&self.fd, Mode::from_raw_mode(mode & 0o7777))
-            .map_err(|error| self.target.failed("cannot set its mode", error.into()))?;
         if durable {
             tree::sync(parent, &self.temporary, self.identity).map_err(|error| {
                 let detail = format!("cannot sync its new content: {error}");
                 self.target.failed(detail, error.source)
             })?;
+        }
+        // After the walk, which a mode without the owner's rights would stop.
+        rustix::fs::fchmod(&self.fd, Mode::from_raw_mode(mode & 0o7777))
+            .map_err(|error| self.target.failed("cannot set its mode", error.into()))?;
+        if durable {
+            sync_names(&self.fd)
+                .map_err(|error| self.target.failed("cannot sync its mode", error))?;
         }
         let flags = match old {
             Some(_) => RenameFlags::EXCHANGE,
@@ -209,7 +214,8 @@ impl StagedDir {
 
     fn not_exchanged(&self, error: Errno) -> WriteError {
         let (kind, detail) = match error {
-            Errno::INVAL | Errno::NOSYS => (
+            // EXDEV within one directory: an overlay whose directories come from several layers.
+            Errno::INVAL | Errno::NOSYS | Errno::XDEV | Errno::OPNOTSUPP => (
                 WriteErrorKind::Unsupported,
                 "this kernel or filesystem cannot exchange two directories",
             ),

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
-use withal_os::{AtomicDir, AtomicWriter, Durability, FileLock, StagedDir, WriteError};
+use withal_os::{AtomicDir, AtomicWriter, Durability, FileLock, WriteError};
 
 const NAME: &str = "WITHAL_OS_TEST_CHILD";
 const PATH: &str = "WITHAL_OS_TEST_PATH";
@@ -49,7 +49,7 @@ fn entry() {
         "replace" => replace(AtomicWriter::create(&path)),
         "replace-and-keep" => replace(AtomicWriter::create(&path).backup_suffix("~")),
         "make" => replace(AtomicWriter::create_new(&path)),
-        "exchange" => report(AtomicDir::create(&path).open().and_then(StagedDir::commit)),
+        "exchange" => exchange(&path),
         "write-for-ever" => write_for_ever(&path),
         "open-and-wait" => open_and_wait(&path),
         "hold-exclusive" => hold(FileLock::exclusive(&path)),
@@ -118,6 +118,20 @@ fn burn() {
 
 fn mark(what: &str) {
     let _ = std::fs::metadata(format!("/withal-mark-{what}"));
+}
+
+/// Replaces a directory between the marks.
+fn exchange(path: &Path) -> i32 {
+    burn();
+    mark("begin");
+    let replaced = AtomicDir::create(path).open().and_then(|staged| {
+        for name in ["a", "b"] {
+            std::fs::write(staged.path().join(name), PIECE).unwrap();
+        }
+        staged.commit()
+    });
+    mark("end");
+    report(replaced)
 }
 
 /// Length of the content that [`write_for_ever`] writes, all of one byte.

@@ -5,10 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use withal_os::write_atomic;
+use withal_os::{AtomicDir, write_atomic};
 
 use crate::child::{self, COMMITTED, COMMITTED_WITH_ERROR, NOT_COMMITTED, PIECE};
-use crate::support::{Place, read, temporaries};
+use crate::support::{Place, names, read, temporaries};
 
 /// Runs the child under `strace` with these arguments.
 fn strace(arguments: &[&str], name: &str, path: &Path) -> Output {
@@ -205,6 +205,47 @@ fn whichever_call_is_its_last_a_killed_writer_leaves_a_whole_file() {
     }
 }
 
+#[test]
+fn whichever_call_is_its_last_a_killed_writer_leaves_a_whole_directory() {
+    let fill = || {
+        let place = Place::new();
+        let path = place.join("target");
+        fs::create_dir_all(path.join("old/deep")).unwrap();
+        fs::write(path.join("old/file"), "").unwrap();
+        (place, path)
+    };
+    let calls = {
+        let (_place, path) = fill();
+        calls("exchange", &path)
+    };
+    let (mut old, mut new) = (0, 0);
+    for call in calls.iter().filter(|call| is_injectable(call)) {
+        let (place, path) = fill();
+        let inject = format!("inject={}:signal=KILL:when={}", call.0, call.1);
+        let trace = format!("trace={}", call.0);
+        let output = strace(&["-e", &trace, "-e", &inject], "exchange", &path);
+        let context = format!("killed at {call:?}: {output:?}");
+        assert_eq!(output.status.code(), None, "{context}");
+        match names(&path).as_slice() {
+            [a, b] if a == "a" && b == "b" => {
+                assert_eq!(
+                    read(path.join("a")) + &read(path.join("b")),
+                    PIECE.repeat(2)
+                );
+                new += 1;
+            }
+            [only] if only == "old" => {
+                assert_eq!(names(&path.join("old")), ["deep", "file"], "{context}");
+                old += 1;
+            }
+            other => panic!("{other:?}: {context}"),
+        }
+        drop(AtomicDir::create(&path).open().unwrap());
+        assert_eq!(place.names(), ["target"], "{context}");
+    }
+    assert!(old >= 10 && new >= 5, "{old} old, {new} new, of {calls:?}");
+}
+
 fn check_text(call: &str, nth: usize, error: &str, want: impl Fn(&str, &str) -> String) {
     let trial = Trial::new(Some("old"));
     let calls = calls("replace", &trial.path);
@@ -306,7 +347,7 @@ fn a_kernel_that_cannot_exchange_directories_is_named() {
             path.display()
         );
         assert!(stderr.contains(&want), "{stderr}");
-        assert_eq!(crate::support::names(&path), ["old"]);
+        assert_eq!(names(&path), ["old"]);
         assert_eq!(place.names(), ["target"]);
     }
 }

@@ -13,6 +13,7 @@
 
 mod atomic_dir;
 mod attributes;
+mod auto_traits;
 mod chdir;
 mod child;
 mod concurrency;
@@ -20,6 +21,7 @@ mod faults;
 mod full;
 mod kill;
 mod lock;
+mod notices;
 mod redirect;
 mod refused;
 mod stale;

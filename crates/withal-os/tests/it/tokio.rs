@@ -4,6 +4,7 @@ use std::fs;
 use std::future::Future;
 use std::pin::pin;
 use std::process::Stdio;
+use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -31,6 +32,23 @@ fn poll_once<F: Future>(future: &mut std::pin::Pin<&mut F>) -> Poll<F::Output> {
     future
         .as_mut()
         .poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Keeps the only blocking thread busy until it is told to go on.
+struct Gate(mpsc::Sender<()>);
+
+impl Gate {
+    fn close() -> Gate {
+        let (sender, receiver) = mpsc::channel();
+        drop(task::spawn_blocking(move || receiver.recv()));
+        Gate(sender)
+    }
+
+    /// Goes on, and waits until all is done that waited for it.
+    async fn open(self) {
+        self.0.send(()).unwrap();
+        task::spawn_blocking(|| ()).await.unwrap();
+    }
 }
 
 #[test]
@@ -125,11 +143,11 @@ fn dropped_during_the_commit_it_completes() {
     runtime.block_on(async {
         let mut file = AtomicWriter::create(&path).open().await.unwrap();
         file.write_all(&want).await.unwrap();
+        let gate = Gate::close();
         let mut commit = Box::pin(file.commit());
         assert!(poll_once(&mut commit.as_mut()).is_pending());
         drop(commit);
-        // The only blocking thread gets to this when it is through with that.
-        task::spawn_blocking(|| ()).await.unwrap();
+        gate.open().await;
     });
     assert!(fs::read(&path).unwrap() == want);
     assert_eq!(place.names(), ["a"]);
@@ -138,13 +156,13 @@ fn dropped_during_the_commit_it_completes() {
 #[test]
 fn dropped_while_it_opens_it_leaves_nothing() {
     let place = Place::new();
-    let runtime = runtime();
-    runtime.block_on(async {
+    runtime().block_on(async {
+        let gate = Gate::close();
         let mut open = Box::pin(AtomicWriter::create(place.join("a")).open());
         assert!(poll_once(&mut open.as_mut()).is_pending());
         drop(open);
+        gate.open().await;
     });
-    drop(runtime);
     assert_eq!(place.names(), [""; 0]);
 }
 
@@ -304,16 +322,19 @@ fn a_wait_for_a_lock_that_is_dropped_gives_up() {
     let runtime = runtime();
     runtime.block_on(async {
         let held = FileLock::exclusive(&path).lock().await.unwrap();
+        let gate = Gate::close();
         let mut waiting = Box::pin(FileLock::exclusive(&path).lock());
         assert!(poll_once(&mut waiting.as_mut()).is_pending());
         drop(waiting);
+        gate.open().await;
         FileLock::exit(held, ExitCase::Cancelled).await.unwrap();
 
         // Dropped when the lock is as good as had: it is released at once.
+        let gate = Gate::close();
         let mut waiting = Box::pin(FileLock::exclusive(&path).lock());
         assert!(poll_once(&mut waiting.as_mut()).is_pending());
         drop(waiting);
-        task::spawn_blocking(|| ()).await.unwrap();
+        gate.open().await;
         let held = FileLock::exclusive(&path).try_lock().await.unwrap();
         let held = AsyncContextManager::enter(held).await.unwrap();
         <HeldLock as AsyncContextManager>::exit(held, ExitCase::Succeeded)
