@@ -1,12 +1,43 @@
 //! `#[withal::with(manager)]`.
 
-use proc_macro2::TokenStream;
-use quote::quote;
+use proc_macro2::{Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::parse::{Parse, ParseStream, Parser};
 use syn::punctuated::Punctuated;
-use syn::{Error, Expr, ItemFn, Result, ReturnType, Token, parse::Parser};
+use syn::spanned::Spanned;
+use syn::{Block, Error, Expr, Ident, ItemFn, Result, ReturnType, Signature, Token, Type};
+
+use crate::signature::{inferred, returns_opaque};
+
+/// `manager()`, or `name = manager()` for a body that uses the resource.
+struct Manager {
+    name: Option<Ident>,
+    expression: Expr,
+}
+
+impl Parse for Manager {
+    fn parse(input: ParseStream<'_>) -> Result<Manager> {
+        let is_named =
+            input.peek(Ident) && input.peek2(Token![=]) && !input.peek2(Token![==]);
+        let name = match is_named {
+            true => Some(input.parse()?),
+            false => None,
+        };
+        if name.is_some() {
+            let _: Token![=] = input.parse()?;
+        }
+        Ok(Manager {
+            name,
+            expression: input.parse()?,
+        })
+    }
+}
+
+/// What managers of one block there can be: tuples of managers go up to eight.
+const MOST: usize = 8;
 
 pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
-    let managers = Punctuated::<Expr, Token![,]>::parse_terminated.parse2(arguments)?;
+    let managers = Punctuated::<Manager, Token![,]>::parse_terminated.parse2(arguments)?;
     let ItemFn {
         attrs,
         vis,
@@ -19,41 +50,123 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
             "name the manager of the block: `#[withal::with(manager())]`",
         ));
     }
-    let ReturnType::Type(_, output) = &sig.output else {
+    if managers.len() > MOST {
         return Err(Error::new_spanned(
-            &sig,
-            "a function inside a block returns a `Result`: enter and exit can fail",
+            &sig.ident,
+            "one block has at most eight managers: write a second `#[withal::with(..)]` above this one",
         ));
-    };
-    let manager = match managers.len() {
-        1 => quote!(#managers),
-        _ => quote!((#managers)),
-    };
-    let run = if sig.asyncness.is_some() {
-        quote! {
-            ::withal::async_with(__manager, async move |_| {
-                let result: #output = async move #block.await;
-                result.map_err(::core::convert::Into::into)
-            }).await
+    }
+    if let Some(constness) = sig.constness {
+        return Err(Error::new_spanned(
+            constness,
+            "managers are entered at run time: a function inside a block is not `const`",
+        ));
+    }
+    let body = match &sig.output {
+        ReturnType::Type(_, output) => {
+            if returns_opaque(&sig.output, "Stream") && sig.asyncness.is_none() {
+                stream(&managers, &block)?
+            } else if returns_opaque(&sig.output, "Future") {
+                return Err(Error::new_spanned(
+                    output,
+                    "the block would end before this future runs: write an `async fn`",
+                ));
+            } else {
+                function(&managers, &sig, output, &block)
+            }
         }
-    } else {
-        quote! {
-            ::withal::with(__manager, move |_| {
-                let result: #output = (move || #block)();
-                result.map_err(::core::convert::Into::into)
-            })
+        ReturnType::Default => {
+            return Err(Error::new_spanned(
+                &sig,
+                "a function inside a block returns a `Result`: enter and exit can fail",
+            ));
         }
     };
     Ok(quote! {
         #(#attrs)*
         #vis #sig {
-            let __manager = #manager;
-            let __ended = #run;
-            #[allow(unused_imports)]
-            use ::withal::__private::FromError as _;
-            type __Error<R> = <R as ::withal::__private::ErrorOf>::Error;
-            let __restore = ::withal::__private::Restore::<__Error<#output>>::new();
-            __ended.map_err(|error| (&__restore).restore(error))
+            #body
         }
     })
+}
+
+fn function(
+    managers: &Punctuated<Manager, Token![,]>,
+    sig: &Signature,
+    output: &Type,
+    block: &Block,
+) -> TokenStream {
+    let manager = expression(managers);
+    let resource = pattern(managers);
+    let returned = inferred(output);
+    // What the body must not see has names of this macro's own.
+    let local = |name: &str| Ident::new(name, Span::mixed_site());
+    let (ended, restore, result) = (local("ended"), local("restore"), local("result"));
+    let boxed = quote_spanned! {output.span()=>
+        ::withal::__private::boxed(#restore, #result)
+    };
+    let run = if sig.asyncness.is_some() {
+        quote! {
+            ::withal::async_with(#manager, async move |#resource| {
+                let #result = async move {
+                    // Says what the body returns, which `async` blocks cannot.
+                    if false {
+                        return ::withal::__private::never::<#returned>();
+                    }
+                    #block
+                }
+                .await;
+                #boxed
+            })
+            .await
+        }
+    } else {
+        quote! {
+            ::withal::with(#manager, |#resource| {
+                let #result = ::withal::__private::call(|| -> #returned #block);
+                #boxed
+            })
+        }
+    };
+    quote! {
+        let #restore = ::withal::__private::Restore::new();
+        let #ended = #run;
+        {
+            #[allow(unused_imports)]
+            use ::withal::__private::FromError as _;
+            #ended.map_err(|error| (&#restore).restore(error))
+        }
+    }
+}
+
+fn stream(managers: &Punctuated<Manager, Token![,]>, block: &Block) -> Result<TokenStream> {
+    if let Some(name) = managers.iter().find_map(|manager| manager.name.as_ref()) {
+        return Err(Error::new_spanned(
+            name,
+            "a stream is not lent its block's resource: name the manager only",
+        ));
+    }
+    let manager = expression(managers);
+    Ok(quote! {
+        ::withal::wrap_stream(#manager, ::withal::__private::deferred(move || #block))
+    })
+}
+
+fn expression(managers: &Punctuated<Manager, Token![,]>) -> TokenStream {
+    let expressions = managers.iter().map(|manager| &manager.expression);
+    match managers.len() {
+        1 => quote!(#(#expressions)*),
+        _ => quote!((#(#expressions),*)),
+    }
+}
+
+fn pattern(managers: &Punctuated<Manager, Token![,]>) -> TokenStream {
+    let names = managers.iter().map(|manager| match &manager.name {
+        Some(name) => quote!(#name),
+        None => quote!(_),
+    });
+    match managers.len() {
+        1 => quote!(#(#names)*),
+        _ => quote!((#(#names),*)),
+    }
 }

@@ -1,29 +1,33 @@
 //! `#[contextmanager]` and `#[asynccontextmanager]`.
 
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
-use syn::{Error, FnArg, GenericArgument, ItemFn, Pat, PathArguments, Result, ReturnType, Type};
+use quote::{ToTokens, format_ident, quote};
+use syn::{Error, FnArg, ItemFn, Pat, PatType, Result, ReturnType, Type};
+
+use crate::signature::{
+    borrows, hold_unused_parameters, last_segment, type_arguments, without_elided,
+};
 
 /// What the two forms differ in.
 pub(crate) struct Form {
     attribute: &'static str,
     yielder: &'static str,
     manager: &'static str,
-    is_send: bool,
+    is_async: bool,
 }
 
 pub(crate) const SYNC: Form = Form {
     attribute: "contextmanager",
     yielder: "Yielder",
     manager: "ContextManager",
-    is_send: false,
+    is_async: false,
 };
 
 pub(crate) const ASYNC: Form = Form {
     attribute: "asynccontextmanager",
     yielder: "AsyncYielder",
     manager: "AsyncContextManager",
-    is_send: true,
+    is_async: true,
 };
 
 pub(crate) fn expand(
@@ -37,10 +41,67 @@ pub(crate) fn expand(
         mut sig,
         block,
     } = syn::parse2(item)?;
-    let complain = |at: &dyn quote::ToTokens, what: &str| {
+    if !arguments.is_empty() {
+        return Err(form.complain(&arguments, "it takes no arguments"));
+    }
+    if sig.asyncness.take().is_none() {
+        return Err(form.complain(
+            &sig.fn_token,
+            "a generator is an `async fn`, so that it can pause",
+        ));
+    }
+    let Some(position) = sig
+        .inputs
+        .iter()
+        .position(|parameter| matches!(parameter, FnArg::Typed(_)))
+    else {
+        return Err(form.complain(&sig.ident, "the first parameter is the yielder"));
+    };
+    let mut parameters = std::mem::take(&mut sig.inputs).into_iter().collect::<Vec<_>>();
+    let FnArg::Typed(yielder) = parameters.remove(position) else {
+        unreachable!("`position` is that of a typed parameter");
+    };
+    let resource = form.resource(&yielder)?;
+    let (proof, error) = form.proof_and_error(&sig.output)?;
+    if let Some(borrowing) = parameters.iter().find(|&parameter| borrows(parameter))
+        && form.is_async
+    {
+        return Err(Error::new_spanned(
+            borrowing,
+            "an async manager is finished even if its block's future is dropped, so it cannot \
+             borrow from the caller: take it by value (`String`, `Arc<T>`, a clone)",
+        ));
+    }
+    sig.inputs = parameters.into_iter().collect();
+
+    let maker = format_ident!("{}", form.attribute);
+    let manager = format_ident!("{}", form.manager);
+    let send = form.is_async.then(|| quote!(+ ::core::marker::Send));
+    sig.output = syn::parse2(quote! {
+        -> impl ::withal::#manager<
+            Resource: ::core::ops::DerefMut<Target = #resource>,
+            Error = #error
+        > #send
+    })?;
+    let held = hold_unused_parameters(&sig);
+    Ok(quote! {
+        #(#attrs)*
+        #vis #sig {
+            ::withal::#maker::<_, #resource, #error>(
+                async move |#yielder| -> #proof {
+                    #held
+                    #block
+                }
+            )
+        }
+    })
+}
+
+impl Form {
+    fn complain(&self, at: &dyn ToTokens, what: &str) -> Error {
         let Form {
             attribute, yielder, ..
-        } = form;
+        } = self;
         Error::new_spanned(
             at,
             format!(
@@ -48,75 +109,48 @@ pub(crate) fn expand(
                  `async fn name(y: {yielder}<'_, R>, …) -> Result<Given<'_>, E>`"
             ),
         )
-    };
-    if !arguments.is_empty() {
-        return Err(complain(&arguments, "it takes no arguments"));
     }
-    if sig.asyncness.take().is_none() {
-        return Err(complain(
-            &sig.fn_token,
-            "a generator is an `async fn`, so that it can pause",
-        ));
-    }
-    let mut parameters = std::mem::take(&mut sig.inputs).into_iter();
-    let Some(FnArg::Typed(first)) = parameters.next() else {
-        return Err(complain(&sig.ident, "the first parameter is the yielder"));
-    };
-    let Pat::Ident(yielder) = &*first.pat else {
-        return Err(complain(&first.pat, "the yielder is a plain name"));
-    };
-    let Some(resource) = last_type_argument(&first.ty) else {
-        return Err(complain(&first.ty, "the first parameter is the yielder"));
-    };
-    let proof = match &sig.output {
-        ReturnType::Type(_, output) => Some((**output).clone()),
-        ReturnType::Default => None,
-    };
-    let Some((proof, error)) = proof.and_then(|proof| {
-        let error = last_type_argument(&proof)?.clone();
-        Some((proof, error))
-    }) else {
-        return Err(complain(
-            &sig.output,
-            "it returns the proof that it has given",
-        ));
-    };
-    let resource = resource.clone();
-    sig.inputs = parameters.collect();
-    let (maker, manager) = (
-        format_ident!("{}", form.attribute),
-        format_ident!("{}", form.manager),
-    );
-    let yielder_type = &*first.ty;
-    let send = form.is_send.then(|| quote!(+ ::core::marker::Send));
-    sig.output = syn::parse2(quote! {
-        -> impl ::withal::#manager<
-            Resource: ::core::ops::DerefMut<Target = #resource>,
-            Error = #error
-        > #send
-    })?;
-    Ok(quote! {
-        #(#attrs)*
-        #vis #sig {
-            ::withal::#maker::<_, #resource, #error>(
-                async move |#yielder: #yielder_type| -> #proof #block
-            )
-        }
-    })
-}
 
-/// `E` of `Result<T, E>`, `R` of `Yielder<'_, R>`.
-fn last_type_argument(ty: &Type) -> Option<&Type> {
-    let Type::Path(path) = ty else { return None };
-    let PathArguments::AngleBracketed(arguments) = &path.path.segments.last()?.arguments else {
-        return None;
-    };
-    arguments
-        .args
-        .iter()
-        .rev()
-        .find_map(|argument| match argument {
-            GenericArgument::Type(ty) => Some(ty),
+    /// `R` of `y: Yielder<'_, R>`.
+    fn resource(&self, parameter: &PatType) -> Result<Type> {
+        if !matches!(&*parameter.pat, Pat::Ident(_)) {
+            return Err(self.complain(&parameter.pat, "the yielder is a plain name"));
+        }
+        let segment = last_segment(&parameter.ty);
+        let other = if self.is_async { SYNC } else { ASYNC };
+        if segment.is_some_and(|segment| segment.ident == other.yielder) {
+            let Form {
+                attribute, yielder, ..
+            } = other;
+            let what = format!("`{yielder}` belongs to `#[{attribute}]`");
+            return Err(self.complain(&parameter.ty, &what));
+        }
+        match segment.map(type_arguments).as_deref() {
+            Some([resource]) => Ok((*resource).clone()),
+            _ => Err(self.complain(&parameter.ty, "the first parameter is the yielder")),
+        }
+    }
+
+    /// `Result<Given<'_>, E>` and `E`.
+    fn proof_and_error(&self, output: &ReturnType) -> Result<(Type, Type)> {
+        const WHAT: &str = "it returns the proof that it has given";
+        let ReturnType::Type(_, output) = output else {
+            return Err(self.complain(output, WHAT));
+        };
+        let arguments = last_segment(output).map(type_arguments).unwrap_or_default();
+        let error = match &*arguments {
+            [Type::Tuple(nothing), ..] if nothing.elems.is_empty() => None,
+            [_, error] => Some((*error).clone()),
+            // `io::Result<Given<'_>>`: the error stands in an alias.
+            [_] => {
+                let proof = without_elided(output);
+                Some(syn::parse_quote!(<#proof as ::withal::__private::Fallible>::Error))
+            }
             _ => None,
-        })
+        };
+        match error {
+            Some(error) => Ok(((**output).clone(), error)),
+            None => Err(self.complain(output, WHAT)),
+        }
+    }
 }

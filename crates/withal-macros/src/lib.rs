@@ -4,6 +4,7 @@
 mod decorator;
 mod generator;
 mod root;
+mod signature;
 
 use proc_macro::TokenStream;
 

@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Error, ItemFn, Result, ReturnType};
+use syn::{Error, ItemFn, Result};
 
 pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let ItemFn {
@@ -24,15 +24,12 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
         ));
     }
     let name = &sig.ident;
-    let output = match &sig.output {
-        ReturnType::Default => quote!(()),
-        ReturnType::Type(_, output) => quote!(#output),
-    };
+    // The inner function has the outer one's name, so that it hides no other.
     Ok(quote! {
         #(#attrs)*
         #vis fn #name() -> ::std::process::ExitCode {
-            async fn root() -> #output #block
-            ::withal::block_on(root())
+            #sig #block
+            ::withal::block_on(#name())
         }
     })
 }
