@@ -18,9 +18,10 @@ use crate::atomic::umask::umask;
 /// the new: the kernel too removes them from a file that is written to.
 const OF_THE_CONTENT: [&[u8]; 3] = [b"security.capability", b"security.ima", b"security.evm"];
 
-/// Gives `file` the attributes of the `old` file, or those of a new one, before it takes its place.
+/// Gives `file`, which `new` describes, the attributes of the `old` file, or those of any new one.
 pub(crate) fn apply(
     file: &File,
+    new: &Stat,
     target: &Target,
     old: Option<&Stat>,
     options: &Options,
@@ -29,7 +30,7 @@ pub(crate) fn apply(
         let mode = options.mode.unwrap_or_else(|| 0o666 & !umask());
         return set_mode(file, mode, target);
     };
-    let kept = keep_owner(file, old, options.owner)
+    let kept = keep_owner(file, new, old, options.owner)
         .map_err(|error| target.failed("cannot keep the owner of the old file", error))?;
     set_mode(
         file,
@@ -67,8 +68,7 @@ impl Kept {
     }
 }
 
-fn keep_owner(file: &File, old: &Stat, preserve: Preserve) -> io::Result<Kept> {
-    let new = rustix::fs::fstat(file)?;
+fn keep_owner(file: &File, new: &Stat, old: &Stat, preserve: Preserve) -> io::Result<Kept> {
     let kept = Kept {
         user: new.st_uid == old.st_uid,
         group: new.st_gid == old.st_gid,

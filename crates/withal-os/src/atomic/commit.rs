@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, RenameFlags};
+use rustix::fs::{AtFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use crate::atomic::attributes;
@@ -13,15 +13,16 @@ use crate::atomic::file::AtomicFile;
 use crate::atomic::options::{Backup, Durability};
 use crate::atomic::target::{Target, split};
 use crate::atomic::temporary;
-use crate::directory::Directory;
+use crate::directory::{Directory, Identity};
 
 /// How often a backup's link is made anew after another writer swept it away as a dead temporary.
 const MAX_ATTEMPTS: usize = 16;
 
 pub(crate) fn commit(writer: &mut AtomicFile) -> Result<(), WriteError> {
-    check_whole(writer)?;
+    let new = written(writer)?;
     let old = writer.target.regular_file(writer.options.no_clobber)?;
-    attributes::apply(&writer.file, &writer.target, old.as_ref(), &writer.options)?;
+    let AtomicFile { file, target, .. } = &*writer;
+    attributes::apply(file, &new, target, old.as_ref(), &writer.options)?;
     let durable = writer.options.durability == Durability::Durable;
     if durable {
         // All of it, not only the data: the mode and the owner are part of the new file.
@@ -31,7 +32,7 @@ pub(crate) fn commit(writer: &mut AtomicFile) -> Result<(), WriteError> {
                 .failed("cannot sync its temporary file", error)
         })?;
     }
-    check_ours(writer)?;
+    check_ours(writer, Identity::of(&new))?;
     if let (Some(backup), Some(_)) = (&writer.options.backup, &old) {
         keep_old(&writer.target, backup, durable)?;
     }
@@ -52,32 +53,30 @@ pub(crate) fn sync_directory(target: &Target) -> Result<(), WriteError> {
     })
 }
 
-/// Everything that was written is there.
-fn check_whole(writer: &AtomicFile) -> Result<(), WriteError> {
+/// The temporary file, in which everything that was written is.
+fn written(writer: &AtomicFile) -> Result<Stat, WriteError> {
     let target = &writer.target;
     if let Some(failed) = writer.failed {
         let detail = "an earlier write to its temporary file failed";
         return Err(target.failed(detail, failed.to_error()));
     }
-    let Some(written) = writer.written else {
-        return Ok(());
-    };
-    let length = writer
-        .file
-        .metadata()
-        .map_err(|error| target.failed("cannot look at its temporary file", error))?
-        .len();
-    if length == written {
-        return Ok(());
+    let stat = rustix::fs::fstat(&writer.file)
+        .map_err(|error| target.failed("cannot look at its temporary file", error.into()))?;
+    match writer.written {
+        Some(written) if u64::try_from(stat.st_size) != Ok(written) => {
+            let length = stat.st_size;
+            let detail =
+                format!("{written} bytes were written, but its temporary file has {length}");
+            Err(WriteError::new(&target.given, WriteErrorKind::Lost, detail))
+        }
+        _ => Ok(stat),
     }
-    let detail = format!("{written} bytes were written, but its temporary file has {length}");
-    Err(WriteError::new(&target.given, WriteErrorKind::Lost, detail))
 }
 
 /// The temporary's name is still that of the file that was written.
-fn check_ours(writer: &AtomicFile) -> Result<(), WriteError> {
+fn check_ours(writer: &AtomicFile, ours: Identity) -> Result<(), WriteError> {
     let target = &writer.target;
-    match temporary::is_ours(&target.parent, &writer.temporary, &writer.file) {
+    match temporary::is_ours(&target.parent, &writer.temporary, ours) {
         Ok(true) => Ok(()),
         Ok(false) => Err(lost(writer)),
         Err(error) => Err(target.failed("cannot look at its temporary file", error)),

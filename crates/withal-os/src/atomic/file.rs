@@ -53,7 +53,7 @@ impl Failed {
 impl AtomicFile {
     pub(crate) fn open(path: &Path, options: Options) -> Result<AtomicFile, WriteError> {
         let target = Target::resolve(path, options.symlinks)?;
-        let _old = target.regular_file(options.no_clobber)?;
+        target.check_found(options.no_clobber)?;
         stale::sweep(&target.parent, rustix::fs::FileType::RegularFile);
         let (temporary, file) =
             temporary::create_file(&target.parent, &target.name).map_err(|error| {

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::ffi::{CStr, OsStr};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, StatxFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, StatxFlags};
 
 use crate::atomic::temporary::{self, Lock};
 use crate::directory::{Directory, Identity, file_type};
@@ -14,6 +15,9 @@ use crate::tree;
 
 /// How many names a writer reads to look for stale temporaries, on average.
 const NAMES_PER_WRITER: u64 = 1024;
+
+/// Room for some hundred names at a time.
+const BUFFER: usize = 8 << 10;
 
 /// How many directories are remembered.
 const MAX_REMEMBERED: usize = 1024;
@@ -84,7 +88,10 @@ fn remember(directory: Key, skip: u64) {
 /// Gives the number of names read.
 fn sweep_all(parent: &Directory, kind: FileType) -> io::Result<u64> {
     let mut names = 0;
-    for entry in Dir::read_from(parent)? {
+    let mut buffer = [MaybeUninit::uninit(); BUFFER];
+    // Nobody else reads through this descriptor: it stands at the beginning.
+    let mut entries = RawDir::new(parent, &mut buffer);
+    while let Some(entry) = entries.next() {
         let entry = entry?;
         names += 1;
         let name = entry.file_name();
@@ -107,7 +114,7 @@ fn remove_if_dead(parent: &Directory, name: &CStr, kind: FileType) -> io::Result
     }
     // Its writer may have renamed it between the listing and the lock: only the name is removed,
     // and only while it is the file that is locked here.
-    if !temporary::is_ours(parent, name, &fd)? {
+    if !temporary::is_ours(parent, name, Identity::of(&stat))? {
         return Ok(());
     }
     match kind {

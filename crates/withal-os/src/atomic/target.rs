@@ -22,6 +22,8 @@ pub(crate) struct Target {
     pub(crate) name: OsString,
     /// The path as it was given: what errors show.
     pub(crate) given: PathBuf,
+    /// What was there when it was resolved.
+    found: Option<Stat>,
 }
 
 impl Target {
@@ -35,11 +37,13 @@ impl Target {
                 let detail = format!("cannot open the directory `{}`", parent.display());
                 WriteError::not_committed(given, detail, error)
             })?;
-            let target = Target {
+            let mut target = Target {
                 parent,
                 name: name.to_owned(),
                 given: given.to_owned(),
+                found: None,
             };
+            target.found = target.stat()?;
             match (target.read_link()?, symlinks) {
                 (None, _) | (Some(_), Symlinks::Replace) => return Ok(target),
                 (Some(link), Symlinks::Follow) => path = target.parent.path().join(link),
@@ -55,8 +59,8 @@ impl Target {
 
     /// Where it points, if it is a symbolic link.
     fn read_link(&self) -> Result<Option<PathBuf>, WriteError> {
-        let stat = self.stat()?;
-        if stat.is_none_or(|stat| file_type(&stat) != FileType::Symlink) {
+        let is_link = |stat: &Stat| file_type(stat) == FileType::Symlink;
+        if !self.found.as_ref().is_some_and(is_link) {
             return Ok(None);
         }
         match rustix::fs::readlinkat(&self.parent, &self.name, Vec::new()) {
@@ -74,11 +78,20 @@ impl Target {
             .map_err(|error| self.failed("cannot look at what is there now", error))
     }
 
+    /// Refuses what was there when the target was resolved, if it cannot be replaced.
+    pub(crate) fn check_found(&self, no_clobber: bool) -> Result<(), WriteError> {
+        self.check(self.found, no_clobber).map(drop)
+    }
+
     /// The regular file that is there now, if any; anything else is refused.
     ///
     /// A symbolic link is given as none: it is replaced, and lends its attributes to nobody.
     pub(crate) fn regular_file(&self, no_clobber: bool) -> Result<Option<Stat>, WriteError> {
-        let Some(stat) = self.stat()? else {
+        self.check(self.stat()?, no_clobber)
+    }
+
+    fn check(&self, stat: Option<Stat>, no_clobber: bool) -> Result<Option<Stat>, WriteError> {
+        let Some(stat) = stat else {
             return Ok(None);
         };
         match file_type(&stat) {

@@ -142,9 +142,8 @@ pub(crate) fn try_lock(fd: impl AsFd) -> rustix::io::Result<Lock> {
     }
 }
 
-/// Whether `name` is still the file that `fd` holds.
-pub(crate) fn is_ours(parent: &Directory, name: &OsStr, fd: impl AsFd) -> io::Result<bool> {
-    let ours = Identity::of_fd(fd)?;
+/// Whether `name` is still the name of `ours`.
+pub(crate) fn is_ours(parent: &Directory, name: &OsStr, ours: Identity) -> io::Result<bool> {
     Ok(parent
         .stat(name)?
         .is_some_and(|stat| Identity::of(&stat) == ours))
