@@ -5,7 +5,7 @@ use quote::{ToTokens, format_ident, quote};
 use syn::{Error, FnArg, ItemFn, Pat, PatType, Result, ReturnType, Type};
 
 use crate::signature::{
-    borrows, hold_unused_parameters, last_segment, type_arguments, without_elided,
+    borrows, hold_unused_parameters, last_segment, type_arguments, with_static_proofs,
 };
 
 /// What the two forms differ in.
@@ -57,7 +57,9 @@ pub(crate) fn expand(
     else {
         return Err(form.complain(&sig.ident, "the first parameter is the yielder"));
     };
-    let mut parameters = std::mem::take(&mut sig.inputs).into_iter().collect::<Vec<_>>();
+    let mut parameters = std::mem::take(&mut sig.inputs)
+        .into_iter()
+        .collect::<Vec<_>>();
     let FnArg::Typed(yielder) = parameters.remove(position) else {
         unreachable!("`position` is that of a typed parameter");
     };
@@ -143,7 +145,7 @@ impl Form {
             [_, error] => Some((*error).clone()),
             // `io::Result<Given<'_>>`: the error stands in an alias.
             [_] => {
-                let proof = without_elided(output);
+                let proof = with_static_proofs(output);
                 Some(syn::parse_quote!(<#proof as ::withal::__private::Fallible>::Error))
             }
             _ => None,

@@ -4,8 +4,8 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::visit_mut::{self, VisitMut};
 use syn::{
-    FnArg, GenericArgument, Ident, Lifetime, PatIdent, PathArguments, PathSegment, ReturnType,
-    Signature, Type, TypeParamBound,
+    FnArg, GenericArgument, Ident, PatIdent, PathArguments, PathSegment, Signature, Type,
+    TypeParamBound,
 };
 
 /// The last word of a type's path: `Result<T, E>` of `std::result::Result<T, E>`.
@@ -28,12 +28,9 @@ pub(crate) fn type_arguments(segment: &PathSegment) -> Vec<&Type> {
     types.collect()
 }
 
-/// Whether the function returns `impl Name<…>`.
-pub(crate) fn returns_opaque(output: &ReturnType, name: &str) -> bool {
-    let ReturnType::Type(_, output) = output else {
-        return false;
-    };
-    let Type::ImplTrait(opaque) = &**output else {
+/// Whether a function's output is an `impl Name<…>`.
+pub(crate) fn returns_opaque(output: &Type, name: &str) -> bool {
+    let Type::ImplTrait(opaque) = output else {
         return false;
     };
     opaque.bounds.iter().any(|bound| match bound {
@@ -61,18 +58,19 @@ pub(crate) fn inferred(ty: &Type) -> Type {
     ty
 }
 
-/// `ty`, its elided lifetimes `'static`: for where they make no difference.
-pub(crate) fn without_elided(ty: &Type) -> Type {
-    struct Static;
-    impl VisitMut for Static {
-        fn visit_lifetime_mut(&mut self, lifetime: &mut Lifetime) {
-            if lifetime.ident == "_" {
-                *lifetime = Lifetime::new("'static", lifetime.span());
+/// `ty`, its proofs `Given<'static>`: for where their lifetimes make no difference.
+pub(crate) fn with_static_proofs(ty: &Type) -> Type {
+    struct Proofs;
+    impl VisitMut for Proofs {
+        fn visit_type_mut(&mut self, ty: &mut Type) {
+            if last_segment(ty).is_some_and(|last| last.ident == "Given") {
+                *ty = syn::parse_quote!(::withal::Given<'static>);
             }
+            visit_mut::visit_type_mut(self, ty);
         }
     }
     let mut ty = ty.clone();
-    Static.visit_type_mut(&mut ty);
+    Proofs.visit_type_mut(&mut ty);
     ty
 }
 

@@ -73,6 +73,17 @@ impl<T, E> Fallible for Result<T, E> {
     }
 }
 
+/// What functions inside a block may fail with.
+#[diagnostic::on_unimplemented(
+    message = "a function inside a block fails with an error that can hold those of enter and exit: `{Self}` cannot",
+    label = "no `From<withal::Error>`",
+    note = "give your enum a variant `Block(#[from] withal::Error)`, or return `anyhow::Result<T>`, `Result<T, Box<dyn Error + Send + Sync>>` or `Result<T, withal::Error>`"
+)]
+pub trait FromBlock: From<Error> + Into<BoxError> {}
+
+#[diagnostic::do_not_recommend]
+impl<E: From<Error> + Into<BoxError>> FromBlock for E {}
+
 /// The result of a decorated function as that of a block's body.
 ///
 /// # Errors
@@ -81,7 +92,7 @@ impl<T, E> Fallible for Result<T, E> {
 pub fn boxed<R, E>(_restore: Restore<E>, result: R) -> Result<R::Value, BoxError>
 where
     R: Fallible<Error = E>,
-    E: From<Error> + Into<BoxError>,
+    E: FromBlock,
 {
     result.into_result().map_err(Into::into)
 }

@@ -150,7 +150,7 @@ fn a_mount_inside_is_reported_and_not_entered() {
     check(&["-t", "tmpfs", "-o", "size=64k", "withal-test"]);
     // The same filesystem: only the mount tells.
     check(&["--bind", precious.to_str().unwrap()]);
-    assert_eq!(names(&precious), ["file", "inside"]);
+    assert_eq!(read(precious.join("file")), "precious");
 }
 
 #[test]

@@ -10,3 +10,5 @@ mod compile;
 mod decorators;
 mod errors;
 mod makers;
+mod streams;
+mod support;

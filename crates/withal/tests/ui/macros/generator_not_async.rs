@@ -1,0 +1,8 @@
+use withal::{Given, Yielder};
+
+#[withal::contextmanager]
+fn tag(y: Yielder<'_, u32>) -> Result<Given<'_>, std::io::Error> {
+    todo!()
+}
+
+fn main() {}

@@ -1,0 +1,13 @@
+use withal::Given;
+
+#[withal::contextmanager]
+async fn tag() -> Result<Given<'static>, std::io::Error> {
+    todo!()
+}
+
+#[withal::asynccontextmanager]
+async fn number(n: u32) -> Result<Given<'static>, std::io::Error> {
+    todo!()
+}
+
+fn main() {}

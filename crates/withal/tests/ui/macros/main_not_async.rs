@@ -1,0 +1,2 @@
+#[withal::main]
+fn main() {}

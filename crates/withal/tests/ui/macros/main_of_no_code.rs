@@ -1,0 +1,4 @@
+#[withal::main]
+async fn main() -> u32 {
+    1
+}

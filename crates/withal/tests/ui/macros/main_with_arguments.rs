@@ -1,0 +1,2 @@
+#[withal::main(grace = "4s")]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[withal::main]
+async fn main(arguments: Vec<String>) {}

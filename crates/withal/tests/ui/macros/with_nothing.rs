@@ -1,0 +1,9 @@
+#[withal::with]
+fn load() -> Result<(), withal::Error> {
+    Ok(())
+}
+
+#[withal::with(withal::nullcontext(()))]
+struct NotAFunction;
+
+fn main() {}
