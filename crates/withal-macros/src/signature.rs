@@ -108,7 +108,7 @@ pub(crate) fn borrows(parameter: &FnArg) -> bool {
             _ => return false,
         },
     };
-    !lifetime
+    lifetime
         .as_ref()
-        .is_some_and(|lifetime| lifetime.ident == "static")
+        .is_none_or(|lifetime| lifetime.ident != "static")
 }

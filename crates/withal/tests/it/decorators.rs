@@ -162,9 +162,9 @@ impl Service {
     }
 
     #[withal::with(self.t.span("value"))]
-    async fn by_value<T: Clone + Send>(self, items: Vec<T>) -> anyhow::Result<(T, Service)>
+    async fn by_value<T>(self, items: Vec<T>) -> anyhow::Result<(T, Service)>
     where
-        T: Sync,
+        T: Clone + Send + Sync,
     {
         tokio::task::yield_now().await;
         let first = items.first().cloned();
