@@ -9,7 +9,7 @@ use crate::sync::{AtomicUsize, Mutex, Ordering, lock};
 /// A waiter registers its waker *before* it reads the count for the last time, and the last
 /// `finish` lowers the count *before* it takes the wakers. One of the two therefore sees the
 /// other: a waiter that read a count above zero is in the list that `finish` takes. The model is
-/// checked by `tests/loom_countdown.rs`.
+/// checked by `tests/loom_scope.rs`.
 #[derive(Debug, Default)]
 pub struct Countdown {
     running: AtomicUsize,

@@ -18,7 +18,10 @@ mod sync;
 mod teardown;
 mod with;
 
-/// Public for the loom model only.
+/// Public for the loom models only.
+#[doc(hidden)]
+pub mod chain;
+/// Public for the loom models only.
 #[doc(hidden)]
 pub mod countdown;
 

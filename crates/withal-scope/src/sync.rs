@@ -3,24 +3,17 @@
 #[cfg(withal_loom)]
 pub(crate) use loom::sync::{
     Mutex, MutexGuard,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicPtr, AtomicUsize, Ordering},
 };
 #[cfg(not(withal_loom))]
 pub(crate) use std::sync::{
     Mutex, MutexGuard,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicPtr, AtomicUsize, Ordering},
 };
 
 /// Locks; a panic elsewhere leaves none of our data half changed.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex
         .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-/// The contents, without locking: the caller has the only reference.
-pub(crate) fn get_mut<T>(mutex: &mut Mutex<T>) -> &mut T {
-    mutex
-        .get_mut()
         .unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -6,9 +6,9 @@ use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use withal_core::unwind::{Payload, Unwind, poll_caught};
@@ -16,11 +16,12 @@ use withal_core::{
     AsyncContextManager, BoxError, Entry as EntryName, Error, ExitCase, Site, Verdict,
 };
 
-use super::frame::{AnyFrame, Frame, Settings, share};
-use super::slot::{Cell, CellPointer, Empty, Entered, Entry, Meta, OwnedCell};
+use super::frame::{AnyFrame, Frame, Settings, pointer, share};
+use super::header::{Header, State};
+use super::slot::{Cell, Empty, Entered, Entry, Link, NodePointer, OwnedCell, ResourcePointer};
 use crate::interruption::{self, Interruption};
 use crate::registry::{Id, Kind};
-use crate::teardown::{Teardown, hand_over, note_destructor_panic};
+use crate::teardown::{Teardown, hand_over};
 use crate::{Options, deadline, send::SendFn2};
 
 // ------------------------------------------------------------------------------------ handles
@@ -45,9 +46,8 @@ impl<'s> Scope<'s> {
     ///
     /// The frame must stay alive as long as anything branded `'s` exists.
     unsafe fn new(frame: &Arc<AnyFrame>) -> Scope<'s> {
-        let frame = Arc::as_ptr(frame).cast_mut();
         Scope {
-            frame: NonNull::new(frame).expect("an `Arc` is not null"),
+            frame: pointer(frame),
             brand: PhantomData,
         }
     }
@@ -59,10 +59,11 @@ impl<'s> Scope<'s> {
 
     pub(crate) fn id(self) -> Id {
         // SAFETY: as above.
-        unsafe { self.frame.as_ref() }.id
+        unsafe { self.frame.as_ref() }.id()
     }
 
     /// Enters a manager that borrows nothing, and lends its resource for the rest of the body.
+    #[inline]
     pub(crate) async fn enter_static<M>(
         self,
         manager: M,
@@ -74,10 +75,10 @@ impl<'s> Scope<'s> {
         M::Resource: 'static,
         M::Error: 'static,
     {
-        let pointer = self.enter_pointer(manager, site, kind).await?.0;
+        let Acquired { resource, .. } = self.entering(manager, site, kind).await?;
         // SAFETY: the cell is freed only after the body, hence after `'s`; the resource is lent
         // to nobody else.
-        Ok(unsafe { pointer.reborrow() })
+        Ok(unsafe { resource.reborrow() })
     }
 
     pub(crate) async fn lease_static<M>(
@@ -91,7 +92,7 @@ impl<'s> Scope<'s> {
         M::Resource: 'static,
         M::Error: 'static,
     {
-        let (resource, entry) = self.enter_pointer(manager, site, kind).await?;
+        let Acquired { resource, entry } = self.entering(manager, site, kind).await?;
         Ok(Lease {
             resource,
             entry,
@@ -99,12 +100,13 @@ impl<'s> Scope<'s> {
         })
     }
 
-    async fn enter_pointer<M>(
+    #[inline]
+    fn entering<M>(
         self,
         manager: M,
         site: Site,
         kind: Kind,
-    ) -> Result<(CellPointer<M::Resource>, CellPointer<dyn Entry>), M::Error>
+    ) -> impl Future<Output = Result<Acquired<M::Resource>, M::Error>> + Send + use<M>
     where
         M: AsyncContextManager + Send + 'static,
         M::Resource: 'static,
@@ -112,14 +114,9 @@ impl<'s> Scope<'s> {
     {
         // SAFETY: alive for `'s`.
         let frame = unsafe { self.frame.as_ref() };
-        // SAFETY: this future is a part of the body, as are all users of what is branded `'s`.
-        match unsafe { enter_on(frame, manager, site, kind) }.await {
-            Ok(entered) => Ok(entered),
-            Err(EnterError::Failed(error)) => Err(error),
-            Err(EnterError::Closed) => {
-                unreachable!("a scope's handle is gone before the scope is closed")
-            }
-        }
+        // SAFETY: the future becomes a part of the body, as are all users of what is branded `'s`.
+        let entering = unsafe { enter_on(frame, manager, site, kind) };
+        entering.expect("a scope's handle is gone before the scope is closed")
     }
 }
 
@@ -134,8 +131,8 @@ impl fmt::Debug for Scope<'_> {
 /// Use it like a `&mut R`. Left alone, it is exited with the scope.
 #[must_use = "without it the resource is exited with the scope"]
 pub struct Lease<'s, R> {
-    resource: CellPointer<R>,
-    entry: CellPointer<dyn Entry>,
+    resource: ResourcePointer<R>,
+    entry: NodePointer<dyn Entry>,
     brand: PhantomData<&'s mut R>,
 }
 
@@ -166,7 +163,8 @@ impl<'s, R> Lease<'s, R> {
         poll_fn(|context| {
             // SAFETY: the handle is gone, so nothing points into the cell any more; the scope's
             // exits touch it only once this future, a part of the body, is gone.
-            unsafe { entry.get() }.poll_exit(context, &mut unwind)
+            let (cell, header) = unsafe { (entry.cell(), entry.header()) };
+            cell.poll_exit(header, context, &mut unwind)
         })
         .await;
         unwind.finish::<(), ()>(Some(()))
@@ -197,91 +195,73 @@ impl<R: fmt::Debug> fmt::Debug for Lease<'_, R> {
 
 // -------------------------------------------------------------------------------------- enter
 
-/// Why a manager could not be entered on a frame.
-pub(crate) enum EnterError<E> {
-    Failed(E),
-    /// The block has been left; the manager was not entered.
-    Closed,
+/// An entered resource, and the cell it lies in.
+struct Acquired<R> {
+    resource: ResourcePointer<R>,
+    entry: NodePointer<dyn Entry>,
 }
 
-/// Enters `manager` as the newest of `frame`'s cells. The enter belongs to the frame from its
-/// first poll on.
+/// Starts to enter `manager` as the newest of `frame`'s cells: from now on it belongs to the frame.
+/// `None` if the block has been left; the manager is then not entered.
 ///
 /// # Safety
 ///
-/// The block is not left while this future is polled, nor while the resource is in use.
-async unsafe fn enter_on<M, V>(
+/// The block is not left while the future is polled, nor while the resource is in use.
+#[inline]
+unsafe fn enter_on<M, V>(
     frame: &AnyFrame,
     manager: M,
     site: Site,
     kind: Kind,
-) -> Result<(CellPointer<M::Resource>, CellPointer<dyn Entry>), EnterError<M::Error>>
+) -> Option<impl Future<Output = Result<Acquired<M::Resource>, M::Error>> + Send + use<M, V>>
 where
     M: AsyncContextManager<V> + Send + 'static,
     M::Resource: 'static,
     M::Error: 'static,
     V: Verdict,
 {
-    let meta = meta(&manager, site, kind, frame.id);
-    let cell = Cell::new(meta, manager.enter_at(site), move |resource, case| {
+    let header = header(&manager, site, kind, frame.id());
+    let cell = Cell::new(manager.enter_at(site), move |resource, case| {
         M::exit_at(resource, case, site)
     });
     // SAFETY: everything in the cell is `'static`.
-    let (owned, pointer) = unsafe { OwnedCell::new(cell) };
-    if frame.push(owned).is_err() {
-        return Err(EnterError::Closed);
-    }
-    let erased: CellPointer<dyn Entry> = CellPointer::new(pointer.as_ptr());
-    // SAFETY: a fresh cell of a frame that nobody leaves meanwhile (caller).
-    let resource = unsafe { drive_enter(pointer) }
-        .await
-        .map_err(EnterError::Failed)?;
-    Ok((resource, erased))
+    let (owned, node) = unsafe { OwnedCell::new(header, cell) };
+    frame.push(owned).ok()?;
+    Some(poll_fn(move |context| {
+        // SAFETY: a fresh cell of a frame that nobody leaves meanwhile (caller).
+        let (header, cell) = unsafe { (node.header(), node.cell()) };
+        cell.poll_enter(header, context)
+            .map(|entered| match entered {
+                // SAFETY: as above.
+                Entered::Live => Ok(Acquired {
+                    resource: unsafe { lend(node) },
+                    entry: node.erase(),
+                }),
+                Entered::Failed(error) => Err(error),
+                Entered::Panicked(payload) => resume_unwind(payload),
+            })
+    }))
 }
 
 /// What is known of `manager` once it has been consumed.
-fn meta<M, V>(manager: &M, site: Site, kind: Kind, parent: Id) -> Meta
+#[inline]
+fn header<M, V>(manager: &M, site: Site, kind: Kind, parent: Id) -> Header
 where
     M: AsyncContextManager<V>,
     V: Verdict,
 {
     let entry = EntryName::at(manager.name(), site);
-    Meta::new(kind, entry, manager.exit_timeout(), parent)
-}
-
-/// Drives a cell's enter, and gives the way to its resource.
-///
-/// # Safety
-///
-/// The cell is alive and nothing has been lent out of it; it stays where it is, and nobody else
-/// uses it while this future is polled.
-async unsafe fn drive_enter<EF, R, E, X, XF>(
-    cell: CellPointer<Cell<EF, R, X, XF>>,
-) -> Result<CellPointer<R>, E>
-where
-    EF: Future<Output = Result<R, E>>,
-{
-    let entered = poll_fn(|context| {
-        // SAFETY: as the caller promises.
-        unsafe { cell.get() }.poll_enter(context)
-    })
-    .await;
-    match entered {
-        // SAFETY: as the caller promises.
-        Entered::Live => Ok(unsafe { lend(cell) }),
-        Entered::Failed(error) => Err(error),
-        Entered::Panicked(payload) => resume_unwind(payload),
-    }
+    Header::new(kind, entry, manager.exit_timeout(), parent)
 }
 
 /// # Safety
 ///
 /// The cell is alive and live; nobody else uses it.
-unsafe fn lend<EF, R, X, XF>(cell: CellPointer<Cell<EF, R, X, XF>>) -> CellPointer<R> {
+unsafe fn lend<EF, R, X, XF>(cell: NodePointer<Cell<EF, R, X, XF>>) -> ResourcePointer<R> {
     // SAFETY: as the caller promises.
-    let resource = unsafe { cell.get() }.resource();
+    let resource = unsafe { cell.cell() }.resource();
     let resource = resource.expect("an entered cell holds its resource");
-    CellPointer::new(NonNull::from(resource))
+    ResourcePointer::new(NonNull::from(resource))
 }
 
 // -------------------------------------------------------------------------------------- exits
@@ -290,24 +270,27 @@ unsafe fn lend<EF, R, X, XF>(cell: CellPointer<Cell<EF, R, X, XF>>) -> CellPoint
 pub(crate) struct Exits {
     frame: Arc<AnyFrame>,
     current: Current,
+    /// The newest cell there was when the last exit began, and the next of those to look at.
+    seen: *mut Link,
+    next: *mut Link,
 }
+
+// SAFETY: the pointers lead to cells of the frame, which are `Send`.
+unsafe impl Send for Exits {}
 
 enum Current {
     /// Between two exits.
     None,
-    Entered(OwnedCell),
+    Entered(NodePointer<dyn Entry>),
     Own,
     Finished,
 }
 
 impl Drop for Exits {
-    /// Reached in the middle of an exit only when the teardown is lost: the registry shows it.
+    /// Reached before the end only when the teardown is lost: the frame's destructor says what was
+    /// not exited.
     fn drop(&mut self) {
-        if let Current::Entered(cell) = &mut self.current {
-            // SAFETY: the body is gone (`new`).
-            let cell = unsafe { cell.get() };
-            note_destructor_panic(cell.clear());
-        }
+        self.frame.forget();
     }
 }
 
@@ -329,6 +312,8 @@ impl Exits {
         Exits {
             frame,
             current: Current::None,
+            seen: ptr::null_mut(),
+            next: ptr::null_mut(),
         }
     }
 
@@ -343,30 +328,57 @@ impl Exits {
         unwind: &mut Unwind,
     ) -> Poll<Step> {
         if matches!(self.current, Current::None) {
-            // SAFETY: the body is gone (`new`).
-            self.current = match unsafe { self.frame.pop() } {
+            self.current = match self.advance() {
                 Some(cell) => Current::Entered(cell),
                 None => Current::Own,
             };
         }
-        let polled = match &mut self.current {
-            // SAFETY: as above.
-            Current::Entered(cell) => unsafe { cell.get() }.poll_exit(context, unwind),
-            // SAFETY: as above.
-            Current::Own => unsafe { self.frame.own() }.poll_exit(context, unwind),
-            Current::None | Current::Finished => return Poll::Ready(Step::Finished),
+        let Some(node) = self.node() else {
+            return Poll::Ready(Step::Finished);
         };
-        polled.map(|()| self.next())
+        // SAFETY: the body is gone (`new`), and we hold the frame.
+        let (header, cell) = unsafe { (node.header(), node.cell()) };
+        cell.poll_exit(header, context, unwind)
+            .map(|()| self.next())
+    }
+
+    /// The newest cell that is not over. What an exit registered comes first.
+    fn advance(&mut self) -> Option<NodePointer<dyn Entry>> {
+        let newest = self.frame.newest();
+        if newest != self.seen {
+            self.seen = newest;
+            self.next = newest;
+        }
+        while let Some(link) = NonNull::new(self.next) {
+            // SAFETY: links are freed only when we close the block.
+            let node = unsafe { Link::node(link) };
+            // SAFETY: as above.
+            self.next = unsafe { Link::older(link) };
+            // SAFETY: as above.
+            if !unsafe { node.header() }.is_over() {
+                return Some(node);
+            }
+        }
+        None
+    }
+
+    fn node(&self) -> Option<NodePointer<dyn Entry>> {
+        match self.current {
+            Current::Entered(cell) => Some(cell),
+            Current::Own => Some(self.frame.own()),
+            Current::None | Current::Finished => None,
+        }
     }
 
     /// Drops the current exit unfinished; a panic in that is given back.
     pub(crate) fn give_up(&mut self) -> Result<Step, Payload> {
-        let cleared = match &mut self.current {
-            // SAFETY: the body is gone (`new`).
-            Current::Entered(cell) => unsafe { cell.get() }.clear(),
-            // SAFETY: as above.
-            Current::Own => unsafe { self.frame.own() }.clear(),
-            Current::None | Current::Finished => Ok(()),
+        let cleared = match self.node() {
+            Some(node) => {
+                // SAFETY: the body is gone (`new`), and we hold the frame.
+                let (header, cell) = unsafe { (node.header(), node.cell()) };
+                cell.clear(header)
+            }
+            None => Ok(()),
         };
         let step = self.next();
         cleared.map(|()| step)
@@ -376,7 +388,10 @@ impl Exits {
         let own = matches!(self.current, Current::Own);
         self.current = Current::None;
         // An exit may have registered further entries: they run next.
-        if own && self.frame.close() {
+        // SAFETY: the body is gone (`new`), every exit has ended, and nothing here points to a
+        // cell any more.
+        if own && unsafe { self.frame.close(self.seen) } {
+            self.seen = ptr::null_mut();
             self.current = Current::Finished;
             return Step::Finished;
         }
@@ -384,26 +399,20 @@ impl Exits {
     }
 
     /// What is being exited, and how long it may take.
-    pub(crate) fn current(&mut self) -> Option<(EntryName, Option<Duration>)> {
-        let cell = match &mut self.current {
-            // SAFETY: the body is gone (`new`).
-            Current::Entered(cell) => unsafe { cell.get() },
-            // SAFETY: as above.
-            Current::Own => unsafe { self.frame.own() },
-            Current::None | Current::Finished => return None,
-        };
-        let meta = cell.meta();
-        Some((meta.entry.clone(), meta.exit_timeout))
+    pub(crate) fn current(&self) -> Option<(EntryName, Option<Duration>)> {
+        // SAFETY: we hold the frame, and have not closed it while there is a current one.
+        let header = unsafe { self.node()?.header() };
+        Some((header.entry.clone(), header.exit_timeout))
     }
 
     /// Whether there is nothing to run.
     fn is_done(&self) -> bool {
-        // SAFETY: asked by `Guard` once the body is gone.
-        let own_is_done = || unsafe { self.frame.own() }.is_done();
         match self.current {
             Current::Finished => true,
             Current::None => {
-                self.frame.is_empty() && self.frame.orphans.running() == 0 && own_is_done()
+                // SAFETY: we hold the frame.
+                let own_is_over = unsafe { self.frame.own().header() }.is_over();
+                own_is_over && self.frame.orphans.running() == 0 && self.frame.is_empty()
             }
             Current::Entered(_) | Current::Own => false,
         }
@@ -416,7 +425,7 @@ impl Exits {
 ///
 /// The body is declared after it, so it is dropped before it.
 struct Guard {
-    /// `None` once it has run in place, or was handed over.
+    /// `None` once it was handed over.
     teardown: Option<Teardown>,
     /// Whether the body's ending is known; if not, it is being dropped.
     ended: bool,
@@ -448,33 +457,39 @@ impl Guard {
     }
 
     /// Runs the body to its end or its deadline, and drops it.
-    async fn body<F, T>(
+    #[inline]
+    fn body<F, T>(
         &mut self,
         mut body: Pin<&mut Option<F>>,
         timeout: Option<Duration>,
-    ) -> Option<T>
+    ) -> impl Future<Output = Option<T>>
     where
         F: Future<Output = Result<T, BoxError>>,
     {
-        let frame = self.frame();
         let mut timer = None;
-        let ended = poll_fn(|context| {
+        poll_fn(move |context| {
+            let frame = self.frame();
             let running = body.as_mut().as_pin_mut().expect("dropped only below");
-            match frame.enclosing(|| poll_caught(running, context)) {
-                Poll::Ready(ended) => Poll::Ready(Ok(ended)),
+            let ended = match frame.enclosing(|| poll_caught(running, context)) {
+                Poll::Ready(ended) => Ok(ended),
                 Poll::Pending => {
                     frame.suspending();
-                    deadline::poll(&mut timer, timeout, context).map(Err)
+                    Err(ready!(deadline::poll(&mut timer, timeout, context)))
                 }
-            }
+            };
+            Poll::Ready(self.body_ended(body.as_mut(), ended))
         })
-        .await;
-        let dropped = match ended {
-            Ok(_) => catch_unwind(AssertUnwindSafe(|| body.set(None))),
-            Err(_) => catch_unwind(AssertUnwindSafe(|| {
-                interruption::during(Interruption::TimedOut, || body.set(None));
-            })),
-        };
+    }
+
+    fn body_ended<F, T>(
+        &mut self,
+        mut body: Pin<&mut Option<F>>,
+        ended: Result<Result<Result<T, BoxError>, Payload>, Duration>,
+    ) -> Option<T> {
+        let dropped = catch_unwind(AssertUnwindSafe(|| match ended {
+            Ok(_) => body.set(None),
+            Err(_) => interruption::during(Interruption::TimedOut, || body.set(None)),
+        }));
         self.ended = true;
         let unwind = self.unwind();
         let value = match ended {
@@ -491,13 +506,9 @@ impl Guard {
     }
 
     /// Awaits the exits in place.
-    async fn finish<V: Verdict, T>(mut self, value: Option<T>) -> Result<V::Output<T>, Error> {
+    fn exits(&mut self) -> impl Future<Output = Unwind> {
         self.ended = true;
-        self.exits().await.finish::<V, T>(value)
-    }
-
-    async fn exits(&mut self) -> Unwind {
-        let unwind = poll_fn(|context| {
+        poll_fn(|context| {
             let teardown = self.teardown.as_mut().expect(LEFT_ONCE);
             let polled = Pin::new(&mut *teardown).poll(context);
             if polled.is_pending() {
@@ -505,14 +516,10 @@ impl Guard {
             }
             polled
         })
-        .await;
-        self.teardown = None;
-        unwind
     }
 
     /// Leaves a block without a body, as after `case`.
     async fn leave(mut self, case: ExitCase) -> Unwind {
-        self.ended = true;
         *self.unwind() = Unwind::from_case(case);
         self.exits().await
     }
@@ -520,13 +527,11 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let Some(mut teardown) = self.teardown.take() else {
-            return;
-        };
-        if !self.ended {
-            teardown.unwind = Unwind::from_case(interruption::case_of_drop());
-        }
-        if !teardown.exits.is_done() {
+        let unfinished = |teardown: &mut Teardown| !teardown.exits.is_done();
+        if let Some(mut teardown) = self.teardown.take_if(unfinished) {
+            if !self.ended {
+                teardown.unwind = Unwind::from_case(interruption::case_of_drop());
+            }
             hand_over(teardown);
         }
     }
@@ -541,9 +546,10 @@ pub(crate) struct StackFrame(Guard);
 impl StackFrame {
     pub(crate) fn new(site: Site) -> StackFrame {
         let entry = EntryName::at("exit stack", site);
-        let meta = Meta::new(Kind::Stack, entry, None, AnyFrame::current_id());
+        let header = Header::new(Kind::Stack, entry, None, AnyFrame::current_id());
+        header.set(State::Live);
         // SAFETY: an empty cell borrows nothing.
-        let (frame, _) = unsafe { Frame::new(Empty::new(meta), Settings::default(), None, false) };
+        let (frame, _) = unsafe { Frame::new(header, Empty, Settings::default(), None, false) };
         // Its owner may drop it at any time, not only where it suspends.
         frame.suspending();
         // SAFETY: what the entries lend is owned, not borrowed; the one future that uses a cell,
@@ -570,14 +576,10 @@ impl StackFrame {
         let frame = self.0.frame();
         // SAFETY: this future borrows the stack, so that nobody leaves it meanwhile; the resource
         // is cloned here and used no further.
-        match unsafe { enter_on::<M, V>(frame, manager, site, Kind::Resource) }.await {
-            Ok((resource, _)) => {
-                // SAFETY: as above.
-                Ok(unsafe { resource.reborrow() }.clone())
-            }
-            Err(EnterError::Failed(error)) => Err(error),
-            Err(EnterError::Closed) => unreachable!("only the owner closes a stack"),
-        }
+        let entering = unsafe { enter_on::<M, V>(frame, manager, site, Kind::Resource) };
+        let Acquired { resource, .. } = entering.expect("only the owner closes a stack").await?;
+        // SAFETY: as above.
+        Ok(unsafe { resource.reborrow() }.clone())
     }
 
     /// Runs the exits in place, as after `case`.
@@ -602,10 +604,11 @@ where
     V: Verdict,
     E: Into<BoxError> + Send + 'static,
 {
-    let meta = Meta::new(kind, entry, None, frame.id);
-    let cell = Cell::<std::future::Ready<Result<R, E>>, _, _, _>::live(meta, resource, exit);
+    let header = Header::new(kind, entry, None, frame.id());
+    header.set(State::Live);
+    let cell = Cell::<std::future::Ready<Result<R, E>>, _, _, _>::live(resource, exit);
     // SAFETY: everything in the cell is `'static`.
-    let (owned, _) = unsafe { OwnedCell::new(cell) };
+    let (owned, _) = unsafe { OwnedCell::new(header, cell) };
     frame.push(owned).map_err(Rejected)
 }
 
@@ -626,16 +629,17 @@ where
     B: for<'s> AsyncFnOnce(Scope<'s>) -> Result<T, BoxError>,
 {
     let entry = EntryName::at("scope", site);
-    let meta = Meta::new(Kind::Scope, entry, None, AnyFrame::current_id());
+    let header = Header::new(Kind::Scope, entry, None, AnyFrame::current_id());
+    header.set(State::Live);
     // SAFETY: an empty cell borrows nothing.
-    let (frame, _) = unsafe { Frame::new(Empty::new(meta), Settings::from(&options), None, false) };
+    let (frame, _) = unsafe { Frame::new(header, Empty, Settings::from(&options), None, false) };
     // SAFETY: the guard holds the frame, and exits that hold the brand hold it too.
     let scope = unsafe { Scope::new(&frame) };
     // SAFETY: `running` is declared after the guard, and `Guard::body` drops it.
     let mut guard = unsafe { Guard::new(frame) };
     let running = pin!(Some(async move { body(scope).await }));
     let value = guard.body(running, options.timeout).await;
-    guard.finish::<(), T>(value).await
+    guard.exits().await.finish::<(), T>(value)
 }
 
 pub(crate) async fn run_with<M, V, B, T>(
@@ -651,12 +655,12 @@ where
     V: Verdict,
     B: AsyncFnOnce(&mut M::Resource) -> Result<T, BoxError>,
 {
-    let meta = meta(&manager, site, Kind::Resource, AnyFrame::current_id());
-    let cell = Cell::new(meta, manager.enter_at(site), move |resource, case| {
+    let header = header(&manager, site, Kind::Resource, AnyFrame::current_id());
+    let cell = Cell::new(manager.enter_at(site), move |resource, case| {
         M::exit_at(resource, case, site)
     });
     // SAFETY: everything in the cell is `'static`.
-    let (frame, own) = unsafe { Frame::new(cell, Settings::from(&options), None, true) };
+    let (frame, own) = unsafe { Frame::new(header, cell, Settings::from(&options), None, true) };
     // SAFETY: `running` is declared after the guard, and `Guard::body` drops it.
     let mut guard = unsafe { Guard::new(frame) };
     // SAFETY: the guard's frame holds the cell; nothing has been lent out of it.
@@ -669,7 +673,7 @@ where
             guard.body(running, options.timeout).await
         }
     };
-    guard.finish::<V, T>(value).await
+    guard.exits().await.finish::<V, T>(value)
 }
 
 impl Guard {
@@ -678,40 +682,35 @@ impl Guard {
     /// # Safety
     ///
     /// `own` is the own cell of the guard's frame, fresh.
-    async unsafe fn enter<EF, R, E, X, XF>(
+    #[inline]
+    unsafe fn enter<EF, R, E, X, XF>(
         &mut self,
-        own: CellPointer<Cell<EF, R, X, XF>>,
-    ) -> Option<CellPointer<R>>
+        own: NodePointer<Cell<EF, R, X, XF>>,
+    ) -> impl Future<Output = Option<ResourcePointer<R>>>
     where
         EF: Future<Output = Result<R, E>>,
         E: Into<BoxError>,
-        Cell<EF, R, X, XF>: Entry,
     {
-        let frame = self.frame();
-        let entered = poll_fn(|context| {
+        poll_fn(move |context| {
             // SAFETY: as the caller promises.
-            let polled = unsafe { own.get() }.poll_enter(context);
-            if polled.is_pending() {
-                frame.suspending();
+            let (header, cell) = unsafe { (own.header(), own.cell()) };
+            let Poll::Ready(entered) = cell.poll_enter(header, context) else {
+                self.frame().suspending();
+                return Poll::Pending;
+            };
+            match entered {
+                // SAFETY: nothing is lent out of the cell yet.
+                Entered::Live => return Poll::Ready(Some(unsafe { lend(own) })),
+                Entered::Failed(error) => {
+                    self.unwind()
+                        .enter_failed(header.entry.clone(), error.into());
+                }
+                Entered::Panicked(payload) => {
+                    self.unwind().enter_panicked(header.entry.clone(), payload);
+                }
             }
-            polled
+            Poll::Ready(None)
         })
-        .await;
-        // SAFETY: nothing is lent out of the cell yet.
-        let entry = || unsafe { own.get() }.meta().entry.clone();
-        match entered {
-            // SAFETY: as above.
-            Entered::Live => return Some(unsafe { lend(own) }),
-            Entered::Failed(error) => {
-                let entry = entry();
-                self.unwind().enter_failed(entry, error.into());
-            }
-            Entered::Panicked(payload) => {
-                let entry = entry();
-                self.unwind().enter_panicked(entry, payload);
-            }
-        }
-        None
     }
 }
 
@@ -720,14 +719,14 @@ impl Guard {
 macro_rules! run_dependant {
     ($scope:ident, $manager:ident, $site:ident, $verdict:ty, $value:ty, $start:expr) => {{
         let parent = $scope.frame();
-        let meta = meta(&$manager, $site, Kind::Resource, parent.id);
-        let cell = Cell::new(meta, $manager.enter_at($site), move |resource, case| {
+        let header = header(&$manager, $site, Kind::Resource, parent.id());
+        let cell = Cell::new($manager.enter_at($site), move |resource, case| {
             M::exit_at(resource, case, $site)
         });
         let settings = parent.settings.clone();
         // SAFETY: the cell borrows for `'s` only: cells of the parent and its ancestors, which
         // wait for this block's exits, and whose memory the frame keeps.
-        let (frame, own) = unsafe { Frame::new(cell, settings, Some(parent), false) };
+        let (frame, own) = unsafe { Frame::new(header, cell, settings, Some(parent), false) };
         // SAFETY: the guard holds the frame, and exits that hold the brand hold it too.
         let scope = unsafe { Scope::new(&frame) };
         // SAFETY: `running` is declared after the guard, and `Guard::body` drops it.
@@ -742,7 +741,7 @@ macro_rules! run_dependant {
                 guard.body(running, None).await
             }
         };
-        guard.finish::<$verdict, $value>(value).await
+        guard.exits().await.finish::<$verdict, $value>(value)
     }};
 }
 

@@ -1,18 +1,21 @@
 //! What a running block, its handles and its teardown share.
 #![allow(unsafe_code, reason = "granted to this module; see `cell`")]
 
-use std::cell::{Cell as StdCell, UnsafeCell};
-use std::pin::Pin;
-use std::ptr::NonNull;
+use std::cell::Cell as StdCell;
+use std::ptr::{self, NonNull};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::slot::{CellPointer, Entry, OwnedCell};
+use super::header::Header;
+#[cfg(feature = "registry")]
+use super::listed::Listing;
+use super::slot::{Entry, Link, Node, NodePointer, OwnedCell};
+use crate::chain::{Chain, Closed};
 use crate::countdown::Countdown;
 use crate::registry::Id;
-use crate::sync::{Mutex, get_mut, lock};
+use crate::sync::{Mutex, lock};
 use crate::{Options, Reaper};
 
 /// A frame whose own cell's type is forgotten.
@@ -20,10 +23,12 @@ pub(crate) type AnyFrame = Frame<dyn Entry>;
 
 /// The state of one block. Its own manager's cell lies in the same allocation.
 pub(crate) struct Frame<C: Entry + ?Sized> {
-    /// Cells entered in the body, newest first.
-    entered: Mutex<Entered>,
-    /// Whether nobody has a handle to enter anything with: the list is then not looked at.
+    /// Cells entered in the body.
+    entered: Chain<Link>,
+    /// Whether nobody has a handle to enter anything with: the chain is then not looked at.
     sealed: bool,
+    #[cfg(feature = "registry")]
+    listing: Listing,
     /// Teardowns of dropped inner blocks: our exits wait for them.
     pub(crate) orphans: Countdown,
     /// Where to hand over to, noted when the block first suspends: before that its future cannot
@@ -36,23 +41,14 @@ pub(crate) struct Frame<C: Entry + ?Sized> {
     /// here, not with the teardown, because a dying runtime drops teardowns in any order, while a
     /// frame is dropped only after the frames that borrow from it.
     orphan: Mutex<Option<Orphan>>,
-    /// What entries of this block name as their parent in the registry.
-    pub(crate) id: Id,
     /// The block's own manager. Last, because it may be unsized.
-    own: UnsafeCell<C>,
+    own: Node<C>,
 }
 
 // SAFETY: cells are `Send`; all else is.
 unsafe impl<C: Entry + ?Sized> Send for Frame<C> {}
 // SAFETY: `own` is reached only as `cell` describes, by one party at a time; all else is `Sync`.
 unsafe impl<C: Entry + ?Sized> Sync for Frame<C> {}
-
-/// The cells of a body, until the block has been left.
-enum Entered {
-    Open(Option<OwnedCell>),
-    /// Every exit has run; what is registered now comes too late to be one of them.
-    Closed,
-}
 
 /// The deadlines and the reaper of a block, inherited by its dependants.
 #[derive(Clone, Debug, Default)]
@@ -102,75 +98,99 @@ impl Drop for Orphan {
 
 thread_local! {
     /// The innermost block whose body this thread is polling.
-    static CURRENT: StdCell<Option<CellPointer<AnyFrame>>> = const { StdCell::new(None) };
+    static CURRENT: StdCell<Option<NonNull<AnyFrame>>> = const { StdCell::new(None) };
 }
 
 impl<C: Entry> Frame<C> {
-    /// A block whose own cell is `own`.
+    /// A block whose own cell is `own`, listed among those that are open.
     ///
     /// # Safety
     ///
     /// What `own` borrows must live until the frame is dropped; `lexical_parent` keeps its cells
-    /// alive until then.
+    /// alive until then. The caller owns it until it has called `close` or `forget`.
+    #[inline(always)]
     pub(crate) unsafe fn new<'a>(
+        header: Header,
         own: C,
         settings: Settings,
         lexical_parent: Option<Arc<AnyFrame>>,
         sealed: bool,
-    ) -> (Arc<AnyFrame>, CellPointer<C>)
+    ) -> (Arc<AnyFrame>, NodePointer<C>)
     where
         C: 'a,
     {
-        let frame = Arc::new(Frame {
-            entered: Mutex::new(Entered::Open(None)),
+        // Made in place: cells can be large.
+        let mut frame = Arc::new_uninit();
+        let empty = Arc::get_mut(&mut frame).expect("just made");
+        let _ = empty.write(Frame {
+            entered: Chain::default(),
             sealed,
+            #[cfg(feature = "registry")]
+            listing: Listing::default(),
             orphans: Countdown::default(),
             handover: OnceLock::new(),
             settings,
             lexical_parent,
             orphan: Mutex::new(None),
-            id: own.id(),
-            own: UnsafeCell::new(own),
+            own: Node::new(header, own),
         });
-        let own = CellPointer::new(
-            NonNull::new(frame.own.get()).expect("a field of an allocation is not null"),
-        );
+        // SAFETY: just written.
+        let frame = unsafe { frame.assume_init() };
+        let own = NodePointer::new(NonNull::from(&frame.own));
         let frame: Arc<Frame<dyn Entry + 'a>> = frame;
         // SAFETY: only the lifetime changes, which the caller vouches for.
         let frame: Arc<AnyFrame> = unsafe { std::mem::transmute(frame) };
+        #[cfg(feature = "registry")]
+        // SAFETY: `close` and `forget` take it off again, and they are called while the caller
+        // owns it; cells are freed only after that.
+        unsafe {
+            frame.listing.add(pointer(&frame));
+        }
         (frame, own)
     }
 }
 
+/// From the `Arc`, so that it may be turned back into one.
+#[inline]
+pub(super) fn pointer(frame: &Arc<AnyFrame>) -> NonNull<AnyFrame> {
+    NonNull::new(Arc::as_ptr(frame).cast_mut()).expect("an `Arc` is not null")
+}
+
 impl AnyFrame {
     /// Runs `poll` with this block as the one that blocks opened meanwhile belong to.
+    #[inline]
     pub(crate) fn enclosing<T>(self: &Arc<Self>, poll: impl FnOnce() -> T) -> T {
-        struct Restore(Option<CellPointer<AnyFrame>>);
+        struct Restore(Option<NonNull<AnyFrame>>);
         impl Drop for Restore {
             fn drop(&mut self) {
                 CURRENT.set(self.0);
             }
         }
-        // From the `Arc`, so that it may be turned back into one.
-        let frame = NonNull::new(Arc::as_ptr(self).cast_mut());
-        let _restore = Restore(CURRENT.replace(frame.map(CellPointer::new)));
+        let _restore = Restore(CURRENT.replace(Some(pointer(self))));
         poll()
     }
 
     /// The block that encloses the code running now, on this thread.
     pub(crate) fn current() -> Option<Arc<AnyFrame>> {
-        let current = CURRENT.get()?.as_ptr();
+        let current = CURRENT.get()?;
         // SAFETY: `enclosing` takes it from an `Arc` that it borrows for as long as it is set.
         Some(unsafe { share(current) })
     }
 
     /// The registry's id of the enclosing block.
+    #[inline]
     pub(crate) fn current_id() -> Id {
         let Some(current) = CURRENT.get() else {
             return Id::default();
         };
-        // SAFETY: as in `current`; `id` is never written after construction.
-        unsafe { (*current.as_ptr().as_ptr()).id }
+        // SAFETY: as in `current`.
+        unsafe { current.as_ref() }.id()
+    }
+
+    /// What entries of this block name as their parent in the registry.
+    #[inline]
+    pub(crate) fn id(&self) -> Id {
+        self.own.header().record.id()
     }
 
     /// Notes where to hand over to, the first time the block suspends.
@@ -199,69 +219,106 @@ impl AnyFrame {
     }
 
     /// Registers a cell as the newest; gives it back if the block has been left.
-    pub(crate) fn push(&self, mut cell: OwnedCell) -> Result<(), OwnedCell> {
-        let mut entered = lock(&self.entered);
-        match &mut *entered {
-            Entered::Closed => Err(cell),
-            Entered::Open(newest) => {
-                // SAFETY: the cell is new: nothing has been lent out of it.
-                *unsafe { cell.get() }.below() = newest.take();
-                *newest = Some(cell);
-                Ok(())
-            }
+    #[inline]
+    pub(crate) fn push(&self, cell: OwnedCell) -> Result<(), OwnedCell> {
+        let link = cell.into_link();
+        // SAFETY: `push` calls it only before the link is in the chain.
+        let set_older = |older| unsafe { Link::set_older(link, older) };
+        let pushed = self.entered.push(link.as_ptr(), set_older);
+        // SAFETY: the chain has not taken it.
+        pushed.map_err(|Closed| unsafe { OwnedCell::from_link(link) })
+    }
+
+    /// The newest cell entered, if the block is open.
+    #[inline]
+    pub(super) fn newest(&self) -> *mut Link {
+        match self.sealed {
+            true => ptr::null_mut(),
+            false => self.entered.newest(),
         }
     }
 
-    /// Takes the newest cell off the list.
+    /// From now on nothing is registered any more, and the block is not listed; its cells are
+    /// freed. False if there is a newer one than `seen`.
     ///
     /// # Safety
     ///
-    /// The body is gone.
-    pub(crate) unsafe fn pop(&self) -> Option<OwnedCell> {
-        if self.sealed {
-            return None;
+    /// The caller leaves the block; nothing lent out of a cell is in use, and nobody has a pointer
+    /// to one.
+    #[inline]
+    pub(super) unsafe fn close(&self, seen: *mut Link) -> bool {
+        if !self.sealed && !self.entered.close(seen) {
+            return false;
         }
-        let mut entered = lock(&self.entered);
-        let Entered::Open(newest) = &mut *entered else {
-            return None;
-        };
-        let mut cell = newest.take()?;
-        // SAFETY: as the caller promises.
-        *newest = unsafe { cell.get() }.below().take();
-        Some(cell)
+        self.forget();
+        // SAFETY: the chain was ours to close, and nobody sees it any more.
+        unsafe { free(seen) };
+        true
     }
 
-    /// From now on nothing is registered any more; false if something still is.
-    pub(crate) fn close(&self) -> bool {
-        if self.sealed {
-            return true;
-        }
-        let mut entered = lock(&self.entered);
-        match &mut *entered {
-            Entered::Open(Some(_)) => false,
-            entered => {
-                *entered = Entered::Closed;
-                true
-            }
-        }
+    /// Takes it off the list of what is open.
+    #[inline]
+    pub(super) fn forget(&self) {
+        #[cfg(feature = "registry")]
+        self.listing.remove();
     }
 
+    /// Whether nothing that was entered is left to exit.
     pub(crate) fn is_empty(&self) -> bool {
-        matches!(&*lock(&self.entered), Entered::Open(None) | Entered::Closed)
+        let mut link = self.newest();
+        while let Some(newest) = NonNull::new(link) {
+            // SAFETY: links are freed by whoever leaves the block, which is the caller, or waits
+            // for it: a stack's owner, or a guard.
+            let (header, older) = unsafe { (Link::node(newest).header(), Link::older(newest)) };
+            if !header.is_over() {
+                return false;
+            }
+            link = older;
+        }
+        true
     }
 
     /// The block's own cell.
+    #[inline]
+    pub(crate) fn own(&self) -> NodePointer<dyn Entry> {
+        NodePointer::new(NonNull::from(&self.own))
+    }
+}
+
+#[cfg(feature = "registry")]
+impl AnyFrame {
+    pub(super) fn own_header(&self) -> &Header {
+        self.own.header()
+    }
+
+    /// Shows `look` the cells entered, newest first.
     ///
     /// # Safety
     ///
-    /// The body is gone, and the caller is the only one who leaves the block.
-    #[expect(
-        clippy::mut_from_ref,
-        reason = "out of an `UnsafeCell`, as the caller promises"
-    )]
-    pub(crate) unsafe fn own(&self) -> Pin<&mut dyn Entry> {
-        // SAFETY: nobody else uses it, as the caller promises; it never moves out of the `Arc`.
-        unsafe { Pin::new_unchecked(&mut *self.own.get()) }
+    /// The block is not closed meanwhile.
+    pub(super) unsafe fn each_entered(&self, look: &mut impl FnMut(&Header)) {
+        let mut link = self.newest();
+        while let Some(newest) = NonNull::new(link) {
+            // SAFETY: nothing is freed before the block is closed.
+            look(unsafe { Link::node(newest).header() });
+            // SAFETY: as above.
+            link = unsafe { Link::older(newest) };
+        }
+    }
+}
+
+/// Frees a chain.
+///
+/// # Safety
+///
+/// Its block is closed, or being dropped; nobody else has a pointer to any of it.
+unsafe fn free(newest: *mut Link) {
+    let mut link = newest;
+    while let Some(newest) = NonNull::new(link) {
+        // SAFETY: as the caller promises.
+        link = unsafe { Link::older(newest) };
+        // SAFETY: as the caller promises.
+        drop(unsafe { OwnedCell::from_link(newest) });
     }
 }
 
@@ -281,6 +338,7 @@ pub(super) unsafe fn share(frame: NonNull<AnyFrame>) -> Arc<AnyFrame> {
 
 impl<C: Entry + ?Sized> Frame<C> {
     /// No cell is left: the enclosing block need not wait any longer.
+    #[inline]
     pub(crate) fn laid_to_rest(&self) {
         // Only a block that has suspended can have been handed over.
         if self.handover.get().is_some() {
@@ -294,30 +352,41 @@ impl<C: Entry + ?Sized> Drop for Frame<C> {
     /// Cells go newest first, and before the parent, in whose cells they may have borrowed.
     /// A panic in a destructor must not keep the others, so it is caught, and said.
     fn drop(&mut self) {
-        let mut next = match get_mut(&mut self.entered) {
-            Entered::Open(newest) => newest.take(),
-            Entered::Closed => None,
-        };
-        while let Some(mut cell) = next {
+        let newest = self.entered.newest();
+        let mut link = newest;
+        while let Some(newest) = NonNull::new(link) {
             // SAFETY: the frame is being dropped: nobody else holds it.
-            next = unsafe { cell.get() }.below().take();
+            let (node, older) = unsafe { (Link::node(newest), Link::older(newest)) };
             // SAFETY: as above.
-            let cleared = unsafe { cell.get() }.clear();
-            crate::teardown::note_destructor_panic(cleared);
+            unsafe { clear(node) };
+            link = older;
         }
-        // SAFETY: it has not moved, and will not be used again.
-        let mut own = unsafe { Pin::new_unchecked(self.own.get_mut()) };
-        if !own.as_mut().is_done() {
-            crate::teardown::note_destructor_panic(own.clear());
-        }
+        // SAFETY: as above.
+        unsafe { free(newest) };
+        // SAFETY: as above; it has not moved, and will not be used again.
+        unsafe { clear(NodePointer::new(NonNull::from(&mut self.own))) };
         self.laid_to_rest();
+    }
+}
+
+/// Drops what is left of a cell that was never exited.
+///
+/// # Safety
+///
+/// Nobody else uses it.
+unsafe fn clear<C: Entry + ?Sized>(node: NodePointer<C>) {
+    // SAFETY: as the caller promises.
+    let header = unsafe { node.header() };
+    if !header.is_over() {
+        // SAFETY: as the caller promises.
+        crate::teardown::note_destructor_panic(unsafe { node.cell() }.clear(header));
     }
 }
 
 impl<C: Entry + ?Sized> std::fmt::Debug for Frame<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Frame")
-            .field("id", &self.id)
+            .field("id", &self.own.header().record.id())
             .finish_non_exhaustive()
     }
 }

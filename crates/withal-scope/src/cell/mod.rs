@@ -34,6 +34,9 @@
 
 mod block;
 mod frame;
+mod header;
+#[cfg(feature = "registry")]
+mod listed;
 mod slot;
 
 pub(crate) use block::{
@@ -42,3 +45,5 @@ pub(crate) use block::{
 };
 pub use block::{Lease, Scope};
 pub(crate) use frame::{AnyFrame, Orphan};
+#[cfg(feature = "registry")]
+pub(crate) use listed::each_open;

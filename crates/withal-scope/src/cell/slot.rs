@@ -1,77 +1,34 @@
 //! One entered manager: a state machine from enter over resource to exit.
 #![allow(unsafe_code, reason = "granted to this module; see `cell`")]
 
+use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use pin_project_lite::pin_project;
 use withal_core::unwind::{Payload, Unwind, poll_caught};
 use withal_core::{BoxError, Error, ExitCase, Notice, NoticeKind, Verdict, emit_notice};
 
+use super::header::{Header, State as Shown};
 use crate::cancellable::poll_abandoned;
-use crate::registry::{Id, Kind, OpenState, Registration};
-
-/// What errors, deadlines and the registry need to know of a cell.
-#[derive(Debug)]
-pub(crate) struct Meta {
-    pub(crate) entry: withal_core::Entry,
-    pub(crate) exit_timeout: Option<Duration>,
-    pub(crate) registration: Registration,
-}
-
-impl Meta {
-    pub(crate) fn new(
-        kind: Kind,
-        entry: withal_core::Entry,
-        exit_timeout: Option<Duration>,
-        parent: Id,
-    ) -> Meta {
-        Meta {
-            entry,
-            exit_timeout,
-            registration: Registration::new(kind, parent),
-        }
-    }
-
-    pub(crate) fn opened(&mut self) {
-        self.registration.set(&self.entry, OpenState::Open);
-    }
-
-    /// It was not ready at once: from now on others can see it wait.
-    #[cold]
-    fn pending(&mut self, state: OpenState) {
-        self.registration.set(&self.entry, state);
-    }
-
-    fn closed(&mut self) {
-        self.registration.close();
-    }
-}
 
 /// A cell with its types erased, as a frame and its exits see it.
 ///
-/// All methods of a pinned cell take it by `Pin<&mut Self>`: a shared reference to the whole cell
-/// would claim to read the future in it, which may hold references into itself.
+/// All methods take it by `Pin<&mut Self>`: a shared reference to the whole cell would claim to
+/// read the future in it, which may hold references into itself.
 pub(crate) trait Entry: Send {
-    /// Its id in the registry. For a cell that is not pinned yet.
-    fn id(&self) -> Id;
-
-    fn meta(self: Pin<&mut Self>) -> &mut Meta;
-
-    /// The next older cell of the frame.
-    fn below(self: Pin<&mut Self>) -> &mut Option<OwnedCell>;
-
     /// Finishes an interrupted enter, then runs the exit. What comes of it goes into `unwind`.
-    fn poll_exit(self: Pin<&mut Self>, context: &mut Context<'_>, unwind: &mut Unwind) -> Poll<()>;
-
-    /// Whether there is nothing left to run.
-    fn is_done(self: Pin<&mut Self>) -> bool;
+    fn poll_exit(
+        self: Pin<&mut Self>,
+        header: &Header,
+        context: &mut Context<'_>,
+        unwind: &mut Unwind,
+    ) -> Poll<()>;
 
     /// Drops what is left without running it; a panic in that is given back.
-    fn clear(self: Pin<&mut Self>) -> Result<(), Payload>;
+    fn clear(self: Pin<&mut Self>, header: &Header) -> Result<(), Payload>;
 }
 
 pin_project! {
@@ -87,8 +44,6 @@ pin_project! {
 
 pin_project! {
     pub(crate) struct Cell<EF, R, X, XF> {
-        below: Option<OwnedCell>,
-        meta: Meta,
         // Whether the enter was finished by the teardown: its caller is gone.
         abandoned: bool,
         exit: Option<X>,
@@ -98,10 +53,9 @@ pin_project! {
 }
 
 impl<EF, R, X, XF> Cell<EF, R, X, XF> {
-    pub(crate) fn new(meta: Meta, enter: EF, exit: X) -> Self {
+    #[inline]
+    pub(crate) fn new(enter: EF, exit: X) -> Self {
         Cell {
-            below: None,
-            meta,
             abandoned: false,
             exit: Some(exit),
             state: State::Entering { enter },
@@ -109,11 +63,8 @@ impl<EF, R, X, XF> Cell<EF, R, X, XF> {
     }
 
     /// A cell that needs no entering.
-    pub(crate) fn live(mut meta: Meta, resource: R, exit: X) -> Self {
-        meta.opened();
+    pub(crate) fn live(resource: R, exit: X) -> Self {
         Cell {
-            below: None,
-            meta,
             abandoned: false,
             exit: Some(exit),
             state: State::Live { resource },
@@ -141,7 +92,11 @@ where
     EF: Future<Output = Result<R, E>>,
 {
     /// Drives the enter on behalf of its caller.
-    pub(crate) fn poll_enter(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Entered<E>> {
+    pub(crate) fn poll_enter(
+        self: Pin<&mut Self>,
+        header: &Header,
+        context: &mut Context<'_>,
+    ) -> Poll<Entered<E>> {
         let mut this = self.project();
         let StateProject::Entering { enter } = this.state.as_mut().project() else {
             // Only the caller's future polls it, and only until it is ready.
@@ -149,25 +104,22 @@ where
         };
         let ended = match poll_caught(enter, context) {
             Poll::Ready(ended) => ended,
-            Poll::Pending => {
-                this.meta.pending(OpenState::Acquiring);
-                return Poll::Pending;
-            }
+            Poll::Pending => return Poll::Pending,
         };
         Poll::Ready(match ended {
             Ok(Ok(resource)) => {
                 this.state.set(State::Live { resource });
-                this.meta.opened();
+                header.set(Shown::Live);
                 Entered::Live
             }
             Ok(Err(error)) => {
                 this.state.set(State::Done);
-                this.meta.closed();
+                header.set(Shown::Over);
                 Entered::Failed(error)
             }
             Err(payload) => {
                 this.state.set(State::Done);
-                this.meta.closed();
+                header.set(Shown::Over);
                 Entered::Panicked(payload)
             }
         })
@@ -183,19 +135,12 @@ where
     X: FnOnce(R, ExitCase) -> XF + Send,
     XF: Future<Output = Result<V, E>> + Send,
 {
-    fn id(&self) -> Id {
-        self.meta.registration.id()
-    }
-
-    fn meta(self: Pin<&mut Self>) -> &mut Meta {
-        self.project().meta
-    }
-
-    fn below(self: Pin<&mut Self>) -> &mut Option<OwnedCell> {
-        self.project().below
-    }
-
-    fn poll_exit(self: Pin<&mut Self>, context: &mut Context<'_>, unwind: &mut Unwind) -> Poll<()> {
+    fn poll_exit(
+        self: Pin<&mut Self>,
+        header: &Header,
+        context: &mut Context<'_>,
+        unwind: &mut Unwind,
+    ) -> Poll<()> {
         let mut this = self.project();
         loop {
             match this.state.as_mut().project() {
@@ -204,22 +149,19 @@ where
                     let (polled, gave_up) = poll_abandoned(|| poll_caught(enter, context));
                     let ended = match polled {
                         Poll::Ready(ended) => ended,
-                        Poll::Pending => {
-                            this.meta.pending(OpenState::Acquiring);
-                            return Poll::Pending;
-                        }
+                        Poll::Pending => return Poll::Pending,
                     };
                     match ended {
                         Ok(Ok(resource)) => this.state.set(State::Live { resource }),
                         Ok(Err(error)) => {
                             this.state.set(State::Done);
                             if !gave_up {
-                                unheard(this.meta, error.into());
+                                unheard(header, error.into());
                             }
                         }
                         Err(payload) => {
                             this.state.set(State::Done);
-                            unwind.enter_panicked(this.meta.entry.clone(), payload);
+                            unwind.enter_panicked(header.entry.clone(), payload);
                         }
                     }
                 }
@@ -233,45 +175,36 @@ where
                         case if *this.abandoned && !case.is_interrupted() => ExitCase::Cancelled,
                         case => case,
                     };
+                    header.set(Shown::Exiting);
                     match catch_unwind(AssertUnwindSafe(|| exit(resource, case))) {
                         Ok(exit) => this.state.set(State::Exiting { exit }),
-                        Err(payload) => unwind.exited::<()>(&this.meta.entry, Err(payload)),
+                        Err(payload) => unwind.exited::<()>(&header.entry, Err(payload)),
                     }
                 }
                 StateProject::Exiting { exit } => {
                     let ended = match poll_caught(exit, context) {
                         Poll::Ready(ended) => ended,
-                        Poll::Pending => {
-                            this.meta.pending(OpenState::Closing);
-                            return Poll::Pending;
-                        }
+                        Poll::Pending => return Poll::Pending,
                     };
-                    unwind.exited(
-                        &this.meta.entry,
-                        ended.map(|ended| ended.map_err(Into::into)),
-                    );
+                    unwind.exited(&header.entry, ended.map(|ended| ended.map_err(Into::into)));
                     let mut state = this.state.as_mut();
                     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| state.set(State::Done)))
                     {
-                        unwind.exited::<()>(&this.meta.entry, Err(payload));
+                        unwind.exited::<()>(&header.entry, Err(payload));
                     }
                 }
                 StateProject::Done => {
-                    this.meta.closed();
+                    header.set(Shown::Over);
                     return Poll::Ready(());
                 }
             }
         }
     }
 
-    fn is_done(self: Pin<&mut Self>) -> bool {
-        matches!(self.project().state.project(), StateProject::Done)
-    }
-
-    fn clear(self: Pin<&mut Self>) -> Result<(), Payload> {
+    fn clear(self: Pin<&mut Self>, header: &Header) -> Result<(), Payload> {
         let mut this = self.project();
         if !matches!(this.state.as_mut().project(), StateProject::Done) {
-            this.meta.registration.give_up(&this.meta.entry);
+            header.abandon();
         }
         catch_unwind(AssertUnwindSafe(|| {
             drop(this.exit.take());
@@ -282,61 +215,126 @@ where
 
 /// An enter failed whose caller is gone: nobody else will hear of it.
 #[cold]
-fn unheard(meta: &Meta, error: BoxError) {
+fn unheard(header: &Header, error: BoxError) {
     emit_notice(&Notice::new(
         NoticeKind::TeardownFailed,
-        Some(&meta.entry),
+        Some(&header.entry),
         Some(&Error::new(error)),
     ));
 }
 
 /// The cell of a block that has no manager of its own.
 #[derive(Debug)]
-pub(crate) struct Empty {
-    below: Option<OwnedCell>,
-    meta: Meta,
-}
-
-impl Empty {
-    pub(crate) fn new(mut meta: Meta) -> Empty {
-        meta.opened();
-        Empty { below: None, meta }
-    }
-}
+pub(crate) struct Empty;
 
 impl Entry for Empty {
-    fn id(&self) -> Id {
-        self.meta.registration.id()
-    }
-
-    fn meta(self: Pin<&mut Self>) -> &mut Meta {
-        &mut self.get_mut().meta
-    }
-
-    fn below(self: Pin<&mut Self>) -> &mut Option<OwnedCell> {
-        &mut self.get_mut().below
-    }
-
-    fn poll_exit(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut Unwind) -> Poll<()> {
-        self.get_mut().meta.closed();
+    fn poll_exit(
+        self: Pin<&mut Self>,
+        header: &Header,
+        _: &mut Context<'_>,
+        _: &mut Unwind,
+    ) -> Poll<()> {
+        header.set(Shown::Over);
         Poll::Ready(())
     }
 
-    fn is_done(self: Pin<&mut Self>) -> bool {
-        true
-    }
-
-    fn clear(self: Pin<&mut Self>) -> Result<(), Payload> {
-        self.get_mut().meta.closed();
+    fn clear(self: Pin<&mut Self>, header: &Header) -> Result<(), Payload> {
+        header.set(Shown::Over);
         Ok(())
     }
+}
+
+/// A cell with its header, in a frame or in an [`OwnedCell`].
+pub(crate) struct Node<C: ?Sized> {
+    header: Header,
+    cell: UnsafeCell<C>,
+}
+
+impl<C> Node<C> {
+    #[inline]
+    pub(crate) fn new(header: Header, cell: C) -> Node<C> {
+        Node {
+            header,
+            cell: UnsafeCell::new(cell),
+        }
+    }
+}
+
+impl<C: ?Sized> Node<C> {
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+}
+
+/// The way to a node of the future that enters it, of its exits, and of those it lends to.
+pub(crate) struct NodePointer<C: ?Sized>(NonNull<Node<C>>);
+
+// SAFETY: stands for a `&mut` to a cell, which is `Send`; see `cell` for who uses it when.
+unsafe impl<C: ?Sized> Send for NodePointer<C> {}
+// SAFETY: gives nothing away by shared reference: its methods are unsafe or take it by value.
+unsafe impl<C: ?Sized> Sync for NodePointer<C> {}
+
+impl<C: ?Sized> Clone for NodePointer<C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<C: ?Sized> Copy for NodePointer<C> {}
+
+impl<C: ?Sized> NodePointer<C> {
+    #[inline]
+    pub(crate) fn new(node: NonNull<Node<C>>) -> Self {
+        NodePointer(node)
+    }
+
+    /// # Safety
+    ///
+    /// The node must be alive for `'a`.
+    #[inline]
+    pub(crate) unsafe fn header<'a>(self) -> &'a Header {
+        // SAFETY: as the caller promises; the cell beside it is not touched.
+        unsafe { &(*self.0.as_ptr()).header }
+    }
+
+    /// # Safety
+    ///
+    /// The node must be alive, the cell pinned where it is, and used by nobody else for `'a`.
+    #[inline]
+    pub(crate) unsafe fn cell<'a>(self) -> Pin<&'a mut C> {
+        // SAFETY: the node is alive (caller).
+        let cell = unsafe { UnsafeCell::raw_get(&raw const (*self.0.as_ptr()).cell) };
+        // SAFETY: as the caller promises.
+        unsafe { Pin::new_unchecked(&mut *cell) }
+    }
+}
+
+impl<'a, C: Entry + 'a> NodePointer<C> {
+    #[inline]
+    pub(crate) fn erase(self) -> NodePointer<dyn Entry + 'a> {
+        NodePointer(self.0)
+    }
+}
+
+/// What links the cells of a body: at the start of each box, so that it can be found from it.
+pub(crate) struct Link {
+    /// The one entered before it; null for the first. Not written once it is in a chain.
+    older: *mut Link,
+    boxed: NonNull<Boxed<dyn Entry>>,
+}
+
+/// A cell in a box of its own.
+#[repr(C)]
+struct Boxed<C: ?Sized> {
+    link: Link,
+    node: Node<C>,
 }
 
 /// A boxed cell, owned, its lifetimes erased.
 ///
 /// It is a pointer because a `Box` would claim to be the only way to its contents each time it
 /// moves, which would invalidate the `&'s mut R` lent out of the cell.
-pub(crate) struct OwnedCell(NonNull<dyn Entry>);
+pub(crate) struct OwnedCell(NonNull<Link>);
 
 // SAFETY: cells are `Send` (supertrait of `Entry`), and this owns one.
 unsafe impl Send for OwnedCell {}
@@ -347,30 +345,56 @@ impl OwnedCell {
     /// # Safety
     ///
     /// What the cell borrows must live until the cell is dropped.
-    pub(crate) unsafe fn new<'a, C: Entry + 'a>(cell: C) -> (OwnedCell, CellPointer<C>) {
-        let pointer = NonNull::from(Box::leak(Box::new(cell)));
-        let erased: NonNull<dyn Entry + 'a> = pointer;
-        // SAFETY: only the lifetime changes, which the caller vouches for.
-        let erased: NonNull<dyn Entry> = unsafe { std::mem::transmute(erased) };
-        (OwnedCell(erased), CellPointer(pointer))
+    pub(crate) unsafe fn new<'a, C: Entry + 'a>(
+        header: Header,
+        cell: C,
+    ) -> (OwnedCell, NodePointer<C>) {
+        let boxed = Box::new(Boxed {
+            link: Link {
+                older: ptr::null_mut(),
+                // SAFETY: only the lifetime changes, of a pointer that leads nowhere.
+                boxed: unsafe { erase(NonNull::<Boxed<C>>::dangling()) },
+            },
+            node: Node::new(header, cell),
+        });
+        let boxed = NonNull::from(Box::leak(boxed));
+        let pointer = boxed.as_ptr();
+        // SAFETY: just allocated, and ours alone; the caller vouches for the lifetime.
+        unsafe { (*pointer).link.boxed = erase(boxed) };
+        // SAFETY: a field of what is allocated.
+        let node = unsafe { NonNull::new_unchecked(&raw mut (*pointer).node) };
+        // The link is the first field, and the pointer may be used for the whole box.
+        (OwnedCell(boxed.cast()), NodePointer::new(node))
+    }
+
+    /// Gives it up to a chain: whoever closes that makes it one again.
+    pub(super) fn into_link(self) -> NonNull<Link> {
+        std::mem::ManuallyDrop::new(self).0
     }
 
     /// # Safety
     ///
-    /// Nothing lent out of the cell may be in use: the body is gone.
-    pub(crate) unsafe fn get(&mut self) -> Pin<&mut dyn Entry> {
-        // SAFETY: the pointer is ours and valid until drop; nobody else uses the cell (caller).
-        let cell = unsafe { self.0.as_mut() };
-        // SAFETY: the cell is boxed, and is dropped in its box.
-        unsafe { Pin::new_unchecked(cell) }
+    /// It came from `into_link`, and nobody else owns it now.
+    pub(super) unsafe fn from_link(link: NonNull<Link>) -> OwnedCell {
+        OwnedCell(link)
     }
+}
+
+/// # Safety
+///
+/// What the cell borrows must live until it is dropped.
+unsafe fn erase<'a, C: Entry + 'a>(boxed: NonNull<Boxed<C>>) -> NonNull<Boxed<dyn Entry>> {
+    let erased: NonNull<Boxed<dyn Entry + 'a>> = boxed;
+    // SAFETY: only the lifetime changes, which the caller vouches for.
+    unsafe { std::mem::transmute(erased) }
 }
 
 impl Drop for OwnedCell {
     fn drop(&mut self) {
-        // SAFETY: made from a leaked box in `new`, and dropped once. Frames drop cells only when
-        // the body is gone.
-        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+        // SAFETY: made from a leaked box in `new`.
+        let boxed = unsafe { self.0.as_ref() }.boxed;
+        // SAFETY: as above, and dropped once. Frames drop cells only when the body is gone.
+        drop(unsafe { Box::from_raw(boxed.as_ptr()) });
     }
 }
 
@@ -380,46 +404,68 @@ impl std::fmt::Debug for OwnedCell {
     }
 }
 
-/// The way to a cell of the future that enters it, and of those it lends the resource to.
-pub(crate) struct CellPointer<C: ?Sized>(NonNull<C>);
+impl Link {
+    /// # Safety
+    ///
+    /// The link is not in a chain yet, and nobody else uses it.
+    #[inline]
+    pub(super) unsafe fn set_older(link: NonNull<Link>, older: *mut Link) {
+        // SAFETY: as the caller promises.
+        unsafe { (*link.as_ptr()).older = older };
+    }
 
-// SAFETY: stands for a `&mut` to a cell, which is `Send`; see `cell` for who uses it when.
-unsafe impl<C: ?Sized> Send for CellPointer<C> {}
+    /// # Safety
+    ///
+    /// The link is in a chain, and stays there meanwhile.
+    #[inline]
+    pub(super) unsafe fn older(link: NonNull<Link>) -> *mut Link {
+        // SAFETY: as the caller promises; not written any more.
+        unsafe { (*link.as_ptr()).older }
+    }
+
+    /// # Safety
+    ///
+    /// As for `older`.
+    #[inline]
+    pub(super) unsafe fn node(link: NonNull<Link>) -> NodePointer<dyn Entry> {
+        // SAFETY: as the caller promises; not written any more.
+        let boxed = unsafe { (*link.as_ptr()).boxed };
+        // SAFETY: a field of what is alive.
+        NodePointer::new(unsafe { NonNull::new_unchecked(&raw mut (*boxed.as_ptr()).node) })
+    }
+}
+
+/// The way to a resource in its cell.
+pub(crate) struct ResourcePointer<R: ?Sized>(NonNull<R>);
+
+// SAFETY: stands for a `&mut R`, and `R` comes out of a cell, which is `Send`.
+unsafe impl<R: ?Sized> Send for ResourcePointer<R> {}
 // SAFETY: gives nothing away by shared reference: its methods are unsafe or take it by value.
-unsafe impl<C: ?Sized> Sync for CellPointer<C> {}
+unsafe impl<R: ?Sized> Sync for ResourcePointer<R> {}
 
-impl<C: ?Sized> Clone for CellPointer<C> {
+impl<R: ?Sized> Clone for ResourcePointer<R> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<C: ?Sized> Copy for CellPointer<C> {}
+impl<R: ?Sized> Copy for ResourcePointer<R> {}
 
-impl<C: ?Sized> CellPointer<C> {
-    pub(crate) fn new(pointer: NonNull<C>) -> Self {
-        CellPointer(pointer)
+impl<R: ?Sized> ResourcePointer<R> {
+    pub(crate) fn new(resource: NonNull<R>) -> Self {
+        ResourcePointer(resource)
     }
 
-    pub(crate) fn as_ptr(self) -> NonNull<C> {
+    pub(crate) fn as_ptr(self) -> NonNull<R> {
         self.0
     }
 
     /// # Safety
     ///
     /// It must be alive and used by nobody else for `'a`.
-    pub(crate) unsafe fn reborrow<'a>(self) -> &'a mut C {
+    #[inline]
+    pub(crate) unsafe fn reborrow<'a>(self) -> &'a mut R {
         // SAFETY: as the caller promises.
         unsafe { &mut *self.0.as_ptr() }
-    }
-
-    /// # Safety
-    ///
-    /// The cell must be alive, pinned where it is, and used by nobody else for `'a`.
-    pub(crate) unsafe fn get<'a>(self) -> Pin<&'a mut C> {
-        // SAFETY: as the caller promises.
-        let cell = unsafe { self.reborrow() };
-        // SAFETY: as the caller promises.
-        unsafe { Pin::new_unchecked(cell) }
     }
 }

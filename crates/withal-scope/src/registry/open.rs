@@ -1,7 +1,7 @@
 //! What the registry tells.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use withal_core::Entry;
 
@@ -66,7 +66,8 @@ pub struct Open {
     pub(crate) parent: u64,
     pub(crate) kind: Kind,
     pub(crate) entry: Entry,
-    pub(crate) opened: Instant,
+    #[cfg(feature = "registry")]
+    pub(super) opened: super::clock::Since,
     pub(crate) task: Option<tokio::task::Id>,
     pub(crate) state: OpenState,
 }
@@ -102,10 +103,13 @@ impl Open {
         self.entry.location()
     }
 
-    /// How long ago it was opened.
+    /// How long ago it was opened, to a few milliseconds.
     #[must_use]
     pub fn age(&self) -> Duration {
-        self.opened.elapsed()
+        #[cfg(feature = "registry")]
+        return self.opened.elapsed();
+        #[cfg(not(feature = "registry"))]
+        Duration::ZERO
     }
 
     /// The tokio task that opened it; `None` outside of any, as in `block_on`.
@@ -118,7 +122,7 @@ impl Open {
     #[must_use]
     pub fn is_of_this_thread(&self) -> bool {
         #[cfg(feature = "registry")]
-        return super::shards::is_of_this_thread(super::Id(self.id));
+        return super::record::is_of_this_thread(self.id);
         #[cfg(not(feature = "registry"))]
         false
     }
@@ -150,8 +154,8 @@ impl fmt::Display for Open {
 /// What is open now in this process, in the order it was opened on each thread.
 ///
 /// Each thing says what it is, where it was opened, since when, by which task and in which block.
-/// The snapshot holds each of sixteen shards' locks only while it copies that shard. Without the
-/// feature `registry` it is always empty.
+/// The snapshot holds each of sixteen locks only while it copies a sixteenth of the blocks. Without
+/// the feature `registry` it is always empty.
 ///
 /// ```
 /// # #[cfg(feature = "registry")]
@@ -175,7 +179,7 @@ impl fmt::Display for Open {
 #[must_use]
 pub fn open() -> Vec<Open> {
     #[cfg(feature = "registry")]
-    return super::shards::snapshot();
+    return super::record::snapshot();
     #[cfg(not(feature = "registry"))]
     Vec::new()
 }

@@ -113,7 +113,7 @@ async fn stacks_and_callbacks_are_listed() {
     let mine = |kind| {
         open()
             .into_iter()
-            .filter(move |o| o.kind() == kind && o.location().file().ends_with("registry.rs"))
+            .filter(move |o| o.kind() == kind && o.is_of_this_thread())
             .collect::<Vec<_>>()
     };
     assert_eq!(mine(Kind::Callback)[0].location().line(), line);
@@ -121,4 +121,61 @@ async fn stacks_and_callbacks_are_listed() {
     stack.close().await.unwrap();
     assert!(mine(Kind::Callback).is_empty());
     assert!(mine(Kind::Stack).is_empty());
+}
+
+#[test]
+fn others_may_look_at_any_time() {
+    let rounds = if cfg!(miri) { 8 } else { 200 };
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        let looking = threads.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                let busy = named("busy");
+                assert!(busy.iter().all(|open| open.parent().is_some()));
+                std::thread::yield_now();
+            }
+        });
+        let opening: Vec<_> = (0..2)
+            .map(|_| {
+                threads.spawn(|| {
+                    let t = Trace::default();
+                    let runtime = tokio::runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .build()
+                        .unwrap();
+                    for _ in 0..rounds {
+                        runtime.block_on(async {
+                            scope(async |s| {
+                                s.enter(step("busy", &t)).await?;
+                                s.defer(async |_| Ok(()));
+                                s.enter(step("busy", &t)).await?;
+                                assert!(named("busy").len() >= 2);
+                                Ok(())
+                            })
+                            .await
+                            .unwrap();
+                        });
+                    }
+                })
+            })
+            .collect();
+        opening
+            .into_iter()
+            .for_each(|opening| opening.join().unwrap());
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        looking.join().unwrap();
+    });
+    assert!(named("busy").is_empty());
+}
+
+#[tokio::test]
+async fn a_body_that_blocks_its_thread_is_seen_by_others() {
+    let t = Trace::default();
+    async_with(step("blocking", &t), async |_| {
+        let seen = std::thread::spawn(|| named("blocking").len()).join();
+        assert_eq!(seen.unwrap(), 1);
+        Ok(())
+    })
+    .await
+    .unwrap();
 }
