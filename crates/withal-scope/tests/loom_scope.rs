@@ -5,9 +5,8 @@
 #![cfg(withal_loom)]
 #![allow(
     missing_docs,
-    unsafe_code,
     unused_results,
-    clippy::undocumented_unsafe_blocks,
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     reason = "a test"
 )]
@@ -15,10 +14,9 @@
 use std::future::poll_fn;
 use std::ptr;
 
-use loom::cell::UnsafeCell;
 use loom::future::block_on;
 use loom::sync::Arc;
-use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use loom::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 use withal_scope::chain::Chain;
 use withal_scope::countdown::Countdown;
 
@@ -72,100 +70,87 @@ fn two_waiters_are_both_woken() {
     });
 }
 
-/// A link whose contents are published by nothing but the chain.
+/// A link whose contents are published by nothing but the chain: they are only ever written and
+/// read relaxed.
+#[derive(Default)]
 struct Link {
-    older: UnsafeCell<*mut Link>,
-    number: UnsafeCell<usize>,
+    older: AtomicPtr<Link>,
+    number: AtomicUsize,
 }
 
-fn link(number: usize) -> *mut Link {
-    Box::into_raw(Box::new(Link {
-        older: UnsafeCell::new(ptr::null_mut()),
-        number: UnsafeCell::new(number),
-    }))
-}
+/// Three links, numbered when they are pushed.
+struct Links([Link; 3]);
 
-/// Adds it, or frees it if the chain is closed; whether it was added.
-fn push(chain: &Chain<Link>, number: usize) -> bool {
-    let link = link(number);
-    let added = chain.push(link, |older| unsafe {
-        (*link).older.with_mut(|place| *place = older);
-    });
-    if added.is_err() {
-        drop(unsafe { Box::from_raw(link) });
+impl Links {
+    fn push(&self, chain: &Chain<Link>, number: usize) -> bool {
+        let link = &self.0[number - 1];
+        link.number.store(number, Relaxed);
+        let pointer = ptr::from_ref(link).cast_mut();
+        let pushed = chain.push(pointer, |older| link.older.store(older, Relaxed));
+        pushed.is_ok()
     }
-    added.is_ok()
+
+    /// The numbers from `newest` on.
+    fn walk(&self, newest: *mut Link) -> Vec<usize> {
+        let mut numbers = Vec::new();
+        let mut next = newest;
+        while !next.is_null() {
+            let link = self.0.iter().find(|link| ptr::eq(*link, next)).unwrap();
+            numbers.push(link.number.load(Relaxed));
+            next = link.older.load(Relaxed);
+        }
+        numbers
+    }
 }
 
-/// The numbers from `newest` on.
-fn walk(newest: *mut Link) -> Vec<usize> {
-    let mut numbers = Vec::new();
-    let mut next = newest;
-    while !next.is_null() {
-        let link = unsafe { &*next };
-        numbers.push(link.number.with(|number| unsafe { *number }));
-        next = link.older.with(|older| unsafe { *older });
-    }
-    numbers
-}
-
-fn free(newest: *mut Link) {
-    let mut next = newest;
-    while !next.is_null() {
-        let link = unsafe { Box::from_raw(next) };
-        next = link.older.with(|older| unsafe { *older });
-    }
+fn chain() -> Arc<(Chain<Link>, Links)> {
+    Arc::new((Chain::default(), Links(Default::default())))
 }
 
 #[test]
 fn what_is_registered_while_a_block_is_left_is_exited_or_refused() {
     model(|| {
-        let chain = Arc::new(Chain::default());
+        let shared = chain();
         let pushers: Vec<_> = [1, 2]
             .map(|number| {
-                let chain = chain.clone();
-                loom::thread::spawn(move || push(&chain, number))
+                let shared = shared.clone();
+                loom::thread::spawn(move || shared.1.push(&shared.0, number))
             })
             .into();
+        let (chain, links) = &*shared;
         let mut seen = chain.newest();
         while !chain.close(seen) {
             seen = chain.newest();
         }
-        let mut numbers = walk(seen);
-        let added: Vec<_> = pushers
+        let mut exited = links.walk(seen);
+        exited.sort_unstable();
+        let accepted: Vec<_> = [1, 2]
             .into_iter()
-            .map(|pusher| pusher.join().unwrap())
+            .zip(pushers)
+            .filter_map(|(number, pusher)| pusher.join().unwrap().then_some(number))
             .collect();
-        assert!(!push(&chain, 3));
-        numbers.sort_unstable();
-        let expected: Vec<_> = [1, 2]
-            .into_iter()
-            .zip(added)
-            .filter_map(|(number, added)| added.then_some(number))
-            .collect();
-        assert_eq!(numbers, expected);
-        free(seen);
+        assert_eq!(exited, accepted);
+        assert!(!links.push(chain, 3));
     });
 }
 
 #[test]
 fn others_may_walk_the_chain_while_it_grows() {
     model(|| {
-        let chain = Arc::new(Chain::default());
-        assert!(push(&chain, 1));
+        let shared = chain();
+        let (chain, links) = &*shared;
+        assert!(links.push(chain, 1));
         let walker = {
-            let chain = chain.clone();
-            loom::thread::spawn(move || walk(chain.newest()))
+            let shared = shared.clone();
+            loom::thread::spawn(move || shared.1.walk(shared.0.newest()))
         };
         let pusher = {
-            let chain = chain.clone();
-            loom::thread::spawn(move || push(&chain, 3))
+            let shared = shared.clone();
+            loom::thread::spawn(move || shared.1.push(&shared.0, 3))
         };
-        assert!(push(&chain, 2));
+        assert!(links.push(chain, 2));
         assert!(pusher.join().unwrap());
-        let seen = walker.join().unwrap();
-        assert!(seen.ends_with(&[1]));
-        assert_eq!(walk(chain.newest()).len(), 3);
-        free(chain.newest());
+        assert!(walker.join().unwrap().ends_with(&[1]));
+        assert_eq!(links.walk(chain.newest()).len(), 3);
     });
 }
