@@ -5,5 +5,8 @@ fn the_compiler_decides_as_it_should() {
     let cases = trybuild::TestCases::new();
     cases.pass("tests/ui/pass/*.rs");
     cases.compile_fail("tests/ui/fail/*.rs");
-    cases.compile_fail("tests/ui/macros/*.rs");
+    // Some messages list the managers there are.
+    if cfg!(feature = "os") {
+        cases.compile_fail("tests/ui/macros/*.rs");
+    }
 }
