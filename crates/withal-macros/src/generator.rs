@@ -156,3 +156,45 @@ impl Form {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    /// The documentation of the function that a generator becomes.
+    fn documented(form: &Form, generator: TokenStream) -> Vec<String> {
+        let expanded = expand(form, TokenStream::new(), generator).unwrap();
+        let function: ItemFn = syn::parse2(expanded).unwrap();
+        let docs = function.attrs.iter().filter(|a| a.path().is_ident("doc"));
+        docs.map(|doc| doc.to_token_stream().to_string()).collect()
+    }
+
+    #[test]
+    fn c019_doc_attrib() {
+        let docs = documented(
+            &SYNC,
+            quote! {
+                /// Whoever.
+                async fn tag(y: Yielder<'_, u32>) -> Result<Given<'_>, E> {
+                    Ok(y.give(1).await.2)
+                }
+            },
+        );
+        assert!(docs.concat().contains("Whoever."), "{docs:?}");
+    }
+
+    #[test]
+    fn c103_doc_attrib() {
+        let docs = documented(
+            &ASYNC,
+            quote! {
+                /// Whoever.
+                async fn tag(y: AsyncYielder<'_, u32>) -> Result<Given<'_>, E> {
+                    Ok(y.give(1).await.2)
+                }
+            },
+        );
+        assert!(docs.concat().contains("Whoever."), "{docs:?}");
+    }
+}
