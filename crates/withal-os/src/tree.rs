@@ -243,7 +243,7 @@ impl Walk {
         };
         match Identity::of_fd(&fd) {
             Ok(found) if found == expected => Ok(Some(fd)),
-            Ok(_) => Err(self.error(None, TreeFailure::Replaced, Errno::STALE.into())),
+            Ok(_) => Err(self.error(None, TreeFailure::Replaced, another())),
             Err(error) => Err(self.error(None, TreeFailure::Open, error)),
         }
     }
@@ -351,8 +351,7 @@ impl Walk {
         let parent = rustix::fs::openat(&here, c"..", DIRECTORY, Mode::empty())
             .map_err(|error| self.error(Some(&left.name), TreeFailure::Open, error.into()))?;
         if Identity::of_fd(&parent).ok() != Some(expected) {
-            let moved = Errno::STALE.into();
-            return Err(self.error(Some(&left.name), TreeFailure::Replaced, moved));
+            return Err(self.error(Some(&left.name), TreeFailure::Replaced, another()));
         }
         match visit.directory(&parent, &left.name) {
             Ok(()) => {}
@@ -451,4 +450,9 @@ fn open_here(parent: impl AsFd, name: &CStr, flags: OFlags) -> rustix::io::Resul
         }
         opened => opened,
     }
+}
+
+/// Why something is left alone that has another's place.
+fn another() -> io::Error {
+    io::Error::other("its name leads to something else now")
 }

@@ -98,9 +98,7 @@ impl Target {
             FileType::RegularFile | FileType::Symlink if no_clobber => Err(self.exists()),
             FileType::RegularFile => Ok(Some(stat)),
             FileType::Symlink => Ok(None),
-            FileType::Directory => Err(self.wrong_type(
-                "it is a directory; name a file in it, or replace it whole with `AtomicDir`",
-            )),
+            FileType::Directory => Err(self.wrong_type("it is a directory; name a file in it")),
             other => Err(self.wrong_type(format!(
                 "it is {}, which cannot be replaced atomically; open it and write to it directly",
                 type_name(other)

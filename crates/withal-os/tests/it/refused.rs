@@ -35,7 +35,7 @@ fn directories_and_special_files_are_refused_before_anything_is_written() {
     check(
         &place.join("directory"),
         WriteErrorKind::WrongType,
-        "it is a directory; name a file in it, or replace it whole with `AtomicDir`",
+        "it is a directory; name a file in it",
     );
     check(
         &place.join("fifo"),
