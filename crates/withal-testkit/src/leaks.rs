@@ -48,7 +48,7 @@ pub fn assert_no_open() {
 ///
 /// # Examples
 ///
-/// ```
+/// ```standalone_crate
 /// use withal_testkit::alive_tasks;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -74,7 +74,7 @@ pub fn alive_tasks() -> Option<usize> {
 ///
 /// # Examples
 ///
-/// ```
+/// ```standalone_crate
 /// use withal_core::nullcontext;
 /// use withal_scope::async_with;
 /// use withal_testkit::LeakCheck;

@@ -5,6 +5,7 @@ mod cancel;
 mod descriptors;
 mod faults;
 mod lab;
+pub mod laws;
 mod leaks;
 
 pub use cancel::{Cancel, CancelReport, Leak, Way, cancel_everywhere};

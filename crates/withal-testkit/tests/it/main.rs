@@ -11,3 +11,4 @@
 
 mod cancel;
 mod faults;
+mod laws;
