@@ -65,7 +65,8 @@ impl Plan {
         // A panic goes on alone: what failed beside it, withal notices.
         let panics = self.injected();
         let panics = panics.iter().any(|(_, fault)| *fault == Fault::Panic);
-        if !told.panicked && !(told.dropped && panics) {
+        let beside_panic = told.panicked || (told.dropped && panics);
+        if !beside_panic {
             breaches.extend(untold(Fault::Error).map(|it| format!("the error {it} was lost")));
             breaches.extend(untold(Fault::Panic).map(|it| format!("the panic {it} was lost")));
         }

@@ -48,6 +48,7 @@ use std::fmt;
 
 use tokio::runtime::Runtime;
 use tokio::task::yield_now;
+use withal_core::unwind::catch;
 use withal_core::{AsyncContextManager, ContextManager, ExitCase, Verdict, with};
 use withal_scope::async_with;
 
@@ -423,7 +424,13 @@ impl<'l, 'a> Trial<'l, 'a> {
         if self.laws.lab.real_time {
             cancel = cancel.real_time();
         }
-        let block = || async_with(make(), async |_: &mut M::Resource| Ok(yield_now().await));
+        let block = || {
+            // A panic is told by the runs that end.
+            catch(async_with(make(), async |_: &mut M::Resource| {
+                yield_now().await;
+                Ok(())
+            }))
+        };
         let report = cancel.everywhere(block, || {
             let before = before.replace((self.laws.observe)());
             self.changed(&before)

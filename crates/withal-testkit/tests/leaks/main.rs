@@ -5,6 +5,7 @@
     missing_docs,
     unused_results,
     clippy::disallowed_methods,
+    clippy::unit_arg,
     clippy::unwrap_used,
     reason = "tests say what they check in their names"
 )]
