@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use withal_core::nullcontext;
 use withal_scope::AsyncExitStack;
-use withal_testkit::{LeakCheck, alive_tasks, assert_no_open, open_descriptors};
+use withal_testkit::{Descriptor, LeakCheck, alive_tasks, assert_no_open, open_descriptors};
 
 #[tokio::test]
 async fn what_is_open_is_named_until_it_is_closed() {
@@ -89,6 +89,27 @@ async fn what_other_threads_open_counts_only_for_the_process() {
     let is_it = |open: &withal_scope::Open| open.location().line() == line;
     assert!(open.any(is_it), "line {line}: {leaks}");
     stack.close().await.unwrap();
+}
+
+#[test]
+fn a_descriptor_is_named_with_its_target_until_it_is_closed() {
+    let names_null = |check: &LeakCheck| {
+        let leaks = check.leaks();
+        let mut targets = leaks.descriptors().iter().map(Descriptor::target);
+        targets.any(|target| target == "/dev/null")
+    };
+    let check = LeakCheck::of_this_thread();
+    assert!(!names_null(&check));
+    let file = std::fs::File::open("/dev/null").unwrap();
+    assert!(names_null(&check));
+    assert!(
+        check
+            .leaks()
+            .to_string()
+            .contains(" (/dev/null) is still open")
+    );
+    drop(file);
+    assert!(!names_null(&check));
 }
 
 #[test]
