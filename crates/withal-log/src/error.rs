@@ -1,0 +1,114 @@
+//! What can go wrong with a log.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+/// A log could not do what was asked.
+///
+/// It is cheap to clone: everybody who waits for the same sync hears of its failure.
+#[derive(Clone)]
+pub struct LogError(Arc<Inner>);
+
+struct Inner {
+    kind: LogErrorKind,
+    message: String,
+    source: Option<io::Error>,
+}
+
+/// What kind of failure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogErrorKind {
+    /// Another process writes this log. Wait for it to end, or use another directory.
+    Busy,
+    /// A file is of a later version of the format. Use a later withal.
+    Version,
+    /// Durable content is missing or changed. Look at it with `withal log verify`, then
+    /// `withal log repair`.
+    Corrupt,
+    /// The disk is full, and the policy was not to wait: the record is not in the log.
+    Full,
+    /// The log has been closed.
+    Closed,
+    /// Two writes in a row failed, so nothing more is accepted: what was acknowledged is safe.
+    Stopped,
+    /// Any other failure of the file system.
+    Io,
+}
+
+impl LogError {
+    pub(crate) fn new(kind: LogErrorKind, message: impl Into<String>) -> LogError {
+        LogError(Arc::new(Inner {
+            kind,
+            message: message.into(),
+            source: None,
+        }))
+    }
+
+    /// `doing` is what could not be done, with the file's name: "cannot open `x`".
+    pub(crate) fn io(doing: impl Into<String>, source: io::Error) -> LogError {
+        let kind = match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LogErrorKind::Full,
+            io::ErrorKind::WouldBlock => LogErrorKind::Busy,
+            _ => LogErrorKind::Io,
+        };
+        LogError::caused(kind, doing, source)
+    }
+
+    pub(crate) fn caused(
+        kind: LogErrorKind,
+        message: impl Into<String>,
+        source: io::Error,
+    ) -> LogError {
+        LogError(Arc::new(Inner {
+            kind,
+            message: message.into(),
+            source: Some(source),
+        }))
+    }
+
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> LogErrorKind {
+        self.0.kind
+    }
+
+    /// What the operating system said, if it was asked.
+    #[must_use]
+    pub fn io_error(&self) -> Option<&io::Error> {
+        self.0.source.as_ref()
+    }
+}
+
+impl fmt::Display for LogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for LogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogError")
+            .field("kind", &self.0.kind)
+            .field("message", &self.0.message)
+            .field("source", &self.0.source)
+            .finish()
+    }
+}
+
+impl StdError for LogError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        let source = self.0.source.as_ref()?;
+        Some(source)
+    }
+}
+
+/// A full disk, or a quota: more space may come.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}

@@ -1,0 +1,49 @@
+//! What happened to a log, for people: `events.jsonl` in its directory.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use withal_core::{Error, Notice, NoticeKind, emit_notice};
+
+use crate::error::LogError;
+use crate::segment::timestamp;
+use crate::storage::Storage;
+
+const FILE: &str = "events.jsonl";
+
+/// Notes an event and, because somebody should look at it, says so at WARN.
+pub(crate) fn warn(
+    storage: &Arc<dyn Storage>,
+    now: u64,
+    what: &str,
+    facts: &Value,
+    error: &LogError,
+) {
+    emit_notice(&Notice::new(
+        NoticeKind::TeardownFailed,
+        None,
+        Some(&Error::new(error.clone())),
+    ));
+    note(storage, now, what, facts);
+}
+
+/// Notes an event. It is no part of the log, so a failure is only said.
+pub(crate) fn note(storage: &Arc<dyn Storage>, now: u64, what: &str, facts: &Value) {
+    let line = json!({ "at": timestamp(now).to_string(), "event": what, "facts": facts });
+    let file = storage.open(FILE, true).or_else(|_| storage.create(FILE));
+    let noted = file.and_then(|file| {
+        file.append_all(format!("{line}\n").as_bytes())
+            .map_err(|(_, error)| error)
+    });
+    if let Err(source) = noted {
+        let error = LogError::io(
+            format!("cannot note {line} in `{}`", storage.display(FILE)),
+            source,
+        );
+        emit_notice(&Notice::new(
+            NoticeKind::TeardownFailed,
+            None,
+            Some(&Error::new(error)),
+        ));
+    }
+}

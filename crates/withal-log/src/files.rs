@@ -1,0 +1,115 @@
+//! Which segments a log has.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use crate::error::LogError;
+use crate::name::{Name, Part, parse};
+use crate::storage::{File, Storage};
+
+/// The segments of a log, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    segments: Vec<SegmentFiles>,
+    /// Sidecars without a text.
+    pub(crate) orphans: Vec<Name>,
+}
+
+/// Which files a segment has.
+#[derive(Clone, Debug)]
+pub(crate) struct SegmentFiles {
+    pub(crate) name: Name,
+    pub(crate) has_text: bool,
+    pub(crate) has_sidecar: bool,
+    pub(crate) is_compressed: bool,
+}
+
+impl Files {
+    pub(crate) fn list(storage: &Arc<dyn Storage>) -> Result<Files, LogError> {
+        let cannot = |error| LogError::io(format!("cannot read `{}`", storage.display("")), error);
+        let mut found: BTreeMap<Name, SegmentFiles> = BTreeMap::new();
+        for file in storage.list().map_err(cannot)? {
+            let Some((name, part)) = parse(&file) else {
+                continue;
+            };
+            let files = found.entry(name.clone()).or_insert(SegmentFiles {
+                name,
+                has_text: false,
+                has_sidecar: false,
+                is_compressed: false,
+            });
+            match part {
+                Part::Text => files.has_text = true,
+                Part::Sidecar => files.has_sidecar = true,
+                Part::Compressed => files.is_compressed = true,
+            }
+        }
+        let (segments, orphans) = found
+            .into_values()
+            .partition(|files: &SegmentFiles| files.has_text || files.is_compressed);
+        let orphans: Vec<SegmentFiles> = orphans;
+        Ok(Files {
+            segments,
+            orphans: orphans.into_iter().map(|files| files.name).collect(),
+        })
+    }
+
+    pub(crate) fn segments(&self) -> &[SegmentFiles] {
+        &self.segments
+    }
+}
+
+impl SegmentFiles {
+    /// How much of the disk it takes.
+    pub(crate) fn disk_size(&self, storage: &Arc<dyn Storage>) -> Result<u64, LogError> {
+        let mut size = 0;
+        for file in self.names() {
+            let len = storage.open(&file, false).and_then(|file| file.size());
+            size += len.map_err(|error| {
+                LogError::io(format!("cannot read `{}`", storage.display(&file)), error)
+            })?;
+        }
+        Ok(size)
+    }
+
+    /// The sidecar first: a text without one is still a text.
+    fn names(&self) -> impl Iterator<Item = String> {
+        let names = [
+            self.has_sidecar.then(|| self.name.sidecar()),
+            self.has_text.then(|| self.name.text()),
+            self.is_compressed.then(|| self.name.compressed()),
+        ];
+        names.into_iter().flatten()
+    }
+
+    /// Removes it, durably.
+    pub(crate) fn remove(&self, storage: &Arc<dyn Storage>) -> Result<(), LogError> {
+        let removed = self.names().try_for_each(|file| storage.remove(&file));
+        removed.and_then(|()| storage.sync()).map_err(|error| {
+            let name = storage.display(&self.name.text());
+            LogError::io(format!("cannot remove `{name}`"), error)
+        })
+    }
+
+    /// The whole sidecar; empty if there is none.
+    pub(crate) fn read_sidecar(&self, storage: &Arc<dyn Storage>) -> Result<Vec<u8>, LogError> {
+        let file = self.name.sidecar();
+        match storage.open(&file, false).and_then(|file| read_all(&*file)) {
+            Ok(bytes) => Ok(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(LogError::io(
+                format!("cannot read `{}`", storage.display(&file)),
+                error,
+            )),
+        }
+    }
+}
+
+pub(crate) fn read_all(file: &dyn File) -> io::Result<Vec<u8>> {
+    let len = usize::try_from(file.size()?).map_err(io::Error::other)?;
+    let mut bytes = vec![0; len];
+    let read = file.read_full(&mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}

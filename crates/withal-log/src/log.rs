@@ -1,0 +1,402 @@
+//! The log: opening, appending, closing.
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use withal_core::{ContextManager, Entry, Error, ExitCase, Notice, NoticeKind, emit_notice};
+
+use crate::error::{LogError, LogErrorKind};
+use crate::keeper::{self, Keeper};
+use crate::options::{Durability, OnFull, Settings};
+use crate::queue::{Level, Queue};
+use crate::recover::{self, Recovery};
+use crate::storage::{Disk, Storage};
+use crate::text::End;
+use crate::writer::Writer;
+
+/// An open log. Clones append to the same.
+///
+/// Made by [`Log::open`], best as a context manager: its exit writes and syncs everything, and lets
+/// the next writer in, on every path.
+///
+/// ```
+/// use withal_core::with;
+/// use withal_log::Log;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("log");
+/// with(Log::open(&path), |log| {
+///     log.append(b"ready")?;
+///     log.append_durable(b"order 17 paid")?; // on the disk before this returns
+///     Ok(())
+/// })?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Log(Arc<Handle>);
+
+/// Closes the log with the last clone.
+struct Handle {
+    queue: Arc<Queue>,
+    path: PathBuf,
+    recovery: Option<Recovery>,
+    rest: Mutex<Option<Rest>>,
+}
+
+/// What is given up when the log is closed.
+struct Rest {
+    worker: JoinHandle<()>,
+    keeper: Option<JoinHandle<()>>,
+    lock: Box<dyn Any + Send + Sync>,
+}
+
+/// How to open a log; a [`ContextManager`] that lends a [`Log`].
+#[derive(Clone, Debug)]
+#[must_use = "it does nothing until it is entered or opened"]
+pub struct LogOptions {
+    path: PathBuf,
+    settings: Settings,
+}
+
+impl Log {
+    /// The log in the directory `path`, which is made if there is none; its parent must exist.
+    pub fn open(path: impl Into<PathBuf>) -> LogOptions {
+        LogOptions {
+            path: path.into(),
+            settings: Settings::default(),
+        }
+    }
+
+    /// Appends one record: any bytes but a newline at the end, which is added.
+    ///
+    /// When it returns, the record is as safe as [`Durability`] says. It gives the number of the
+    /// record's last line in the log, from 1.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`](LogErrorKind::Full) if there was no space and the policy is not to wait;
+    /// [`Stopped`](LogErrorKind::Stopped) once two writes in a row have failed;
+    /// [`Closed`](LogErrorKind::Closed). If it was only buffered, a failure to write it is the
+    /// error of a later call.
+    pub fn append(&self, record: impl AsRef<[u8]>) -> Result<u64, LogError> {
+        let queue = &self.0.queue;
+        queue.append(record.as_ref(), End::Newline, queue.level())
+    }
+
+    /// Appends one record, and returns when it is durable.
+    ///
+    /// Records that come while another sync runs share the next one.
+    ///
+    /// # Errors
+    ///
+    /// As `append`. The record may then be in the log or not; if it is, it is whole.
+    pub fn append_durable(&self, record: impl AsRef<[u8]>) -> Result<u64, LogError> {
+        let durable = Some(Level::Durable);
+        self.0.queue.append(record.as_ref(), End::Newline, durable)
+    }
+
+    /// Appends what is left of an input that does not end in a newline, so that it comes back
+    /// without one.
+    ///
+    /// # Errors
+    ///
+    /// As `append`.
+    pub fn append_unended(&self, record: impl AsRef<[u8]>) -> Result<u64, LogError> {
+        let queue = &self.0.queue;
+        queue.append(record.as_ref(), End::None, queue.level())
+    }
+
+    /// Appends one record without blocking the thread: await it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before its first poll, the record is not appended. After that it is, but nobody
+    /// hears how far it came.
+    pub fn append_async<'r>(&self, record: &'r [u8]) -> Ticket<'r> {
+        Ticket {
+            queue: Arc::clone(&self.0.queue),
+            record: Some(record),
+            line: 0,
+        }
+    }
+
+    /// Makes everything appended so far durable.
+    ///
+    /// # Errors
+    ///
+    /// If that failed, or an earlier record that was only buffered could not be written.
+    pub fn sync(&self) -> Result<(), LogError> {
+        self.0.queue.sync()
+    }
+
+    /// How many lines the log has, and how many of them are durable.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let (written, durable) = self.0.queue.progress();
+        Progress { written, durable }
+    }
+
+    /// How many lines this log has dropped because the disk was full; see [`OnFull::Drop`].
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.0.queue.dropped()
+    }
+
+    /// What had to be done to open it, if the last writer did not close it.
+    #[must_use]
+    pub fn recovery(&self) -> Option<&Recovery> {
+        self.0.recovery.as_ref()
+    }
+
+    /// The directory it lies in.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Makes everything durable, and lets the next writer in. Other clones cannot append any more.
+    ///
+    /// # Errors
+    ///
+    /// If something could not be written.
+    pub fn close(self) -> Result<(), LogError> {
+        self.0.close()
+    }
+}
+
+impl Handle {
+    fn close(&self) -> Result<(), LogError> {
+        let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Rest {
+            worker,
+            keeper,
+            lock,
+        }) = rest.take()
+        else {
+            return Ok(());
+        };
+        let closed = self.queue.close();
+        let worked = worker.join();
+        let kept = keeper.map_or(Ok(()), JoinHandle::join);
+        drop(lock);
+        match (worked, kept) {
+            (Ok(()), Ok(())) => closed,
+            _ => closed.and(Err(LogError::new(
+                LogErrorKind::Stopped,
+                "a thread of the log panicked",
+            ))),
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let rest = self.rest.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if rest.is_none() {
+            return;
+        }
+        let closed = self.close();
+        let entry = Entry::new(format!("log {}", self.path.display()));
+        let error = closed.err().map(Error::new);
+        emit_notice(&Notice::new(
+            NoticeKind::NotClosed,
+            Some(&entry),
+            error.as_ref(),
+        ));
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log")
+            .field("path", &self.0.path)
+            .field("progress", &self.progress())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How far a log has come, in lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// How many are in the files.
+    pub written: u64,
+    /// How many of them a power loss would leave there.
+    pub durable: u64,
+}
+
+/// A record on its way; await it to know that it is as safe as [`Durability`] says.
+///
+/// It gives the number of the record's last line.
+#[derive(Debug)]
+#[must_use = "the record is appended when it is polled"]
+pub struct Ticket<'r> {
+    queue: Arc<Queue>,
+    /// Until there is room for it.
+    record: Option<&'r [u8]>,
+    line: u64,
+}
+
+impl Future for Ticket<'_> {
+    type Output = Result<u64, LogError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<u64, LogError>> {
+        let this = &mut *self;
+        if let Some(record) = this.record {
+            match this.queue.try_append(record, context.waker()) {
+                None => return Poll::Pending,
+                Some(Err(error)) => return Poll::Ready(Err(error)),
+                Some(Ok(line)) => {
+                    this.record = None;
+                    this.line = line;
+                }
+            }
+        }
+        let Some(level) = this.queue.level() else {
+            return Poll::Ready(Ok(this.line));
+        };
+        match this.queue.poll(this.line, level, context.waker()) {
+            None => Poll::Pending,
+            Some(reached) => Poll::Ready(reached.map(|()| this.line)),
+        }
+    }
+}
+
+impl LogOptions {
+    /// What an acknowledged record is safe from; by default an interval of one second.
+    pub fn durability(mut self, durability: Durability) -> LogOptions {
+        self.settings.durability = durability;
+        self
+    }
+
+    /// What to do while the disk is full; by default wait.
+    pub fn on_full(mut self, on_full: OnFull) -> LogOptions {
+        self.settings.on_full = on_full;
+        self
+    }
+
+    /// The longest line in bytes, by default 1 MiB. A longer record is stored as several, and read
+    /// as one.
+    pub fn max_line(mut self, bytes: usize) -> LogOptions {
+        self.settings.max_line = bytes.clamp(4, 1 << 30);
+        self
+    }
+
+    /// Begins a new segment when one has this many bytes; by default 64 MiB.
+    pub fn rotate_size(mut self, bytes: u64) -> LogOptions {
+        self.settings.rotate_size = bytes.max(1);
+        self
+    }
+
+    /// Begins a new segment when one is this old.
+    pub fn rotate_every(mut self, age: Duration) -> LogOptions {
+        self.settings.rotate_every = Some(age);
+        self
+    }
+
+    /// Removes the oldest segments as long as all together take more than this many bytes.
+    pub fn keep_size(mut self, bytes: u64) -> LogOptions {
+        self.settings.keep_size = Some(bytes);
+        self
+    }
+
+    /// Removes segments all of whose lines are older than this.
+    pub fn keep_age(mut self, age: Duration) -> LogOptions {
+        self.settings.keep_age = Some(age);
+        self
+    }
+
+    /// The clock, in milliseconds since 1970: for tests.
+    #[doc(hidden)]
+    pub fn clock(mut self, clock: fn() -> u64) -> LogOptions {
+        self.settings.clock = clock;
+        self
+    }
+
+    /// Opens it; call [`Log::close`] on every path, or use the manager.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`](LogErrorKind::Busy) if another process writes this log;
+    /// [`Corrupt`](LogErrorKind::Corrupt) if durable content is missing;
+    /// [`Version`](LogErrorKind::Version), or what the file system said.
+    pub fn open(self) -> Result<Log, LogError> {
+        let cannot = |error| LogError::io(format!("cannot open `{}`", self.path.display()), error);
+        let disk: Arc<dyn Storage> = Arc::new(Disk::open_or_create(&self.path).map_err(cannot)?);
+        let (ended, names) = std::sync::mpsc::channel();
+        let (storage, settings) = (Arc::clone(&disk), self.settings.clone());
+        let keeper = thread("withal-log-keep", move || {
+            keeper::work(&storage, &settings, &names)
+        });
+        let keeper = keeper.map_err(cannot)?;
+        self.open_with(disk, Keeper::Thread(ended), Some(keeper))
+    }
+
+    /// Opens it in any storage: for tests.
+    ///
+    /// # Errors
+    ///
+    /// As `open`.
+    #[doc(hidden)]
+    pub fn open_in(self, storage: Arc<dyn Storage>) -> Result<Log, LogError> {
+        self.open_with(storage, Keeper::Inline, None)
+    }
+
+    fn open_with(
+        self,
+        storage: Arc<dyn Storage>,
+        keeper: Keeper,
+        keeping: Option<JoinHandle<()>>,
+    ) -> Result<Log, LogError> {
+        let LogOptions { path, settings } = self;
+        let cannot =
+            |doing, error| LogError::io(format!("cannot {doing} `{}`", path.display()), error);
+        let lock = storage
+            .lock("LOCK")
+            .map_err(|error| cannot("write", error))?;
+        let log_id = recover::identity(&storage)?;
+        let (segment, recovery) = recover::open(&storage, log_id, (settings.clock)())?;
+        keeper::retain(&storage, &settings);
+        let writer = Writer::new(storage, settings, log_id, segment, keeper);
+        let queue = Arc::new(Queue::new(writer));
+        let working = Arc::clone(&queue);
+        let worker = thread("withal-log", move || working.work());
+        let worker = worker.map_err(|error| cannot("start a thread for", error))?;
+        Ok(Log(Arc::new(Handle {
+            queue,
+            path,
+            recovery,
+            rest: Mutex::new(Some(Rest {
+                worker,
+                keeper: keeping,
+                lock,
+            })),
+        })))
+    }
+}
+
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.into()).spawn(work)
+}
+
+impl ContextManager for LogOptions {
+    type Resource = Log;
+    type Error = LogError;
+
+    fn enter(self) -> Result<Log, LogError> {
+        self.open()
+    }
+
+    fn exit(log: Log, _: ExitCase) -> Result<(), LogError> {
+        log.close()
+    }
+}

@@ -1,0 +1,434 @@
+//! Group commit: who appends, who writes, who waits for what.
+//!
+//! Whoever has to wait first writes for all: it takes what has come together, writes and syncs it
+//! outside of the lock, and wakes those it did that for. What comes meanwhile is the next batch,
+//! and one of those who wait for it goes on. So there is no delay but the sync itself, and no
+//! thread in between; a worker thread looks after timers and after those who cannot block.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use crate::batch::Batch;
+use crate::error::{LogError, LogErrorKind};
+use crate::options::{Durability, OnFull};
+use crate::text::{self, End};
+use crate::writer::Writer;
+
+/// From how much on a buffer is written without being asked.
+const BUFFER: usize = 64 * 1024;
+/// How long a buffered line may lie.
+const FLUSH: Duration = Duration::from_millis(100);
+/// From how much on appending waits until some of it is written.
+const MOST_PENDING: usize = 8 * 1024 * 1024;
+
+/// How far a line has to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    Written,
+    Durable,
+}
+
+#[derive(Debug)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    /// Those who wait for what is being written, and those who wait for what comes next. Which is
+    /// which changes with every batch.
+    waiting: [Condvar; 2],
+    /// The worker thread.
+    worker: Condvar,
+    writer: Mutex<Writer>,
+    durability: Durability,
+    on_full: OnFull,
+    max_line: usize,
+    clock: fn() -> u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pending: Batch,
+    /// How many lines have come, are or were being written, are written, are durable.
+    next: u64,
+    taken: u64,
+    written: u64,
+    durable: u64,
+    /// Which of `waiting` is for what is being written.
+    turn: usize,
+    leading: bool,
+    wants_sync: bool,
+    /// Lines that came and are not in the log.
+    refused: Vec<(Range<u64>, LogError)>,
+    /// A refusal that nobody was waiting to hear.
+    unheard: Option<LogError>,
+    failed: Option<LogError>,
+    closed: bool,
+    /// Futures that wait.
+    wakers: Vec<Waker>,
+    pending_since: Option<Instant>,
+    unsynced_since: Option<Instant>,
+}
+
+/// How many ranges of refused lines are remembered: far more than can be waited for at once.
+const REFUSED: usize = 1024;
+
+impl State {
+    /// Whether `line` has come as far as `level`; an error if it never will.
+    fn reached(&mut self, line: u64, level: Level, drops: bool) -> Option<Result<(), LogError>> {
+        let far = match level {
+            Level::Written => self.written,
+            Level::Durable => self.durable,
+        };
+        if let Some((_, error)) = self.refused.iter().find(|(lines, _)| lines.contains(&line)) {
+            if drops && level == Level::Written {
+                return Some(Ok(()));
+            }
+            self.unheard = None;
+            return Some(Err(error.clone()));
+        }
+        if far >= line {
+            return Some(Ok(()));
+        }
+        self.failed.clone().map(Err)
+    }
+
+    fn accepts(&self) -> Result<(), LogError> {
+        match &self.failed {
+            Some(failed) => Err(failed.clone()),
+            None if self.closed => Err(closed()),
+            None => Ok(()),
+        }
+    }
+}
+
+fn closed() -> LogError {
+    LogError::new(LogErrorKind::Closed, "the log has been closed")
+}
+
+impl Queue {
+    pub(crate) fn new(writer: Writer) -> Queue {
+        let lines = writer.lines();
+        Queue {
+            state: Mutex::new(State {
+                next: lines,
+                taken: lines,
+                written: lines,
+                durable: lines,
+                ..State::default()
+            }),
+            waiting: Default::default(),
+            worker: Condvar::new(),
+            durability: writer.settings.durability,
+            on_full: writer.settings.on_full,
+            max_line: writer.settings.max_line,
+            clock: writer.settings.clock,
+            writer: Mutex::new(writer),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiting(&self, which: usize) -> &Condvar {
+        let [even, odd] = &self.waiting;
+        if which == 0 { even } else { odd }
+    }
+
+    /// How far an acknowledged line has come.
+    pub(crate) fn level(&self) -> Option<Level> {
+        match self.durability {
+            Durability::Buffered => None,
+            Durability::Interval(_) => Some(Level::Written),
+            Durability::Batch { .. } | Durability::Always => Some(Level::Durable),
+        }
+    }
+
+    /// Appends a record and waits until it has come as far as `level`; gives the number of its
+    /// last line.
+    pub(crate) fn append(
+        &self,
+        record: &[u8],
+        end: End,
+        level: Option<Level>,
+    ) -> Result<u64, LogError> {
+        let mut state = self.lock();
+        while state.leading && state.pending.bytes.len() >= MOST_PENDING {
+            state = self.wait_for(state, u64::MAX);
+        }
+        let line = self.add(&mut state, record, end)?;
+        match level {
+            Some(level) => self.wait(state, line, level)?,
+            None => {
+                if let Some(error) = state.unheard.take() {
+                    return Err(error);
+                }
+                if state.pending.bytes.len() >= BUFFER && !state.leading {
+                    drop(self.lead(state, false));
+                }
+            }
+        }
+        Ok(line)
+    }
+
+    /// Appends a record if there is room for it now.
+    pub(crate) fn try_append(&self, record: &[u8], waker: &Waker) -> Option<Result<u64, LogError>> {
+        let mut state = self.lock();
+        if state.leading && state.pending.bytes.len() >= MOST_PENDING {
+            remember(&mut state.wakers, waker);
+            return None;
+        }
+        Some(self.add(&mut state, record, End::Newline))
+    }
+
+    fn add(&self, state: &mut State, record: &[u8], end: End) -> Result<u64, LogError> {
+        state.accepts()?;
+        let now = (self.clock)();
+        if state.pending.is_empty() {
+            state.pending.first = now;
+            if matches!(
+                self.durability,
+                Durability::Buffered | Durability::Batch { .. }
+            ) {
+                state.pending_since = Some(Instant::now());
+                self.worker.notify_one();
+            }
+        }
+        state.pending.last = now;
+        let lines = text::encode(&mut state.pending.bytes, record, self.max_line, end);
+        state.pending.lines += u64::from(lines);
+        state.next += u64::from(lines);
+        Ok(state.next)
+    }
+
+    /// Waits until `line` has come as far as `level`, and writes for all if nobody does.
+    fn wait<'q>(
+        &'q self,
+        mut state: MutexGuard<'q, State>,
+        line: u64,
+        level: Level,
+    ) -> Result<(), LogError> {
+        let drops = self.on_full == OnFull::Drop;
+        loop {
+            if let Some(reached) = state.reached(line, level, drops) {
+                return reached;
+            }
+            let sync = level == Level::Durable;
+            if state.leading || !self.may_lead(&state, sync) {
+                state.wants_sync |= sync && state.leading;
+                state = self.wait_for(state, line);
+            } else {
+                state = self.lead(state, sync);
+            }
+        }
+    }
+
+    /// Whether it is time: batches wait for others.
+    fn may_lead(&self, state: &State, sync: bool) -> bool {
+        match self.durability {
+            Durability::Batch { bytes, .. } if sync && !state.wants_sync && !state.closed => {
+                state.pending.bytes.len() >= bytes
+            }
+            _ => true,
+        }
+    }
+
+    fn wait_for<'q>(&self, state: MutexGuard<'q, State>, line: u64) -> MutexGuard<'q, State> {
+        let which = if line <= state.taken {
+            state.turn
+        } else {
+            1 - state.turn
+        };
+        self.waiting(which)
+            .wait(state)
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what is pending, and syncs if asked.
+    fn lead<'q>(&'q self, mut state: MutexGuard<'q, State>, sync: bool) -> MutexGuard<'q, State> {
+        state.leading = true;
+        let batch = std::mem::take(&mut state.pending);
+        state.pending_since = None;
+        state.taken = state.next;
+        let sync = std::mem::take(&mut state.wants_sync) || sync;
+        let (turn, upto) = (state.turn, state.taken);
+        drop(state);
+
+        let committed = catch_unwind(AssertUnwindSafe(|| {
+            let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            let written = writer.commit(batch, sync);
+            (written, writer.is_dirty())
+        }));
+
+        let mut state = self.lock();
+        state.leading = false;
+        state.turn = 1 - turn;
+        let mut panic = None;
+        match committed {
+            Ok((Ok(written), is_dirty)) => {
+                state.written = upto;
+                if !is_dirty {
+                    state.durable = upto;
+                    state.unsynced_since = None;
+                } else if state.unsynced_since.is_none() {
+                    state.unsynced_since = Some(Instant::now());
+                    self.worker.notify_one();
+                }
+                if let Some((lines, error)) = written.refused {
+                    self.refuse(&mut state, upto - lines + 1..upto + 1, error);
+                }
+            }
+            Ok((Err(error), _)) => state.failed = Some(error),
+            Err(payload) => {
+                let message = "writing the log panicked: it is stopped";
+                state.failed = Some(LogError::new(LogErrorKind::Stopped, message));
+                panic = Some(payload);
+            }
+        }
+        self.waiting(turn).notify_all();
+        match self.durability {
+            // Not all of those may go on.
+            Durability::Batch { .. } => self.waiting(1 - turn).notify_all(),
+            _ if state.failed.is_some() => self.waiting(1 - turn).notify_all(),
+            _ => self.waiting(1 - turn).notify_one(),
+        }
+        if !state.wakers.is_empty() {
+            state.wakers.drain(..).for_each(Waker::wake);
+            self.worker.notify_one();
+        }
+        match panic {
+            Some(payload) => {
+                drop(state);
+                resume_unwind(payload)
+            }
+            None => state,
+        }
+    }
+
+    fn refuse(&self, state: &mut State, lines: Range<u64>, error: LogError) {
+        if self.on_full != OnFull::Drop {
+            state.unheard = Some(error.clone());
+        }
+        if let Some((last, _)) = state.refused.last_mut()
+            && last.end == lines.start
+        {
+            last.end = lines.end;
+            return;
+        }
+        if state.refused.len() == REFUSED {
+            drop(state.refused.remove(0));
+        }
+        state.refused.push((lines, error));
+    }
+
+    /// Whether a line of a future has come far enough; if not, `waker` is woken when it may have.
+    pub(crate) fn poll(
+        &self,
+        line: u64,
+        level: Level,
+        waker: &Waker,
+    ) -> Option<Result<(), LogError>> {
+        let mut state = self.lock();
+        let reached = state.reached(line, level, self.on_full == OnFull::Drop);
+        if reached.is_none() {
+            remember(&mut state.wakers, waker);
+            self.worker.notify_one();
+        }
+        reached
+    }
+
+    /// Makes everything appended so far durable.
+    pub(crate) fn sync(&self) -> Result<(), LogError> {
+        let mut state = self.lock();
+        let line = state.next;
+        if let Some(error) = state.unheard.take() {
+            return Err(error);
+        }
+        state.wants_sync = true;
+        self.wait(state, line, Level::Durable)
+    }
+
+    /// What the worker thread does until the log is closed.
+    pub(crate) fn work(&self) {
+        let mut state = self.lock();
+        while !state.closed && state.failed.is_none() {
+            let due = self.due(&state);
+            state = match due {
+                Some((at, sync)) if at <= Instant::now() && !state.leading => {
+                    self.lead(state, sync)
+                }
+                // Whoever leads wakes us.
+                Some((at, _)) => {
+                    let wait = at.saturating_duration_since(Instant::now());
+                    let wait = wait.max(Duration::from_micros(100));
+                    let waited = self.worker.wait_timeout(state, wait);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self
+                    .worker
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    /// When something has to be written, and whether to sync then.
+    fn due(&self, state: &State) -> Option<(Instant, bool)> {
+        let pending = state.pending_since;
+        let unsynced = state.unsynced_since;
+        let waiting = || (!state.wakers.is_empty()).then(Instant::now);
+        match self.durability {
+            Durability::Buffered => waiting()
+                .or(pending.map(|since| since + FLUSH))
+                .map(|at| (at, false)),
+            Durability::Interval(every) => match waiting() {
+                Some(now) if !state.pending.is_empty() => Some((now, false)),
+                _ => unsynced.map(|since| (since + every, true)),
+            },
+            Durability::Batch { delay, .. } => pending.map(|since| (since + delay, true)),
+            Durability::Always => waiting().map(|at| (at, true)),
+        }
+    }
+
+    /// Takes no more, and makes durable what it has.
+    pub(crate) fn close(&self) -> Result<(), LogError> {
+        let mut state = self.lock();
+        if state.closed {
+            return Ok(());
+        }
+        state.closed = true;
+        self.worker.notify_one();
+        let unheard = state.unheard.take();
+        let line = state.next;
+        let synced = self.wait(state, line, Level::Durable);
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = writer.close();
+        writer.dismiss_keeper();
+        drop(writer);
+        let mut state = self.lock();
+        state.wakers.drain(..).for_each(Waker::wake);
+        match (unheard, synced, ended) {
+            (Some(error), ..) | (None, Err(error), _) | (None, Ok(()), Err(error)) => Err(error),
+            (None, Ok(()), Ok(())) => Ok(()),
+        }
+    }
+
+    /// How many lines are written, and how many of them durable.
+    pub(crate) fn progress(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.written, state.durable)
+    }
+
+    /// How many lines were dropped because the disk was full.
+    pub(crate) fn dropped(&self) -> u64 {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.dropped
+    }
+}
+
+fn remember(wakers: &mut Vec<Waker>, waker: &Waker) {
+    if !wakers.iter().any(|known| known.will_wake(waker)) {
+        wakers.push(waker.clone());
+    }
+}

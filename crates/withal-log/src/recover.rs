@@ -1,0 +1,362 @@
+//! Opening a log for writing, after whatever happened to it.
+//!
+//! A crash anywhere in here, at any number of times, leads to the same end: nothing is cut before
+//! its copy is durable, and nothing is covered by the sidecar before the text is durable.
+
+use std::io;
+use std::sync::Arc;
+
+use memchr::{memchr, memrchr};
+use serde_json::json;
+
+use crate::error::{LogError, LogErrorKind};
+use crate::events;
+use crate::files::{Files, SegmentFiles, read_all};
+use crate::scan::Scan;
+use crate::segment::{Found, Segment, Tail};
+use crate::sidecar::{BadHeader, Flags, Header, SIZE, checksum};
+use crate::storage::{File, Storage};
+
+/// What had to be done to open a log after a crash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// The segment that had not been closed.
+    pub segment: String,
+    /// Where in it whole lines end.
+    pub end: u64,
+    /// How many bytes after that were torn, and are in `quarantine/` now.
+    pub cut: u64,
+    /// How many bytes of whole lines had no checksum yet.
+    pub uncovered: u64,
+}
+
+/// The segment to write to, made if there is none.
+pub(crate) fn open(
+    storage: &Arc<dyn Storage>,
+    log_id: u128,
+    now: u64,
+) -> Result<(Segment, Option<Recovery>), LogError> {
+    let files = Files::list(storage)?;
+    for orphan in &files.orphans {
+        // Its text was removed, or never made.
+        let file = orphan.sidecar();
+        storage
+            .remove(&file)
+            .map_err(|error| cannot("remove", storage, &file, error))?;
+        events::note(
+            storage,
+            now,
+            "sidecar without text removed",
+            &json!({ "file": file }),
+        );
+    }
+    let (last, before) = match files.segments() {
+        [before @ .., last] => (last, before.last()),
+        [] => return Ok((create(storage, log_id, Tail::default(), now)?, None)),
+    };
+    if last.is_compressed && !last.has_text {
+        let scan = Scan::new(&last.read_sidecar(storage)?);
+        let tail = ended_tail(last, &scan)
+            .ok_or_else(|| corrupt(storage, last, "its sidecar does not say where it ends"))?;
+        return Ok((create(storage, log_id, tail, now)?, None));
+    }
+    reopen(storage, log_id, last, before, now)
+}
+
+/// Where the log goes on after a segment that was ended.
+fn ended_tail(files: &SegmentFiles, scan: &Scan) -> Option<Tail> {
+    let end = scan.is_ended().then(|| scan.covered())?;
+    let count = scan.entries.len();
+    Some(Tail {
+        end: files.name.base + end,
+        lines: scan.lines(count),
+        previous_len: end,
+        chain: scan.chain(count),
+    })
+}
+
+fn reopen(
+    storage: &Arc<dyn Storage>,
+    log_id: u128,
+    files: &SegmentFiles,
+    before: Option<&SegmentFiles>,
+    now: u64,
+) -> Result<(Segment, Option<Recovery>), LogError> {
+    let name = files.name.text();
+    let text = storage
+        .open(&name, true)
+        .map_err(|error| cannot("open", storage, &name, error))?;
+    let len = text
+        .size()
+        .map_err(|error| cannot("read", storage, &name, error))?;
+    let mut scan = Scan::new(&files.read_sidecar(storage)?);
+    if let Err(BadHeader::Version(version)) = scan.header {
+        return Err(LogError::new(
+            LogErrorKind::Version,
+            format!(
+                "`{}` is of version {version} of the format: use a later withal",
+                storage.display(&files.name.sidecar())
+            ),
+        ));
+    }
+    if scan
+        .header
+        .is_ok_and(|header| header.base != files.name.base)
+    {
+        scan = Scan::new(&[]);
+    }
+    if let Some(tail) = ended_tail(files, &scan) {
+        if scan.covered() > len {
+            return Err(missing(storage, files, scan.covered(), len));
+        }
+        return Ok((create(storage, log_id, tail, now)?, None));
+    }
+    if scan.checkpoint() > len {
+        return Err(missing(storage, files, scan.checkpoint(), len));
+    }
+    let header = match scan.header {
+        Ok(header) => header,
+        Err(_) => new_header(storage, log_id, files, before)?,
+    };
+    let cannot_read = |error| cannot("read", storage, &name, error);
+    let (kept, covered) = sound_entries(&scan, &*text, len).map_err(cannot_read)?;
+    let rest = read_from(&*text, covered, len).map_err(cannot_read)?;
+    let whole = whole_lines(&rest);
+    let end = covered + whole as u64;
+    let clean = kept == scan.entries.len() && scan.rest == 0 && scan.header.is_ok();
+    let sidecar = mend_sidecar(storage, files, &header, kept, scan.header.is_ok())
+        .map_err(|error| cannot("mend", storage, &files.name.sidecar(), error))?;
+    if end < len {
+        cut(storage, files, &*text, &rest, end)?;
+    }
+    let mut segment = Segment::at(Found {
+        name: files.name.clone(),
+        text,
+        sidecar,
+        made: files.name.made_ms(),
+        covered,
+        lines: match scan.header {
+            Ok(_) => scan.lines(kept),
+            Err(_) => header.base_lines,
+        },
+        chain: match scan.header {
+            Ok(_) => scan.chain(kept),
+            Err(_) => crate::sidecar::chain(&header.encode()),
+        },
+        sidecar_len: (SIZE + kept * SIZE) as u64,
+        checkpoint: scan.checkpoint().min(covered),
+    });
+    let (lines, _) = rest.split_at(whole);
+    let mended = mend_text(&mut segment, lines, now);
+    mended.map_err(|error| cannot("recover", storage, &name, error))?;
+    storage
+        .point("current", &name)
+        .map_err(|error| cannot("make", storage, "current", error))?;
+    let recovery = Recovery {
+        segment: name,
+        end,
+        cut: len - end,
+        uncovered: whole as u64,
+    };
+    if clean && recovery.cut == 0 && recovery.uncovered == 0 {
+        return Ok((segment, None));
+    }
+    let facts = json!({
+        "segment": recovery.segment, "end": end, "cut": recovery.cut, "uncovered": whole,
+    });
+    events::note(storage, now, "recovered", &facts);
+    Ok((segment, Some(recovery)))
+}
+
+/// How many entries hold, and up to where they reach: those beyond the checkpoint may cover text
+/// that never came to the disk.
+fn sound_entries(scan: &Scan, text: &dyn File, len: u64) -> io::Result<(usize, u64)> {
+    let checkpoint = scan.checkpoint();
+    let mut covered = 0;
+    for (index, entry) in scan.entries.iter().enumerate() {
+        if entry.end > len {
+            return Ok((index, covered));
+        }
+        if entry.end > checkpoint && entry.flags.has(Flags::BLOCK) {
+            let block = read_from(text, entry.end - u64::from(entry.len), entry.end)?;
+            // Zeros are a tear. Anything else is damage that we cannot tell from a tear, so it
+            // stays, and `verify` names it.
+            if checksum(0, &block) != entry.crc && memchr(0, &block).is_some() {
+                return Ok((index, covered));
+            }
+        }
+        covered = entry.end;
+    }
+    Ok((scan.entries.len(), covered))
+}
+
+/// How much of `rest` is whole lines, before the first zero.
+fn whole_lines(rest: &[u8]) -> usize {
+    let (text, _) = rest.split_at(memchr(0, rest).unwrap_or(rest.len()));
+    memrchr(b'\n', text).map_or(0, |newline| newline + 1)
+}
+
+/// Copies what is torn to `quarantine/`, durably, then cuts it off.
+fn cut(
+    storage: &Arc<dyn Storage>,
+    files: &SegmentFiles,
+    text: &dyn File,
+    rest: &[u8],
+    end: u64,
+) -> Result<(), LogError> {
+    let name = files.name.text();
+    let len = text
+        .size()
+        .map_err(|error| cannot("read", storage, &name, error))?;
+    let torn = usize::try_from(len - end).map_or(rest.len(), |torn| torn.min(rest.len()));
+    let (_, torn) = rest.split_at(rest.len() - torn);
+    let copy = format!("quarantine/{}.{end:020}.torn", files.name);
+    storage
+        .replace(&copy, torn)
+        .map_err(|error| cannot("write", storage, &copy, error))?;
+    text.truncate(end)
+        .map_err(|error| cannot("cut", storage, &name, error))
+}
+
+/// Makes the text durable, then covers what had no checksum.
+fn mend_text(segment: &mut Segment, lines: &[u8], now: u64) -> io::Result<()> {
+    segment.sync_all_text()?;
+    segment.recovered(lines, now);
+    segment.note_all_durable(now);
+    segment.flush()?;
+    segment.sync_sidecar()
+}
+
+/// The sidecar, cut behind the entries that hold, or made anew.
+fn mend_sidecar(
+    storage: &Arc<dyn Storage>,
+    files: &SegmentFiles,
+    header: &Header,
+    kept: usize,
+    has_header: bool,
+) -> io::Result<Box<dyn File>> {
+    let file = files.name.sidecar();
+    if !has_header {
+        storage.replace(&file, &header.encode())?;
+    }
+    let sidecar = storage.open(&file, true)?;
+    let len = (SIZE + kept * SIZE) as u64;
+    if sidecar.size()? != len {
+        sidecar.truncate(len)?;
+    }
+    Ok(sidecar)
+}
+
+/// The header of a segment whose sidecar is lost, from the one before it.
+fn new_header(
+    storage: &Arc<dyn Storage>,
+    log_id: u128,
+    files: &SegmentFiles,
+    before: Option<&SegmentFiles>,
+) -> Result<Header, LogError> {
+    let mut header = Header {
+        log_id,
+        base: files.name.base,
+        base_lines: 0,
+        previous_len: 0,
+        previous_chain: 0,
+    };
+    if let Some(before) = before {
+        let scan = Scan::new(&before.read_sidecar(storage)?);
+        if let Some(tail) = ended_tail(before, &scan) {
+            header.base_lines = tail.lines;
+            header.previous_len = tail.previous_len;
+            header.previous_chain = tail.chain;
+        }
+    }
+    Ok(header)
+}
+
+/// Makes the first segment after `tail`.
+fn create(
+    storage: &Arc<dyn Storage>,
+    log_id: u128,
+    tail: Tail,
+    now: u64,
+) -> Result<Segment, LogError> {
+    Segment::create(storage, log_id, tail, now)
+        .map_err(|error| cannot("make a segment in", storage, "", error))
+}
+
+/// The text between two offsets, as far as there is any.
+pub(crate) fn read_from(text: &dyn File, start: u64, end: u64) -> io::Result<Vec<u8>> {
+    let len = usize::try_from(end.saturating_sub(start)).map_err(io::Error::other)?;
+    let mut bytes = vec![0; len];
+    let read = text.read_full(&mut bytes, start)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// What identifies a log, from its `META`, which is made if there is none.
+pub(crate) fn identity(storage: &Arc<dyn Storage>) -> Result<u128, LogError> {
+    const META: &str = "META";
+    match storage.open(META, false).and_then(|file| read_all(&*file)) {
+        Ok(bytes) => parse_meta(&bytes).ok_or_else(|| {
+            LogError::new(
+                LogErrorKind::Corrupt,
+                format!(
+                    "`{}` is damaged: `withal log repair` makes it again",
+                    storage.display(META)
+                ),
+            )
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let id = first_id(storage)?.unwrap_or_else(random_id);
+            let meta = json!({ "format": 1, "id": format!("{id:032x}") });
+            storage
+                .replace(META, format!("{meta}\n").as_bytes())
+                .map_err(|error| cannot("write", storage, META, error))?;
+            Ok(id)
+        }
+        Err(error) => Err(cannot("read", storage, META, error)),
+    }
+}
+
+fn parse_meta(bytes: &[u8]) -> Option<u128> {
+    let meta: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    u128::from_str_radix(meta.get("id")?.as_str()?, 16).ok()
+}
+
+/// The identity that the segments of a log without `META` have.
+fn first_id(storage: &Arc<dyn Storage>) -> Result<Option<u128>, LogError> {
+    for files in Files::list(storage)?.segments() {
+        if let Ok(header) = Scan::new(&files.read_sidecar(storage)?).header {
+            return Ok(Some(header.log_id));
+        }
+    }
+    Ok(None)
+}
+
+fn random_id() -> u128 {
+    use std::hash::{BuildHasher, RandomState};
+    let half = || u128::from(RandomState::new().hash_one(std::process::id()));
+    half() << 64 | half()
+}
+
+fn cannot(doing: &str, storage: &Arc<dyn Storage>, file: &str, error: io::Error) -> LogError {
+    LogError::io(format!("cannot {doing} `{}`", storage.display(file)), error)
+}
+
+fn missing(storage: &Arc<dyn Storage>, files: &SegmentFiles, end: u64, len: u64) -> LogError {
+    corrupt(
+        storage,
+        files,
+        &format!("it was durable up to byte {end}, and has {len} bytes"),
+    )
+}
+
+fn corrupt(storage: &Arc<dyn Storage>, files: &SegmentFiles, how: &str) -> LogError {
+    LogError::new(
+        LogErrorKind::Corrupt,
+        format!(
+            "`{}` has lost durable content: {how}; `withal log repair` keeps what is there",
+            storage.display(&files.name.text())
+        ),
+    )
+}

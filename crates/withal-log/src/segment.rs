@@ -1,0 +1,457 @@
+//! The segment that is being written: its text, and the sidecar that goes with it.
+
+use std::io;
+use std::sync::Arc;
+
+use memchr::{memchr, memchr_iter, memrchr};
+
+use crate::name::Name;
+use crate::sidecar::{self, Entry, Flags, Header, checksum};
+use crate::storage::{File, Storage};
+
+/// How much text an entry of the sidecar covers: the least that is read to find one line.
+pub(crate) const BLOCK: usize = 64 * 1024;
+/// How much disk space is set aside at a time, so that a full disk is met between records.
+const RESERVE: u64 = 4 * 1024 * 1024;
+/// Below this much, space is not set aside but used.
+const LEAST_RESERVE: u64 = 4 * 1024;
+
+/// Where a log goes on: after a segment, or at its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tail {
+    /// How many bytes and lines the log has.
+    pub(crate) end: u64,
+    pub(crate) lines: u64,
+    /// How long its last segment is, and the checksum of its sidecar's last entry.
+    pub(crate) previous_len: u64,
+    pub(crate) chain: u32,
+}
+
+/// The last segment of a log, open for writing.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) name: Name,
+    text: Box<dyn File>,
+    sidecar: Box<dyn File>,
+    /// When it was made, in milliseconds since 1970.
+    pub(crate) made: u64,
+    /// How many bytes of text it has, and how many of them are durable.
+    pub(crate) len: u64,
+    pub(crate) durable: u64,
+    /// The same for the lines of the log.
+    pub(crate) lines: u64,
+    pub(crate) durable_lines: u64,
+    /// The text after the last entry.
+    block: Block,
+    /// What to say of every block.
+    marks: Flags,
+    /// The checksum of the last entry.
+    chain: u32,
+    /// Entries that are not in the sidecar yet, and how long that is.
+    entries: Vec<u8>,
+    sidecar_len: u64,
+    /// Up to where there is a checkpoint.
+    pub(crate) checkpoint: u64,
+    /// Up to where disk space was set aside; `None` where that cannot be done.
+    reserved: Option<u64>,
+    pub(crate) sealed: bool,
+}
+
+/// Text that no entry covers yet.
+#[derive(Clone, Copy, Debug, Default)]
+struct Block {
+    len: u32,
+    crc: u32,
+    lines: u32,
+    first: u64,
+    last: u64,
+    flags: Flags,
+    dropped: u32,
+}
+
+/// What recovery found in a segment that it opens again.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) name: Name,
+    pub(crate) text: Box<dyn File>,
+    pub(crate) sidecar: Box<dyn File>,
+    pub(crate) made: u64,
+    pub(crate) covered: u64,
+    pub(crate) lines: u64,
+    pub(crate) chain: u32,
+    pub(crate) sidecar_len: u64,
+    pub(crate) checkpoint: u64,
+}
+
+/// Writing stopped part of the way.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    /// How many bytes, whole records, are written.
+    pub(crate) written: usize,
+    pub(crate) error: io::Error,
+}
+
+impl Segment {
+    /// Makes the segment that follows `tail`, durably. `now` is in milliseconds since 1970.
+    pub(crate) fn create(
+        storage: &Arc<dyn Storage>,
+        log_id: u128,
+        tail: Tail,
+        now: u64,
+    ) -> io::Result<Segment> {
+        let header = Header {
+            log_id,
+            base: tail.end,
+            base_lines: tail.lines,
+            previous_len: tail.previous_len,
+            previous_chain: tail.chain,
+        };
+        let raw = header.encode();
+        let (name, sidecar) = create_sidecar(storage, tail.end, now)?;
+        sidecar.append_all(&raw).map_err(|(_, error)| error)?;
+        sidecar.sync_data()?;
+        let text = storage.create(&name.text())?;
+        storage.sync()?;
+        storage.point("current", &name.text())?;
+        Ok(Segment::at(Found {
+            name,
+            text,
+            sidecar,
+            made: now,
+            covered: 0,
+            lines: tail.lines,
+            chain: sidecar::chain(&raw),
+            sidecar_len: raw.len() as u64,
+            checkpoint: 0,
+        }))
+    }
+
+    /// The segment as it was found, all of its text durable.
+    pub(crate) fn at(found: Found) -> Segment {
+        Segment {
+            name: found.name,
+            text: found.text,
+            sidecar: found.sidecar,
+            made: found.made,
+            len: found.covered,
+            durable: found.covered,
+            lines: found.lines,
+            durable_lines: found.lines,
+            block: Block::default(),
+            marks: Flags::default(),
+            chain: found.chain,
+            entries: Vec::new(),
+            sidecar_len: found.sidecar_len,
+            checkpoint: found.checkpoint,
+            reserved: Some(0),
+            sealed: false,
+        }
+    }
+
+    /// Adds whole lines, written between `first` and `last`.
+    pub(crate) fn write(&mut self, lines: &[u8], first: u64, last: u64) -> Result<(), Stopped> {
+        if let Err(error) = self.reserve(lines.len() as u64) {
+            return Err(Stopped { written: 0, error });
+        }
+        match self.text.append_all(lines) {
+            Ok(()) => {
+                self.absorb(lines, first, last);
+                Ok(())
+            }
+            Err((taken, error)) => {
+                let whole = lines
+                    .get(..taken)
+                    .and_then(|taken| memrchr(b'\n', taken))
+                    .map_or(0, |newline| newline + 1);
+                let (written, _) = lines.split_at(whole);
+                self.absorb(written, first, last);
+                if taken > whole {
+                    // Half a record must not stay: the next one would go on in its line.
+                    self.text.truncate(self.len).map_err(|error| Stopped {
+                        written: whole,
+                        error,
+                    })?;
+                    self.reserved = self.reserved.map(|_| self.len);
+                }
+                Err(Stopped {
+                    written: whole,
+                    error,
+                })
+            }
+        }
+    }
+
+    /// Sets disk space aside for `more` bytes.
+    fn reserve(&mut self, more: u64) -> io::Result<()> {
+        let Some(reserved) = self.reserved else {
+            return Ok(());
+        };
+        let needed = self.len + more;
+        if needed <= reserved {
+            return Ok(());
+        }
+        for unit in [RESERVE, LEAST_RESERVE] {
+            let end = needed.next_multiple_of(unit);
+            match self.text.reserve(self.len, end - self.len) {
+                Ok(()) => {
+                    self.reserved = Some(end);
+                    return Ok(());
+                }
+                Err(error) if crate::error::is_full(&error) && unit == RESERVE => {}
+                Err(error) if crate::error::is_full(&error) => return Err(error),
+                // Not here: a full disk is then met by the write.
+                Err(_) => {
+                    self.reserved = None;
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts what has been written, and cuts it into blocks at the ends of lines.
+    fn absorb(&mut self, lines: &[u8], first: u64, last: u64) {
+        self.len += lines.len() as u64;
+        let mut rest = lines;
+        while !rest.is_empty() {
+            if self.block.len == 0 {
+                self.block.first = first;
+            }
+            let missing = BLOCK.saturating_sub(self.block.len as usize).max(1);
+            let end = rest
+                .get(missing - 1..)
+                .and_then(|from| memchr(b'\n', from))
+                .map_or(rest.len(), |newline| missing + newline);
+            let (piece, more) = rest.split_at(end);
+            let count = memchr_iter(b'\n', piece).count() as u32;
+            self.block.crc = checksum(self.block.crc, piece);
+            self.block.len += piece.len() as u32;
+            self.block.lines += count;
+            self.block.last = last;
+            if last < self.block.first {
+                self.block.flags |= Flags::CLOCK_STEP;
+            }
+            self.lines += u64::from(count);
+            rest = more;
+            if self.block.len as usize >= BLOCK {
+                self.cut(self.len - rest.len() as u64);
+            }
+        }
+    }
+
+    /// Lines that should stand here were dropped.
+    pub(crate) fn dropped(&mut self, lines: u32) {
+        self.block.dropped = self.block.dropped.saturating_add(lines);
+        self.block.flags |= Flags::DROPPED;
+    }
+
+    /// Ends the block at `end`, if there is one.
+    fn cut(&mut self, end: u64) {
+        let block = std::mem::take(&mut self.block);
+        if block.len == 0 && block.dropped == 0 {
+            return;
+        }
+        self.push(Entry {
+            end,
+            len: block.len,
+            crc: block.crc,
+            first: block.first,
+            last: block.last,
+            lines: block.lines,
+            flags: Flags::BLOCK | block.flags | self.marks,
+            total_lines: self.lines,
+            dropped: block.dropped,
+        });
+    }
+
+    fn push(&mut self, entry: Entry) {
+        let raw = entry.encode(self.chain);
+        self.chain = sidecar::chain(&raw);
+        self.entries.extend_from_slice(&raw);
+    }
+
+    /// Covers `lines`, found by recovery at the end of the text.
+    pub(crate) fn recovered(&mut self, lines: &[u8], when: u64) {
+        self.marks = Flags::RECOVERED;
+        self.absorb(lines, when, when);
+        self.cut(self.len);
+        self.marks = Flags::default();
+    }
+
+    /// Makes the text durable.
+    ///
+    /// After an error the segment must be poisoned: a second sync would lie.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        if self.durable < self.len {
+            self.text.sync_data()?;
+            self.durable = self.len;
+            self.durable_lines = self.lines;
+        }
+        Ok(())
+    }
+
+    /// Notes in the sidecar how much is durable.
+    pub(crate) fn note_checkpoint(&mut self, now: u64) {
+        if self.checkpoint < self.durable && self.durable == self.len {
+            self.cut(self.len);
+            self.push(Entry {
+                end: self.durable,
+                first: now,
+                last: now,
+                flags: Flags::CHECKPOINT,
+                total_lines: self.lines,
+                ..Entry::default()
+            });
+            self.checkpoint = self.durable;
+        }
+    }
+
+    /// Writes the entries that are due into the sidecar.
+    ///
+    /// The sidecar is derived from the text, so a failure loses nothing: the entries are kept.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        if self.entries.is_empty() {
+            return Ok(());
+        }
+        match self.sidecar.append_all(&self.entries) {
+            Ok(()) => {
+                self.sidecar_len += self.entries.len() as u64;
+                self.entries.clear();
+                Ok(())
+            }
+            Err((taken, error)) => {
+                if taken > 0 {
+                    self.sidecar.truncate(self.sidecar_len)?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends the segment, whose text is durable. `finish` makes that durable, too.
+    pub(crate) fn seal(&mut self, now: u64) {
+        debug_assert_eq!(self.durable, self.len);
+        self.cut(self.len);
+        self.push(Entry {
+            end: self.len,
+            first: now,
+            last: now,
+            flags: Flags::CHECKPOINT | Flags::SEAL,
+            total_lines: self.lines,
+            ..Entry::default()
+        });
+        self.sealed = true;
+    }
+
+    /// Makes the end of a sealed segment durable. It can be tried again.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.text.truncate(self.len)?;
+        self.sidecar.sync_data()
+    }
+
+    /// Ends the segment where it was last durable, after a failed write or sync.
+    ///
+    /// Says so in its sidecar if that can be done; where the next segment begins says it, too.
+    pub(crate) fn poison(&mut self, now: u64) -> (Tail, io::Result<()>) {
+        // Entries that are only in memory may cover what is not durable.
+        self.entries.clear();
+        self.block = Block::default();
+        self.sealed = true;
+        let chain = self.chain;
+        let told = self.reread_chain().and_then(|()| {
+            self.push(Entry {
+                end: self.durable,
+                first: now,
+                last: now,
+                flags: Flags::POISONED,
+                total_lines: self.durable_lines,
+                ..Entry::default()
+            });
+            self.flush()?;
+            self.sidecar.sync_data()
+        });
+        if told.is_err() {
+            self.chain = chain;
+        }
+        let tail = Tail {
+            end: self.name.base + self.durable,
+            lines: self.durable_lines,
+            previous_len: self.durable,
+            chain: self.chain,
+        };
+        (tail, told)
+    }
+
+    /// The checksum of the last entry that is in the sidecar.
+    fn reread_chain(&mut self) -> io::Result<()> {
+        let mut raw = [0; sidecar::SIZE];
+        let last = self.sidecar_len.saturating_sub(sidecar::SIZE as u64);
+        let _ = self.sidecar.read_full(&mut raw, last)?;
+        self.chain = sidecar::chain(&raw);
+        Ok(())
+    }
+
+    /// Makes text durable that recovery found.
+    pub(crate) fn sync_all_text(&self) -> io::Result<()> {
+        self.text.sync_data()
+    }
+
+    /// Notes that everything is durable: recovery has made sure of it.
+    pub(crate) fn note_all_durable(&mut self, now: u64) {
+        self.durable = self.len;
+        self.durable_lines = self.lines;
+        self.note_checkpoint(now);
+    }
+
+    /// Makes the sidecar durable.
+    pub(crate) fn sync_sidecar(&self) -> io::Result<()> {
+        self.sidecar.sync_data()
+    }
+
+    /// Gives back what was set aside.
+    pub(crate) fn release(&mut self) -> io::Result<()> {
+        self.reserved = self.reserved.map(|_| self.len);
+        self.text.truncate(self.len)
+    }
+
+    /// Where the log goes on after it.
+    pub(crate) fn tail(&self) -> Tail {
+        Tail {
+            end: self.name.base + self.len,
+            lines: self.lines,
+            previous_len: self.len,
+            chain: self.chain,
+        }
+    }
+}
+
+/// Makes the sidecar of a new segment under a name that is free.
+fn create_sidecar(
+    storage: &Arc<dyn Storage>,
+    base: u64,
+    now: u64,
+) -> io::Result<(Name, Box<dyn File>)> {
+    let mut made = timestamp(now);
+    loop {
+        let name = Name::new(base, made);
+        match storage.create(&name.sidecar()) {
+            Ok(sidecar) => return Ok((name, sidecar)),
+            // One of the same second, that failed: names must not depend on luck.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                made = made
+                    .checked_add(jiff::SignedDuration::from_secs(1))
+                    .map_err(io::Error::other)?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A time in milliseconds since 1970; one that no calendar has counts as 1970.
+pub(crate) fn timestamp(milliseconds: u64) -> jiff::Timestamp {
+    i64::try_from(milliseconds)
+        .ok()
+        .and_then(|milliseconds| jiff::Timestamp::from_millisecond(milliseconds).ok())
+        .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+}

@@ -1,0 +1,157 @@
+//! A real directory.
+
+use std::any::Any;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FallocateFlags, fallocate};
+use withal_os::{FileLock, write_atomic};
+
+use super::{File, Storage};
+
+/// A directory of the file system.
+#[derive(Debug)]
+pub struct Disk {
+    path: PathBuf,
+    /// For the sync of names.
+    directory: fs::File,
+}
+
+impl Disk {
+    /// Opens the directory at `path`.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or it cannot be opened.
+    pub fn open(path: impl Into<PathBuf>) -> io::Result<Disk> {
+        let path = path.into();
+        let directory = fs::File::open(&path)?;
+        if !directory.metadata()?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Ok(Disk { path, directory })
+    }
+
+    /// Opens the directory at `path`, made durably if there is none; its parent must exist.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be made or opened.
+    pub fn open_or_create(path: impl Into<PathBuf>) -> io::Result<Disk> {
+        let path = path.into();
+        match fs::create_dir(&path) {
+            Ok(()) => {
+                let parent = path.parent().filter(|parent| *parent != Path::new(""));
+                fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        Disk::open(path)
+    }
+}
+
+impl Storage for Disk {
+    fn display(&self, name: &str) -> String {
+        self.path.join(name).display().to_string()
+    }
+
+    fn lock(&self, name: &str) -> io::Result<Box<dyn Any + Send + Sync>> {
+        match FileLock::exclusive(self.path.join(name)).try_lock() {
+            Ok(held) => Ok(Box::new(held)),
+            Err(busy) if busy.is_busy() => {
+                Err(io::Error::new(io::ErrorKind::WouldBlock, busy.to_string()))
+            }
+            Err(other) => Err(io::Error::other(other)),
+        }
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            // What has no text for a name is not ours.
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
+        let path = self.path.join(name);
+        if let Some(folder) = Path::new(name).parent().filter(|p| *p != Path::new("")) {
+            fs::create_dir_all(self.path.join(folder))?;
+        }
+        let mut options = fs::OpenOptions::new();
+        let options = options.read(true).append(true).create_new(true).mode(0o640);
+        Ok(Box::new(DiskFile(options.open(path)?)))
+    }
+
+    fn open(&self, name: &str, write: bool) -> io::Result<Box<dyn File>> {
+        let mut options = fs::OpenOptions::new();
+        let options = options.read(true).append(write);
+        Ok(Box::new(DiskFile(options.open(self.path.join(name))?)))
+    }
+
+    fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        Ok(write_atomic(self.path.join(name), content)?)
+    }
+
+    fn point(&self, name: &str, target: &str) -> io::Result<()> {
+        let temporary = self.path.join(format!(".{name}.new"));
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        std::os::unix::fs::symlink(target, &temporary)?;
+        fs::rename(temporary, self.path.join(name))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path.join(name))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.directory.sync_all()
+    }
+}
+
+#[derive(Debug)]
+struct DiskFile(fs::File);
+
+impl File for DiskFile {
+    fn append(&self, bytes: &[u8]) -> io::Result<usize> {
+        io::Write::write(&mut &self.0, bytes)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        FileExt::read_at(&self.0, buffer, offset)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
+        match fallocate(&self.0, FallocateFlags::KEEP_SIZE, offset, len) {
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                Err(io::ErrorKind::Unsupported.into())
+            }
+            done => Ok(done?),
+        }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}

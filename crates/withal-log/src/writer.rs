@@ -1,0 +1,323 @@
+//! Writes batches into segments: rotation, full disks, failed syncs.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::thread::park_timeout;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::batch::Batch;
+use crate::error::{LogError, LogErrorKind, is_full};
+use crate::events;
+use crate::keeper::Keeper;
+use crate::options::{OnFull, Settings};
+use crate::retention;
+use crate::segment::{Segment, Stopped};
+use crate::storage::Storage;
+
+/// How much may be written and not synced: it is kept in memory until it is.
+const UNSYNCED: u64 = 16 * 1024 * 1024;
+/// How often a checkpoint is noted, in milliseconds.
+const CHECKPOINT_EVERY: u64 = 1_000;
+/// How long to wait for space before looking again: the first time, and at most.
+const WAIT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    /// How many lines at its end are not in the log, and why.
+    pub(crate) refused: Option<(u64, LogError)>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) settings: Settings,
+    log_id: u128,
+    segment: Segment,
+    keeper: Keeper,
+    /// What has been written and is not durable, should it have to be written again.
+    unsynced: VecDeque<Batch>,
+    unsynced_bytes: u64,
+    last_checkpoint: u64,
+    stopped: Option<LogError>,
+    pub(crate) dropped: u64,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        storage: Arc<dyn Storage>,
+        settings: Settings,
+        log_id: u128,
+        segment: Segment,
+        keeper: Keeper,
+    ) -> Writer {
+        Writer {
+            last_checkpoint: (settings.clock)(),
+            storage,
+            settings,
+            log_id,
+            segment,
+            keeper,
+            unsynced: VecDeque::new(),
+            unsynced_bytes: 0,
+            stopped: None,
+            dropped: 0,
+        }
+    }
+
+    /// How many lines the log has.
+    pub(crate) fn lines(&self) -> u64 {
+        self.segment.lines
+    }
+
+    /// Whether there is anything that a sync would make durable.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.segment.durable < self.segment.len
+    }
+
+    /// Writes a batch, and with `sync` makes everything so far durable.
+    ///
+    /// An error is final: nothing that was not durable can be promised any more.
+    pub(crate) fn commit(&mut self, batch: Batch, sync: bool) -> Result<Written, LogError> {
+        if let Some(stopped) = &self.stopped {
+            return Err(stopped.clone());
+        }
+        let written = match batch.is_empty() {
+            true => Written::default(),
+            false => self.put(batch)?,
+        };
+        if sync || self.unsynced_bytes >= UNSYNCED {
+            self.sync()?;
+        }
+        Ok(written)
+    }
+
+    fn put(&mut self, mut batch: Batch) -> Result<Written, LogError> {
+        let mut waited = Waiting::default();
+        loop {
+            let stopped = match self.ready_segment() {
+                Ok(()) => self.segment.write(&batch.bytes, batch.first, batch.last),
+                Err(error) => Err(Stopped { written: 0, error }),
+            };
+            let Err(Stopped { written, error }) = stopped else {
+                self.keep(batch);
+                break;
+            };
+            let rest = self.split(&mut batch, written);
+            self.keep(batch);
+            batch = rest;
+            if let Some(stopped) = &self.stopped {
+                return Err(stopped.clone());
+            }
+            if !is_full(&error) {
+                let doing = format!("cannot write `{}`", self.display());
+                self.relocate(LogError::io(doing, error))?;
+                continue;
+            }
+            if self.make_room(&mut waited) {
+                continue;
+            }
+            let error = LogError::io(format!("no space to write `{}`", self.display()), error);
+            return Ok(self.refuse(&batch, error));
+        }
+        self.flush_sidecar();
+        Ok(Written::default())
+    }
+
+    /// Splits off what is not written.
+    fn split(&self, batch: &mut Batch, written: usize) -> Batch {
+        let bytes = batch.bytes.split_off(written);
+        let lines = memchr::memchr_iter(b'\n', &bytes).count() as u64;
+        batch.lines -= lines;
+        Batch {
+            bytes,
+            lines,
+            ..*batch
+        }
+    }
+
+    /// Keeps what has been written until it is durable.
+    fn keep(&mut self, batch: Batch) {
+        if !batch.is_empty() {
+            self.unsynced_bytes += batch.bytes.len() as u64;
+            self.unsynced.push_back(batch);
+        }
+    }
+
+    /// Rotates, if that is due; after it the segment can be written.
+    fn ready_segment(&mut self) -> io::Result<()> {
+        if self.segment.sealed {
+            return self.next_segment();
+        }
+        let now = (self.settings.clock)();
+        if self.is_due(now) {
+            // The one before must be durable before the next one exists (R3).
+            self.sync().map_err(io::Error::other)?;
+        }
+        // A failed sync has begun a new one.
+        if self.is_due(now) {
+            self.segment.seal(now);
+            return self.next_segment();
+        }
+        Ok(())
+    }
+
+    fn is_due(&self, now: u64) -> bool {
+        let age = u128::from(now.saturating_sub(self.segment.made));
+        let every = self.settings.rotate_every;
+        let is_old = every.is_some_and(|every| age >= every.as_millis());
+        self.segment.len > 0 && (self.segment.len >= self.settings.rotate_size || is_old)
+    }
+
+    fn next_segment(&mut self) -> io::Result<()> {
+        self.segment.finish()?;
+        let now = (self.settings.clock)();
+        let next = Segment::create(&self.storage, self.log_id, self.segment.tail(), now)?;
+        let ended = std::mem::replace(&mut self.segment, next).name;
+        self.keeper.ended(&self.storage, &self.settings, &ended);
+        Ok(())
+    }
+
+    /// Whether it is worth trying again, after a wait.
+    fn make_room(&self, waited: &mut Waiting) -> bool {
+        let limit = match self.settings.on_full {
+            OnFull::Drop | OnFull::Fail => return false,
+            OnFull::Prune if retention::prune(&self.storage).unwrap_or(false) => return true,
+            OnFull::Prune => None,
+            OnFull::Block(limit) => limit,
+        };
+        waited.again(limit)
+    }
+
+    fn refuse(&mut self, batch: &Batch, error: LogError) -> Written {
+        if self.settings.on_full == OnFull::Drop {
+            let lines = u32::try_from(batch.lines).unwrap_or(u32::MAX);
+            self.segment.dropped(lines);
+            self.dropped += batch.lines;
+        }
+        Written {
+            refused: Some((batch.lines, error)),
+        }
+    }
+
+    /// Makes everything written so far durable.
+    pub(crate) fn sync(&mut self) -> Result<(), LogError> {
+        if let Err(error) = self.segment.sync() {
+            let doing = format!("cannot sync `{}`", self.display());
+            self.relocate(LogError::io(doing, error))?;
+        }
+        self.unsynced.clear();
+        self.unsynced_bytes = 0;
+        let now = (self.settings.clock)();
+        // A clock that steps back must not end the checkpoints.
+        if now.abs_diff(self.last_checkpoint) >= CHECKPOINT_EVERY {
+            self.checkpoint(now);
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, now: u64) {
+        self.segment.note_checkpoint(now);
+        self.last_checkpoint = now;
+        self.flush_sidecar();
+    }
+
+    /// The sidecar can be made again from the text: a failure is no failure of the log.
+    fn flush_sidecar(&mut self) {
+        if let Err(error) = self.segment.flush() {
+            let name = self.storage.display(&self.segment.name.sidecar());
+            let error = LogError::io(format!("cannot write `{name}` yet"), error);
+            // On a full disk it would be said for each block.
+            if error.kind() != LogErrorKind::Full {
+                let now = (self.settings.clock)();
+                let facts = json!({ "file": name });
+                events::warn(&self.storage, now, "sidecar behind", &facts, &error);
+            }
+        }
+    }
+
+    /// After a failed write or sync: never touches that segment's text again, and writes what is
+    /// not durable into a new one. A second failure is the end.
+    fn relocate(&mut self, error: LogError) -> Result<(), LogError> {
+        let now = (self.settings.clock)();
+        let facts = json!({
+            "segment": self.segment.name.text(),
+            "durable": self.segment.durable,
+            "bytes to write again": self.unsynced_bytes,
+        });
+        events::warn(&self.storage, now, "segment poisoned", &facts, &error);
+        let (tail, _told) = self.segment.poison(now);
+        let moved = Segment::create(&self.storage, self.log_id, tail, now).and_then(|segment| {
+            self.segment = segment;
+            for batch in &self.unsynced {
+                let write = self.segment.write(&batch.bytes, batch.first, batch.last);
+                write.map_err(|stopped| stopped.error)?;
+            }
+            self.segment.sync()
+        });
+        match moved {
+            Ok(()) => {
+                self.unsynced.clear();
+                self.unsynced_bytes = 0;
+                Ok(())
+            }
+            Err(second) => {
+                let doing = format!(
+                    "{error}, nor could its records be written to `{}`: the log is stopped",
+                    self.display()
+                );
+                let stopped = LogError::caused(LogErrorKind::Stopped, doing, second);
+                self.stopped = Some(stopped.clone());
+                events::warn(&self.storage, now, "stopped", &json!({}), &stopped);
+                Err(stopped)
+            }
+        }
+    }
+
+    /// Lets the keeper end.
+    pub(crate) fn dismiss_keeper(&mut self) {
+        self.keeper = Keeper::Inline;
+    }
+
+    /// Leaves the log so that it is opened again without reading any text.
+    pub(crate) fn close(&mut self) -> Result<(), LogError> {
+        self.commit(Batch::default(), true).map(drop)?;
+        self.checkpoint((self.settings.clock)());
+        let doing = format!("cannot end `{}`", self.display());
+        let ended = self
+            .segment
+            .flush()
+            .and_then(|()| self.segment.release())
+            .and_then(|()| self.segment.sync_sidecar());
+        ended.map_err(|error| LogError::io(doing, error))
+    }
+
+    fn display(&self) -> String {
+        self.storage.display(&self.segment.name.text())
+    }
+}
+
+/// Waiting for space, longer each time.
+#[derive(Default)]
+struct Waiting {
+    since: Option<Instant>,
+    next: Duration,
+}
+
+impl Waiting {
+    /// Waits; false if it has taken longer than `limit`.
+    fn again(&mut self, limit: Option<Duration>) -> bool {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if limit.is_some_and(|limit| since.elapsed() >= limit) {
+            return false;
+        }
+        let (first, most) = WAIT;
+        self.next = (self.next * 2).clamp(first, most);
+        let left = limit.map(|limit| limit.saturating_sub(since.elapsed()));
+        park_timeout(left.map_or(self.next, |left| left.min(self.next)));
+        true
+    }
+}

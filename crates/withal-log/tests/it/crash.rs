@@ -1,0 +1,269 @@
+//! Whatever happens to the machine, what was acknowledged is there, whole and in order, and
+//! nothing else is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use withal_log::storage::Storage;
+use withal_log::{Durability, Log, LogError, LogOptions, OnFull, Reader};
+
+use crate::disk::{Dice, Fault, FaultDisk};
+
+fn clock() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NOW: AtomicU64 = AtomicU64::new(1_763_680_800_000);
+    // So that checkpoints come often.
+    NOW.fetch_add(700, Ordering::Relaxed)
+}
+
+fn options(mode: Durability, rotate: u64) -> LogOptions {
+    Log::open("log")
+        .durability(mode)
+        .rotate_size(rotate)
+        .clock(clock)
+}
+
+pub(crate) fn read(storage: &Arc<dyn Storage>) -> Result<Vec<u8>, LogError> {
+    let mut reader = Reader::open_in(Arc::clone(storage))?;
+    let mut text = Vec::new();
+    while let Some(chunk) = reader.next_chunk()? {
+        text.extend_from_slice(chunk);
+    }
+    Ok(text)
+}
+
+/// What a run was asked to write, and how much of it was acknowledged.
+#[derive(Debug, Default)]
+struct Run {
+    submitted: Vec<u8>,
+    written: usize,
+    durable: usize,
+}
+
+/// What to do with a record of this many bytes.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Append(usize),
+    AppendDurable(usize),
+    Sync,
+}
+
+/// Does all steps, or those before one fails, and closes.
+fn run(disk: &FaultDisk, options: LogOptions, steps: &[Step], run: &mut Run) -> Option<LogError> {
+    let log = match options.open_in(disk.storage()) {
+        Ok(log) => log,
+        Err(error) => return Some(error),
+    };
+    let failed = append_all(&log, steps, run).err();
+    let closed = log.close();
+    if failed.is_none() && closed.is_ok() {
+        run.durable = run.written;
+    }
+    failed.or(closed.err())
+}
+
+fn append_all(log: &Log, steps: &[Step], run: &mut Run) -> Result<(), LogError> {
+    for (number, step) in steps.iter().enumerate() {
+        let mut record = |size| {
+            let record = format!("{number:05} {}", "x".repeat(size));
+            run.submitted.extend_from_slice(record.as_bytes());
+            run.submitted.push(b'\n');
+            record
+        };
+        let is_durable = match *step {
+            Step::Append(size) => log.append(record(size)).map(|_| false)?,
+            Step::AppendDurable(size) => log.append_durable(record(size)).map(|_| true)?,
+            Step::Sync => log.sync().map(|()| true)?,
+        };
+        run.written = run.submitted.len();
+        if is_durable {
+            run.durable = run.written;
+        }
+    }
+    Ok(())
+}
+
+/// What a crash has left, and how much of it has to be there.
+struct Left {
+    disk: FaultDisk,
+    dice: Dice,
+    acknowledged: usize,
+}
+
+impl Left {
+    fn by_kill(disk: &FaultDisk, run: &Run, seed: u64) -> Left {
+        Left {
+            disk: disk.after_kill(),
+            dice: Dice(seed),
+            acknowledged: run.written,
+        }
+    }
+
+    fn by_power_loss(disk: &FaultDisk, run: &Run, seed: u64) -> Left {
+        let mut dice = Dice(seed);
+        let disk = disk.after_power_loss(&mut dice);
+        Left {
+            disk,
+            dice,
+            acknowledged: run.durable,
+        }
+    }
+}
+
+/// Recovers, perhaps crashing on the way, and checks what there is.
+fn check(left: Left, run: &Run, again: Option<u64>) {
+    let Left {
+        mut disk,
+        mut dice,
+        mut acknowledged,
+    } = left;
+    if let Some(at) = again {
+        disk.plan(at, Fault::Crash);
+        let opened = options(Durability::Always, 300).open_in(disk.storage());
+        disk = match dice.roll(2) {
+            0 => disk.after_kill(),
+            _ => {
+                acknowledged = run.durable;
+                disk.after_power_loss(&mut dice)
+            }
+        };
+        drop(opened);
+    }
+    let log = options(Durability::Always, 300)
+        .open_in(disk.storage())
+        .unwrap_or_else(|error| {
+            panic!("{error:?}\n{:#?}", disk.names());
+        });
+    log.append_durable("goes on").unwrap();
+    log.close().unwrap();
+    let text = read(&disk.storage()).unwrap();
+    let text = text.strip_suffix(b"goes on\n").expect("the log goes on");
+    assert!(text.len() >= acknowledged, "lost acknowledged records");
+    assert!(
+        run.submitted.starts_with(text),
+        "not a prefix: {:?}",
+        String::from_utf8_lossy(text)
+    );
+    assert!(text.is_empty() || text.ends_with(b"\n"));
+
+    // A second opening finds nothing to do.
+    let log = options(Durability::Always, 300)
+        .open_in(disk.storage())
+        .unwrap();
+    assert_eq!(log.recovery(), None);
+    log.close().unwrap();
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let size = || prop_oneof![8 => 0_usize..60, 1 => 60_000_usize..70_000];
+    let step = prop_oneof![
+        4 => size().prop_map(Step::Append),
+        2 => size().prop_map(Step::AppendDurable),
+        1 => Just(Step::Sync),
+    ];
+    proptest::collection::vec(step, 1..16)
+}
+
+fn rotate() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(200), Just(1 << 20)]
+}
+
+/// Acknowledged once written; synced only when asked.
+const WRITTEN: Durability = Durability::Interval(Duration::from_secs(3600));
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn acknowledged_records_survive_a_crash_at_any_operation(
+        steps in steps(),
+        rotate in rotate(),
+        at in 0_u64..80,
+        seed in 1_u64..,
+        killed: bool,
+        again in proptest::option::of(0_u64..12),
+    ) {
+        let disk = FaultDisk::default();
+        disk.plan(at, Fault::Crash);
+        let mut done = Run::default();
+        let _ = run(&disk, options(WRITTEN, rotate), &steps, &mut done);
+        let left = match killed {
+            true => Left::by_kill(&disk, &done, seed),
+            false => Left::by_power_loss(&disk, &done, seed),
+        };
+        check(left, &done, again);
+    }
+
+    #[test]
+    fn blocks_that_came_to_the_disk_in_part_are_cut(
+        sizes in proptest::collection::vec(10_000_usize..70_000, 1..6),
+        seed in 1_u64..,
+        again in proptest::option::of(0_u64..12),
+    ) {
+        let disk = FaultDisk::default();
+        let steps: Vec<_> = sizes.into_iter().map(Step::Append).collect();
+        let mut done = Run::default();
+        let log = options(WRITTEN, 1 << 30).open_in(disk.storage()).unwrap();
+        append_all(&log, &steps, &mut done).unwrap();
+        check(Left::by_power_loss(&disk, &done, seed), &done, again);
+        let _ = log.close();
+    }
+
+    #[test]
+    fn one_failed_write_or_sync_loses_nothing(
+        steps in steps(),
+        rotate in rotate(),
+        at in 0_u64..80,
+        half: bool,
+        seed in 1_u64..,
+    ) {
+        let disk = FaultDisk::default();
+        let kind = std::io::ErrorKind::Other;
+        disk.plan(at, if half { Fault::Half(kind) } else { Fault::Fails(kind) });
+        let mut done = Run::default();
+        let _ = run(&disk, options(WRITTEN, rotate), &steps, &mut done);
+        check(Left::by_power_loss(&disk, &done, seed), &done, None);
+    }
+
+    #[test]
+    fn short_writes_are_no_matter(steps in steps(), rotate in rotate(), at in 0_u64..60) {
+        let disk = FaultDisk::default();
+        disk.plan(at, Fault::Short);
+        let mut done = Run::default();
+        let failed = run(&disk, options(WRITTEN, rotate), &steps, &mut done);
+        prop_assert!(failed.is_none(), "{failed:?}");
+        prop_assert_eq!(read(&disk.storage()).unwrap(), done.submitted);
+    }
+
+    #[test]
+    fn a_full_disk_refuses_whole_records_and_goes_on(
+        sizes in proptest::collection::vec(0_usize..60, 1..16),
+        from in 0_u64..40,
+        lasts in proptest::option::of(1_u64..20),
+        rotate in rotate(),
+    ) {
+        let disk = FaultDisk::default();
+        let options = options(WRITTEN, rotate).on_full(OnFull::Fail);
+        let log = options.open_in(disk.storage()).unwrap();
+        match lasts {
+            Some(lasts) => disk.plan_full(from, from + lasts),
+            None => disk.plan(from, Fault::Half(std::io::ErrorKind::StorageFull)),
+        }
+        let mut kept = Vec::new();
+        for (number, size) in sizes.iter().enumerate() {
+            let record = format!("{number:05} {}", "x".repeat(*size));
+            if log.append_durable(&record).is_ok() {
+                kept.extend_from_slice(record.as_bytes());
+                kept.push(b'\n');
+            }
+            // Time passes.
+            for _ in 0..3 {
+                let _ = disk.storage().remove("nothing");
+            }
+        }
+        let _ = log.close();
+        let left = disk.after_power_loss(&mut Dice(7));
+        prop_assert_eq!(read(&left.storage()).unwrap(), kept);
+    }
+}

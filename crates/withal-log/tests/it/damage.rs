@@ -1,0 +1,126 @@
+//! Damage of any kind is found and named, and never makes anything panic or loop.
+
+use proptest::prelude::*;
+use withal_log::storage::Storage;
+use withal_log::{Durability, Log, ProblemKind, Reader, Verdict, verify_in};
+
+use crate::disk::FaultDisk;
+
+/// A log of three segments, closed.
+fn log(records: usize) -> FaultDisk {
+    let disk = FaultDisk::default();
+    let log = Log::open("log")
+        .durability(Durability::Always)
+        .rotate_size(200);
+    let log = log.open_in(disk.storage()).unwrap();
+    for number in 0..records {
+        log.append(format!("record number {number:04}")).unwrap();
+    }
+    log.close().unwrap();
+    disk
+}
+
+fn segment_files(disk: &FaultDisk) -> Vec<String> {
+    let is_part = |name: &String| name.ends_with(".log") || name.ends_with(".idx");
+    disk.names().into_iter().filter(is_part).collect()
+}
+
+#[test]
+fn a_whole_log_is_clean() {
+    let disk = log(24);
+    let mut read = 0;
+    let report = verify_in(&disk.storage(), |bytes| read += bytes).unwrap();
+    assert_eq!(report.problems, []);
+    assert_eq!(report.verdict(), Verdict::Clean);
+    assert_eq!(
+        (report.segments, report.lines, report.uncovered),
+        (3, 24, 0)
+    );
+    assert_eq!(report.bytes, read);
+}
+
+#[test]
+fn one_flipped_bit_anywhere_is_found_and_named() {
+    let whole = log(24);
+    for file in segment_files(&whole) {
+        let len = whole.read(&file).unwrap().len();
+        for byte in 0..len {
+            let disk = whole.after_kill();
+            disk.damage(&file, |content| content[byte] ^= 1 << (byte % 8));
+            let report = verify_in(&disk.storage(), |_| ()).unwrap();
+            assert!(
+                report.verdict() >= Verdict::TornTail,
+                "{file} at {byte}: {report:?}"
+            );
+            let named = report.problems.iter().any(|problem| {
+                problem.file == file
+                    && (problem.offset..problem.offset + problem.len).contains(&(byte as u64))
+            });
+            assert!(named, "{file} at {byte}: {report:?}");
+        }
+    }
+}
+
+#[test]
+fn corrupt_text_is_named_by_its_lines() {
+    let disk = log(24);
+    let file = segment_files(&disk)
+        .into_iter()
+        .filter(|name| name.ends_with(".log"))
+        .nth(1);
+    disk.damage(&file.unwrap(), |content| content[30] ^= 1);
+    let report = verify_in(&disk.storage(), |_| ()).unwrap();
+    let first = &report.problems[0];
+    assert_eq!(first.kind, ProblemKind::CorruptText);
+    assert!(first.to_string().contains("line 12 to 22"), "{first}");
+}
+
+#[test]
+fn a_missing_segment_is_named() {
+    let disk = log(40);
+    let gone = segment_files(&disk)[2].clone();
+    for file in segment_files(&disk) {
+        if file[..20] == gone[..20] {
+            disk.storage().remove(&file).unwrap();
+        }
+    }
+    let report = verify_in(&disk.storage(), |_| ()).unwrap();
+    assert_eq!(report.verdict(), Verdict::Missing, "{report:?}");
+    let mut reader = Reader::open_in(disk.storage()).unwrap();
+    let failed = loop {
+        match reader.next_chunk() {
+            Ok(Some(_)) => {}
+            Ok(None) => break None,
+            Err(error) => break Some(error),
+        }
+    };
+    assert!(failed.unwrap().to_string().contains("goes on after"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_in_any_file_make_no_panic_and_no_loop(
+        which in 0_usize..6,
+        bytes in proptest::collection::vec(any::<u8>(), 0..400),
+        keep in 0_usize..300,
+    ) {
+        let disk = log(24);
+        let files = segment_files(&disk);
+        disk.damage(&files[which % files.len()], |content| {
+            content.truncate(keep);
+            content.extend_from_slice(&bytes);
+        });
+        let before = verify_in(&disk.storage(), |_| ()).unwrap();
+        let mut reader = Reader::open_in(disk.storage()).unwrap();
+        while let Ok(Some(_)) = reader.next_chunk() {}
+        if let Ok(log) = Log::open("log").open_in(disk.storage()) {
+            log.append_durable("more").unwrap();
+            log.close().unwrap();
+            let log = Log::open("log").open_in(disk.storage()).unwrap();
+            prop_assert_eq!(log.recovery(), None, "{:?}", before);
+            log.close().unwrap();
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! A disk in memory that crashes, tears, fills up and fails, on purpose and repeatably.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use withal_log::storage::{File, Storage};
+
+/// What goes wrong, at which operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The machine stops in the middle of it.
+    Crash,
+    /// It fails, and does nothing.
+    Fails(io::ErrorKind),
+    /// It fails having done half of it, if it is a write.
+    Half(io::ErrorKind),
+    /// A write takes one byte less than it was given.
+    Short,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Content {
+    /// What a power loss leaves for certain.
+    durable: Vec<u8>,
+    now: Vec<u8>,
+    /// A sync failed: what was not durable then will never be, whatever later syncs say.
+    spoiled_from: Option<usize>,
+}
+
+type Names = BTreeMap<String, usize>;
+
+#[derive(Clone, Debug, Default)]
+struct World {
+    contents: Vec<Content>,
+    names: Names,
+    /// The names after each change since the last sync of the directory; the first is durable.
+    history: Vec<Names>,
+    operations: u64,
+    fault: Option<(u64, Fault)>,
+    /// From this operation to that one the disk is full.
+    full: Option<(u64, u64)>,
+    crashed: bool,
+    locked: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct FaultDisk(Arc<Mutex<World>>);
+
+/// Small random numbers from a seed: repeatable, and all that is needed.
+#[derive(Clone, Debug)]
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides.max(1)
+    }
+}
+
+impl Default for FaultDisk {
+    fn default() -> FaultDisk {
+        let mut world = World::default();
+        world.history.push(Names::new());
+        FaultDisk(Arc::new(Mutex::new(world)))
+    }
+}
+
+impl FaultDisk {
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap()
+    }
+
+    pub(crate) fn storage(&self) -> Arc<dyn Storage> {
+        Arc::new(self.clone())
+    }
+
+    /// Something goes wrong at the operation with this number, counted from now.
+    pub(crate) fn plan(&self, at: u64, fault: Fault) {
+        let mut world = self.world();
+        world.fault = Some((world.operations + at, fault));
+    }
+
+    /// The disk is full from one operation to another, counted from now.
+    pub(crate) fn plan_full(&self, from: u64, to: u64) {
+        let mut world = self.world();
+        world.full = Some((world.operations + from, world.operations + to));
+    }
+
+    pub(crate) fn read(&self, name: &str) -> Option<Vec<u8>> {
+        let world = self.world();
+        let content = *world.names.get(name)?;
+        Some(world.contents[content].now.clone())
+    }
+
+    /// Changes a file behind everybody's back.
+    pub(crate) fn damage(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut world = self.world();
+        let content = world.names[name];
+        change(&mut world.contents[content].now);
+        world.contents[content].durable = world.contents[content].now.clone();
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.world().names.keys().cloned().collect()
+    }
+
+    /// The disk as a killed process leaves it: everything that was written is there.
+    pub(crate) fn after_kill(&self) -> FaultDisk {
+        let mut world = self.world().clone();
+        world.fault = None;
+        world.full = None;
+        world.crashed = false;
+        world.locked = false;
+        FaultDisk(Arc::new(Mutex::new(world)))
+    }
+
+    /// The disk as a power loss leaves it: of what was not synced, some came through and some did
+    /// not, by the dice.
+    pub(crate) fn after_power_loss(&self, dice: &mut Dice) -> FaultDisk {
+        let world = self.world();
+        let point = dice.roll(world.history.len() as u64) as usize;
+        let names = world.history[point].clone();
+        let contents = world
+            .contents
+            .iter()
+            .map(|content| survive(content, dice))
+            .collect();
+        FaultDisk(Arc::new(Mutex::new(World {
+            contents,
+            history: vec![names.clone()],
+            names,
+            ..World::default()
+        })))
+    }
+}
+
+/// An append-only file comes back shorter, or with zeros in it, or whole; what a sync has promised
+/// is there.
+fn survive(content: &Content, dice: &mut Dice) -> Content {
+    let Content { durable, now, .. } = content;
+    let common = durable.iter().zip(now).take_while(|(a, b)| a == b).count();
+    let mut left = if common < durable.len() && dice.roll(2) == 0 {
+        // A cut, or a change, that did not come through.
+        durable.clone()
+    } else if now.len() <= common {
+        now.clone()
+    } else {
+        let safe = common.min(now.len());
+        let len = match dice.roll(2) {
+            0 => now.len(),
+            _ => safe + dice.roll((now.len() - safe) as u64 + 1) as usize,
+        };
+        let mut left = now[..len].to_vec();
+        // Pieces that did not come to the disk although the length did.
+        let piece = [1, 7, 512, 4096][dice.roll(4) as usize];
+        let mut at = safe;
+        while at < len {
+            let end = (at + piece).min(len);
+            if dice.roll(3) == 0 {
+                left[at..end].fill(0);
+            }
+            at = end;
+        }
+        left
+    };
+    if let Some(from) = content.spoiled_from {
+        let from = from.min(left.len());
+        left[from..].fill(0);
+    }
+    Content {
+        durable: left.clone(),
+        now: left,
+        spoiled_from: None,
+    }
+}
+
+fn crashed() -> io::Error {
+    io::Error::other("the machine has stopped")
+}
+
+impl World {
+    /// Counts an operation, and says what goes wrong with it.
+    fn step(&mut self) -> io::Result<Option<Fault>> {
+        if self.crashed {
+            return Err(crashed());
+        }
+        let number = self.operations;
+        self.operations += 1;
+        let fault = self
+            .fault
+            .filter(|(at, _)| *at == number)
+            .map(|(_, fault)| fault);
+        match fault {
+            Some(Fault::Crash) => {
+                self.crashed = true;
+                Ok(fault)
+            }
+            Some(Fault::Fails(kind)) => Err(kind.into()),
+            other => Ok(other),
+        }
+    }
+
+    /// An operation of which there is no half: it may happen before the machine stops, or not.
+    fn whole_step(&mut self) -> io::Result<()> {
+        match self.step()? {
+            Some(Fault::Crash) => Err(crashed()),
+            Some(Fault::Half(kind)) => Err(kind.into()),
+            Some(Fault::Short | Fault::Fails(_)) | None => Ok(()),
+        }
+    }
+
+    fn space(&self) -> io::Result<()> {
+        let number = self.operations;
+        match self.full {
+            Some((from, to)) if (from..to).contains(&number) => {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn renamed(&mut self) {
+        self.history.push(self.names.clone());
+    }
+}
+
+impl Storage for FaultDisk {
+    fn display(&self, name: &str) -> String {
+        name.to_owned()
+    }
+
+    fn lock(&self, _: &str) -> io::Result<Box<dyn Any + Send + Sync>> {
+        struct Unlock(FaultDisk);
+        impl Drop for Unlock {
+            fn drop(&mut self) {
+                self.0.world().locked = false;
+            }
+        }
+        if std::mem::replace(&mut self.world().locked, true) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(Box::new(Unlock(self.clone())))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let world = self.world();
+        if world.crashed {
+            return Err(crashed());
+        }
+        Ok(world.names.keys().cloned().collect())
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
+        let mut world = self.world();
+        if world.names.contains_key(name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        world.space()?;
+        world.whole_step()?;
+        let content = world.contents.len();
+        world.contents.push(Content::default());
+        let _ = world.names.insert(name.to_owned(), content);
+        world.renamed();
+        Ok(Box::new(FaultFile(self.clone(), content)))
+    }
+
+    fn open(&self, name: &str, _: bool) -> io::Result<Box<dyn File>> {
+        let world = self.world();
+        if world.crashed {
+            return Err(crashed());
+        }
+        let content = *world.names.get(name).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(FaultFile(self.clone(), content)))
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut world = self.world();
+        world.whole_step()?;
+        let content = world.contents.len();
+        world.contents.push(Content {
+            durable: bytes.to_vec(),
+            now: bytes.to_vec(),
+            spoiled_from: None,
+        });
+        let _ = world.names.insert(name.to_owned(), content);
+        world.history = vec![world.names.clone()];
+        Ok(())
+    }
+
+    fn point(&self, _: &str, _: &str) -> io::Result<()> {
+        self.world().whole_step()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut world = self.world();
+        world.whole_step()?;
+        let content = world.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        let _ = world.names.insert(to.to_owned(), content);
+        world.renamed();
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut world = self.world();
+        world.whole_step()?;
+        world.names.remove(name).ok_or(io::ErrorKind::NotFound)?;
+        world.renamed();
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut world = self.world();
+        world.whole_step()?;
+        world.history = vec![world.names.clone()];
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct FaultFile(FaultDisk, usize);
+
+impl File for FaultFile {
+    fn append(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut world = self.0.world();
+        world.space()?;
+        let fault = world.step()?;
+        let content = &mut world.contents[self.1].now;
+        let half = bytes.len() / 2;
+        match fault {
+            Some(Fault::Crash) => {
+                content.extend_from_slice(&bytes[..half]);
+                Err(crashed())
+            }
+            // As the kernel does it: what was taken first, and the error with the next call.
+            Some(Fault::Half(kind)) => {
+                content.extend_from_slice(&bytes[..half]);
+                if half == 0 {
+                    return Err(kind.into());
+                }
+                let next = world.operations;
+                world.fault = Some((next, Fault::Fails(kind)));
+                Ok(half)
+            }
+            Some(Fault::Short) => {
+                let taken = bytes.len().saturating_sub(1).max(1);
+                content.extend_from_slice(&bytes[..taken]);
+                Ok(taken)
+            }
+            Some(Fault::Fails(_)) | None => {
+                content.extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+        }
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let world = self.0.world();
+        if world.crashed {
+            return Err(crashed());
+        }
+        let content = &world.contents[self.1].now;
+        let rest = content.get(offset as usize..).unwrap_or_default();
+        let read = rest.len().min(buffer.len());
+        buffer[..read].copy_from_slice(&rest[..read]);
+        Ok(read)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.world().contents[self.1].now.len() as u64)
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        let mut world = self.0.world();
+        world.whole_step()?;
+        world.contents[self.1].now.truncate(len as usize);
+        Ok(())
+    }
+
+    fn reserve(&self, _: u64, _: u64) -> io::Result<()> {
+        let mut world = self.0.world();
+        world.space()?;
+        world.whole_step()
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut world = self.0.world();
+        let durable = world.contents[self.1].durable.len();
+        let synced = world.whole_step();
+        if world.crashed {
+            return Err(crashed());
+        }
+        let content = &mut world.contents[self.1];
+        match synced {
+            Ok(()) => {
+                content.durable = content.now.clone();
+                if let Some(from) = content.spoiled_from {
+                    content.durable[from..].fill(0);
+                }
+            }
+            Err(_) => {
+                let _ = content.spoiled_from.get_or_insert(durable);
+            }
+        }
+        synced
+    }
+}

@@ -1,0 +1,13 @@
+//! The log, through its public door, on real and on faulty disks.
+#![allow(
+    missing_docs,
+    unused_results,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
+mod basics;
+mod crash;
+mod damage;
+mod disk;
