@@ -1,7 +1,6 @@
 //! Damage of any kind is found and named, and never makes anything panic or loop.
 
 use proptest::prelude::*;
-use withal_log::storage::Storage;
 use withal_log::{Durability, Log, ProblemKind, Reader, Verdict, verify_in};
 
 use crate::disk::FaultDisk;
