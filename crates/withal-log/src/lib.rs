@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod compress;
 mod error;
 mod events;
 mod files;
@@ -13,12 +14,15 @@ mod options;
 mod queue;
 mod read;
 mod recover;
+mod repair;
 mod retention;
 mod scan;
 mod segment;
 mod sidecar;
+mod stats;
 mod text;
 mod verify;
+mod watch;
 mod writer;
 
 /// For tests with a disk of their own.
@@ -28,8 +32,12 @@ pub mod storage;
 pub use error::{LogError, LogErrorKind};
 pub use log::{Log, LogOptions, Progress, Ticket};
 pub use options::{Durability, OnFull};
-pub use read::Reader;
+pub use read::{Reader, ReverseReader, last_lines};
 pub use recover::Recovery;
+#[doc(hidden)]
+pub use repair::repair_in;
+pub use repair::{RepairAction, RepairKind, RepairOptions, repair};
+pub use stats::{Stats, stats};
 pub use text::decode;
 #[doc(hidden)]
 pub use verify::verify_in;

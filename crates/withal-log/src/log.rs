@@ -315,6 +315,14 @@ impl LogOptions {
         self
     }
 
+    /// Compresses ended segments with zstd, at this level: from 1, fast, to 19; 3 is usual.
+    ///
+    /// They stay readable with `zstdcat` and `zstdgrep`.
+    pub fn compress(mut self, level: i32) -> LogOptions {
+        self.settings.compress = Some(level.clamp(1, 19));
+        self
+    }
+
     /// The clock, in milliseconds since 1970: for tests.
     #[doc(hidden)]
     pub fn clock(mut self, clock: fn() -> u64) -> LogOptions {
@@ -365,7 +373,7 @@ impl LogOptions {
             .map_err(|error| cannot("write", error))?;
         let log_id = recover::identity(&storage)?;
         let (segment, recovery) = recover::open(&storage, log_id, (settings.clock)())?;
-        keeper::retain(&storage, &settings);
+        keeper::catch_up(&keeper, &storage, &settings)?;
         let writer = Writer::new(storage, settings, log_id, segment, keeper);
         let queue = Arc::new(Queue::new(writer));
         let working = Arc::clone(&queue);

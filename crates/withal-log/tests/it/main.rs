@@ -11,3 +11,4 @@ mod basics;
 mod crash;
 mod damage;
 mod disk;
+mod reading;
