@@ -267,6 +267,9 @@ impl Queue {
         let mut panic = None;
         match committed {
             Ok((Ok(written), is_dirty)) => {
+                if state.pending.is_empty() {
+                    state.pending.bytes = written.spare;
+                }
                 state.written = upto;
                 if !is_dirty {
                     state.durable = upto;
