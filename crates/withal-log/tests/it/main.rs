@@ -11,4 +11,5 @@ mod basics;
 mod crash;
 mod damage;
 mod disk;
+mod policies;
 mod reading;
