@@ -13,6 +13,7 @@ mod lock;
 mod random;
 mod redirect;
 mod report;
+mod shown;
 mod tempdir;
 mod tree;
 

@@ -93,10 +93,10 @@ pub(super) fn kill_all(processes: &[Pid]) {
     }
 }
 
-/// `123 (sleep)`, for messages. A process chooses its name, so it may hold anything.
+/// `123 (sleep)`, for messages.
 pub(super) fn describe(pid: Pid) -> String {
     match fs::read_to_string(format!("/proc/{pid}/comm")) {
-        Ok(name) => format!("{pid} ({})", name.trim_end().escape_debug()),
+        Ok(name) => format!("{pid} ({})", name.trim_end()),
         Err(_) => pid.to_string(),
     }
 }

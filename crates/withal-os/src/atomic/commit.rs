@@ -14,6 +14,7 @@ use crate::atomic::options::{Backup, Durability};
 use crate::atomic::target::{Target, split};
 use crate::atomic::temporary;
 use crate::directory::{Directory, Identity};
+use crate::shown::shown;
 
 /// How often a backup's link is made anew after another writer swept it away as a dead temporary.
 const MAX_ATTEMPTS: usize = 16;
@@ -45,7 +46,7 @@ pub(crate) fn commit(writer: &mut AtomicFile) -> Result<(), WriteError> {
 
 pub(crate) fn sync_directory(target: &Target) -> Result<(), WriteError> {
     target.parent.sync().map_err(|error| {
-        let directory = target.parent.path().display();
+        let directory = shown(target.parent.path());
         let detail = format!(
             "its directory `{directory}` could not be synced: a power cut may still undo it"
         );
@@ -84,8 +85,12 @@ fn check_ours(writer: &AtomicFile, ours: Identity) -> Result<(), WriteError> {
 }
 
 fn lost(writer: &AtomicFile) -> WriteError {
-    let name = writer.temporary.display();
-    let detail = format!("its temporary file `{name}` was removed or replaced by somebody else");
+    let path = writer.target.parent.path().join(&writer.temporary);
+    let detail = format!(
+        "its temporary file `{}` was removed or replaced by somebody else; see that it is left \
+         alone, and write it again",
+        shown(&path)
+    );
     WriteError::new(&writer.target.given, WriteErrorKind::Lost, detail)
 }
 
@@ -136,7 +141,7 @@ fn keep_old(target: &Target, backup: &Backup, durable: bool) -> Result<(), Write
     let failed = |error: io::Error| {
         let detail = format!(
             "cannot keep the old file as `{}`",
-            shown(target, backup).display()
+            shown(&backup_path(target, backup))
         );
         target.failed(detail, error)
     };
@@ -165,7 +170,7 @@ fn keep_old(target: &Target, backup: &Backup, durable: bool) -> Result<(), Write
     Ok(())
 }
 
-fn shown(target: &Target, backup: &Backup) -> std::path::PathBuf {
+fn backup_path(target: &Target, backup: &Backup) -> std::path::PathBuf {
     match backup {
         Backup::Path(path) => path.clone(),
         Backup::Suffix(suffix) => {

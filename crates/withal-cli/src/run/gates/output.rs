@@ -11,6 +11,7 @@ use withal_core::{AsyncContextManager, ExitCase};
 use withal_os::{AtomicFile, AtomicWriter, WriteErrorKind};
 
 use super::{Equip, Kind};
+use crate::message::shown;
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -26,7 +27,7 @@ impl Kind for Arguments {
 
     fn gates(self) -> anyhow::Result<Vec<Output>> {
         if let [first, second, ..] = self.output.as_slice() {
-            let (first, second) = (first.display(), second.display());
+            let (first, second) = (shown(first), shown(second));
             anyhow::bail!("--output: `{first}` and `{second}`: there is one stdout; name one file");
         }
         Ok(self.output.into_iter().map(Output).collect())
@@ -37,7 +38,7 @@ pub(super) struct Output(PathBuf);
 
 impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "output {}", self.0.display())
+        write!(f, "output {}", shown(&self.0))
     }
 }
 
@@ -48,10 +49,14 @@ impl AsyncContextManager for Output {
     async fn enter(self) -> anyhow::Result<AtomicFile> {
         let opened = AtomicWriter::create(&self.0).open();
         opened.map_err(|error| match error.kind() {
-            WriteErrorKind::WrongType => anyhow::anyhow!(
-                "`{}`: not a regular file; name one, or redirect with `>`",
-                self.0.display()
-            ),
+            WriteErrorKind::WrongType => {
+                let (name, is_directory) = (shown(&self.0), self.0.is_dir());
+                let reason = match is_directory {
+                    true => "a directory; name a file in it",
+                    false => "not a regular file, so it cannot be replaced; redirect with `>`",
+                };
+                anyhow::anyhow!("`{name}`: {reason}")
+            }
             _ => error.into(),
         })
     }
