@@ -11,6 +11,7 @@ use crate::atomic::attributes;
 use crate::atomic::error::{WriteError, WriteErrorKind};
 use crate::atomic::file::AtomicFile;
 use crate::atomic::options::{Backup, Durability};
+use crate::atomic::stamp::Stamp;
 use crate::atomic::target::{Target, split};
 use crate::atomic::temporary;
 use crate::directory::{Directory, Identity};
@@ -20,10 +21,7 @@ use crate::shown::shown;
 const MAX_ATTEMPTS: usize = 16;
 
 pub(crate) fn commit(writer: &mut AtomicFile) -> Result<(), WriteError> {
-    let new = written(writer)?;
-    let old = writer.target.regular_file(writer.options.no_clobber)?;
-    let AtomicFile { file, target, .. } = &*writer;
-    attributes::apply(file, &new, target, old.as_ref(), &writer.options)?;
+    let ready = prepare(writer)?;
     let durable = writer.options.durability == Durability::Durable;
     if durable {
         // All of it, not only the data: the mode and the owner are part of the new file.
@@ -33,15 +31,70 @@ pub(crate) fn commit(writer: &mut AtomicFile) -> Result<(), WriteError> {
                 .failed("cannot sync its temporary file", error)
         })?;
     }
-    check_ours(writer, Identity::of(&new))?;
-    if let (Some(backup), Some(_)) = (&writer.options.backup, &old) {
-        keep_old(&writer.target, backup, durable)?;
-    }
-    rename(writer)?;
+    place(writer, &ready)?;
     if durable {
         sync_directory(&writer.target)?;
     }
     Ok(())
+}
+
+/// A temporary file in which everything is, attributes included.
+pub(crate) struct Ready {
+    new: Stat,
+    has_old: bool,
+}
+
+impl Ready {
+    /// The filesystem it is on.
+    pub(crate) fn device(&self) -> u64 {
+        self.new.st_dev
+    }
+}
+
+/// Makes sure that everything is written, and gives it the attributes it is to have.
+pub(crate) fn prepare(writer: &AtomicFile) -> Result<Ready, WriteError> {
+    let new = written(writer)?;
+    let old = writer.target.regular_file(writer.options.no_clobber)?;
+    let AtomicFile { file, target, .. } = writer;
+    attributes::apply(file, &new, target, old.as_ref(), &writer.options)?;
+    Ok(Ready {
+        new,
+        has_old: old.is_some(),
+    })
+}
+
+/// Puts it in the target's place.
+pub(crate) fn place(writer: &mut AtomicFile, ready: &Ready) -> Result<(), WriteError> {
+    check_ours(writer, Identity::of(&ready.new))?;
+    check_unchanged(writer)?;
+    if let (Some(backup), true) = (&writer.options.backup, ready.has_old) {
+        let durable = writer.options.durability == Durability::Durable;
+        keep_old(&writer.target, backup, durable)?;
+    }
+    rename(writer)
+}
+
+/// The target is still the file that the new one was made from.
+fn check_unchanged(writer: &AtomicFile) -> Result<(), WriteError> {
+    let AtomicFile {
+        target, options, ..
+    } = writer;
+    let Some(expected) = options.unchanged else {
+        return Ok(());
+    };
+    let found = target
+        .parent
+        .stat(&target.name)
+        .map_err(|error| target.failed("cannot look at the old file", error))?;
+    if found.as_ref().map(Stamp::of_stat) == expected {
+        return Ok(());
+    }
+    let detail = "somebody else has changed it since it was read: read it again, and start over";
+    Err(WriteError::new(
+        &target.given,
+        WriteErrorKind::Changed,
+        detail,
+    ))
 }
 
 pub(crate) fn sync_directory(target: &Target) -> Result<(), WriteError> {

@@ -34,6 +34,9 @@ pub enum WriteErrorKind {
     Symlink,
     /// The target exists and `no_clobber` was asked for. Not committed.
     AlreadyExists,
+    /// The target is not the file any more that
+    /// [`if_unchanged`](crate::AtomicWriter::if_unchanged) was told of. Not committed.
+    Changed,
     /// The temporary was removed, replaced or cut short by somebody else. Not committed.
     Lost,
     /// The filesystem or kernel cannot do what was asked for. Not committed.
