@@ -38,7 +38,7 @@ pub use recover::Recovery;
 pub use repair::repair_in;
 pub use repair::{RepairAction, RepairKind, RepairOptions, repair};
 pub use stats::{Stats, stats};
-pub use text::decode;
+pub use text::{decode, is_continued};
 #[doc(hidden)]
 pub use verify::verify_in;
 pub use verify::{Problem, ProblemKind, Verdict, Verification, verify};

@@ -39,6 +39,8 @@ pub(crate) struct Queue {
     waiting: [Condvar; 2],
     /// The worker thread.
     worker: Condvar,
+    /// Those who want to know how far it has come, and do nothing for it.
+    watching: Condvar,
     writer: Mutex<Writer>,
     durability: Durability,
     on_full: OnFull,
@@ -93,6 +95,17 @@ impl State {
         self.failed.clone().map(Err)
     }
 
+    /// As `reached` for `Durable`, but an error is left to be heard by who appends.
+    fn watched(&self, line: u64) -> Option<Result<(), LogError>> {
+        if let Some((_, error)) = self.refused.iter().find(|(lines, _)| lines.contains(&line)) {
+            return Some(Err(error.clone()));
+        }
+        if self.durable >= line {
+            return Some(Ok(()));
+        }
+        self.failed.clone().map(Err)
+    }
+
     fn accepts(&self) -> Result<(), LogError> {
         match &self.failed {
             Some(failed) => Err(failed.clone()),
@@ -119,6 +132,7 @@ impl Queue {
             }),
             waiting: Default::default(),
             worker: Condvar::new(),
+            watching: Condvar::new(),
             durability: writer.settings.durability,
             on_full: writer.settings.on_full,
             max_line: writer.settings.max_line,
@@ -153,11 +167,32 @@ impl Queue {
         end: End,
         level: Option<Level>,
     ) -> Result<u64, LogError> {
+        self.append_with(level, |into| {
+            u64::from(text::encode(into, record, self.max_line, end))
+        })
+    }
+
+    /// Appends many records, each with its newline, and waits for the last of them.
+    pub(crate) fn append_lines(
+        &self,
+        records: &[u8],
+        level: Option<Level>,
+    ) -> Result<u64, LogError> {
+        self.append_with(level, |into| {
+            text::encode_lines(into, records, self.max_line)
+        })
+    }
+
+    fn append_with(
+        &self,
+        level: Option<Level>,
+        encode: impl FnOnce(&mut Vec<u8>) -> u64,
+    ) -> Result<u64, LogError> {
         let mut state = self.lock();
         while state.leading && state.pending.bytes.len() >= MOST_PENDING {
             state = self.wait_for(state, u64::MAX);
         }
-        let line = self.add(&mut state, record, end)?;
+        let line = self.add(&mut state, encode)?;
         match level {
             Some(level) => self.wait(state, line, level)?,
             None => {
@@ -179,10 +214,16 @@ impl Queue {
             remember(&mut state.wakers, waker);
             return None;
         }
-        Some(self.add(&mut state, record, End::Newline))
+        Some(self.add(&mut state, |into| {
+            u64::from(text::encode(into, record, self.max_line, End::Newline))
+        }))
     }
 
-    fn add(&self, state: &mut State, record: &[u8], end: End) -> Result<u64, LogError> {
+    fn add(
+        &self,
+        state: &mut State,
+        encode: impl FnOnce(&mut Vec<u8>) -> u64,
+    ) -> Result<u64, LogError> {
         state.accepts()?;
         let now = (self.clock)();
         if state.pending.is_empty() {
@@ -196,9 +237,9 @@ impl Queue {
             }
         }
         state.pending.last = now;
-        let lines = text::encode(&mut state.pending.bytes, record, self.max_line, end);
-        state.pending.lines += u64::from(lines);
-        state.next += u64::from(lines);
+        let lines = encode(&mut state.pending.bytes);
+        state.pending.lines += lines;
+        state.next += lines;
         Ok(state.next)
     }
 
@@ -221,6 +262,20 @@ impl Queue {
             } else {
                 state = self.lead(state, sync);
             }
+        }
+    }
+
+    /// Waits until `line` is durable, without asking for that.
+    pub(crate) fn wait_durable(&self, line: u64) -> Result<(), LogError> {
+        let mut state = self.lock();
+        loop {
+            if let Some(reached) = state.watched(line) {
+                return reached;
+            }
+            state = self
+                .watching
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -290,6 +345,7 @@ impl Queue {
             }
         }
         self.waiting(turn).notify_all();
+        self.watching.notify_all();
         match self.durability {
             // Not all of those may go on.
             Durability::Batch { .. } => self.waiting(1 - turn).notify_all(),

@@ -1,10 +1,11 @@
 //! Reading a log, while it is written or not.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use memchr::{memchr, memrchr};
+use memchr::{memchr, memrchr, memrchr_iter};
 
 use crate::error::{LogError, LogErrorKind};
 use crate::files::{Files, SegmentFiles};
@@ -13,6 +14,7 @@ use crate::recover::{read_from, whole_lines};
 use crate::scan::Scan;
 use crate::sidecar::Flags;
 use crate::storage::{Disk, File, Storage};
+use crate::text;
 use crate::watch::Watch;
 
 /// How much is read at a time.
@@ -154,6 +156,49 @@ impl Reader {
             }
         }
         Ok(self)
+    }
+
+    /// Only the last `count` records, and what is written from now on.
+    ///
+    /// # Errors
+    ///
+    /// If the log cannot be read.
+    pub fn skip_to_last(mut self, count: usize) -> Result<Reader, LogError> {
+        self = self.skip_to_end()?;
+        let Some(current) = &mut self.current else {
+            return Ok(self);
+        };
+        current.offset = current.offset.min(current.durable.unwrap_or(u64::MAX));
+        if count == 0 {
+            return Ok(self);
+        }
+        // The end of the record before them, too.
+        let mut wanted = count.saturating_add(1);
+        loop {
+            let Some(current) = &mut self.current else {
+                return Ok(self);
+            };
+            let found = look_back(&*current.text, current.offset, &mut wanted);
+            let found = found.map_err(|error| {
+                let name = self.storage.display(&current.files.name.text());
+                LogError::io(format!("cannot read `{name}`"), error)
+            })?;
+            if let Some(offset) = found {
+                current.offset = offset;
+                return Ok(self);
+            }
+            current.offset = 0;
+            let Some(before) = self.next.checked_sub(2) else {
+                return Ok(self);
+            };
+            self.next = before;
+            if !self.open_next()? {
+                return Ok(self);
+            }
+            if let Some(current) = &mut self.current {
+                current.offset = current.end.unwrap_or(current.offset);
+            }
+        }
     }
 
     /// The next lines, some of them at once; `None` at the end of what there is now.
@@ -381,6 +426,43 @@ pub(crate) fn open_disk(path: &Path) -> Result<Arc<dyn Storage>, LogError> {
 /// Up to where the text of a segment was noted to be durable.
 fn checkpoint(storage: &Arc<dyn Storage>, files: &SegmentFiles) -> Result<u64, LogError> {
     Ok(Scan::new(&files.read_sidecar(storage)?).checkpoint())
+}
+
+/// Goes back over the ends of records, until none is `wanted` any more; gives what is behind that.
+fn look_back(text: &dyn File, mut end: u64, wanted: &mut usize) -> io::Result<Option<u64>> {
+    while end > 0 {
+        let start = end.saturating_sub(CHUNK as u64);
+        let bytes = read_from(text, start, end)?;
+        for newline in memrchr_iter(b'\n', &bytes) {
+            let at = start + newline as u64;
+            if !is_continued_at(text, at)? {
+                *wanted -= 1;
+                if *wanted == 0 {
+                    return Ok(Some(at + 1));
+                }
+            }
+        }
+        end = start;
+    }
+    Ok(None)
+}
+
+/// Whether the line that ends at `newline` is continued in the next one.
+fn is_continued_at(text: &dyn File, newline: u64) -> io::Result<bool> {
+    // One that is filled with marks is looked at further back, for their number.
+    let mut len = 16;
+    loop {
+        let start = newline.saturating_sub(len);
+        let line = read_from(text, start, newline + 1)?;
+        let is_only_marks = line.len() > 2
+            && line
+                .get(..line.len() - 2)
+                .is_some_and(|marks| marks.iter().all(|byte| *byte == text::MARK));
+        if start == 0 || !is_only_marks {
+            return Ok(text::is_continued(&line));
+        }
+        len *= 16;
+    }
 }
 
 /// Where the last whole line of a segment ends.

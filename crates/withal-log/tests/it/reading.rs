@@ -152,6 +152,44 @@ fn a_reader_may_begin_at_the_end() {
     assert_eq!(all(reader), "new\nnewer\n");
 }
 
+#[test]
+fn a_reader_may_begin_a_number_of_records_before_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let text = write(Log::open(&path).max_line(8), 40);
+    let records: Vec<&str> = text.split_inclusive('\n').collect();
+    for count in [0, 1, 2, 7, 39, 40, 41, 1000] {
+        let mut reader = Reader::open(&path).unwrap().skip_to_last(count).unwrap();
+        let mut last = Vec::new();
+        while let Some(chunk) = reader.next_chunk().unwrap() {
+            withal_log::decode(chunk, &mut last);
+        }
+        let expected = records[records.len().saturating_sub(count)..].concat();
+        assert_eq!(String::from_utf8(last).unwrap(), expected, "{count}");
+        let log = Log::open(&path).open().unwrap();
+        assert_eq!(reader.next_chunk().unwrap(), None);
+        log.close().unwrap();
+    }
+}
+
+#[test]
+fn marks_before_the_end_of_a_line_do_not_continue_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let log = Log::open(&path).open().unwrap();
+    for marks in [1, 7, 8, 200, 201] {
+        log.append([vec![0xC0; marks], vec![0x81]].concat())
+            .unwrap();
+    }
+    log.append_part("a").unwrap();
+    let _ = log.append_lines("b\nc\n").unwrap();
+    log.close().unwrap();
+    let mut reader = Reader::open(&path).unwrap().skip_to_last(3).unwrap();
+    let mut last = Vec::new();
+    withal_log::decode(reader.next_chunk().unwrap().unwrap(), &mut last);
+    assert_eq!(last, [vec![0xC0; 201], b"\x81\nab\nc\n".to_vec()].concat());
+}
+
 fn clock() -> u64 {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NOW: AtomicU64 = AtomicU64::new(0);
