@@ -106,7 +106,7 @@ async fn exit_member_async<M, V>(
 }
 
 macro_rules! tuple_manager {
-    ($($manager:ident: $verdict:ident at $position:literal),+) => {
+    ($(($manager:ident $verdict:ident $position:literal))+) => {
         impl<$($manager, $verdict),+> ContextManager<($($verdict,)+)> for ($($manager,)+)
         where
             $($manager: ContextManager<$verdict>, $verdict: Verdict),+
@@ -128,14 +128,15 @@ macro_rules! tuple_manager {
             #[allow(non_snake_case)]
             fn place(&self, location: Site) -> Place {
                 let ($($manager,)+) = self;
-                Place::of_members(location, [$(member::<$manager, $verdict>($manager, location)),+])
+                let members = [$(member::<$manager, $verdict>($manager, location)),+];
+                Place::of_members(location, members)
             }
 
             #[allow(non_snake_case)]
             fn enter_in(self, place: &Place) -> Result<Self::Resource, BoxError> {
                 let ($($manager,)+) = self;
                 let mut unwind = Unwind::default();
-                tuple_manager!(@enter unwind place [] $($manager: $verdict at $position),+)
+                tuple_manager!(@enter unwind place [] $(($manager $verdict $position))+)
             }
 
             #[allow(non_snake_case)]
@@ -146,7 +147,7 @@ macro_rules! tuple_manager {
             ) -> Result<($($verdict,)+), BoxError> {
                 let ($($manager,)+) = resource;
                 let mut unwind = Unwind::from_case(case.clone());
-                tuple_manager!(@exit unwind place $($manager: $verdict at $position),+);
+                tuple_manager!(@exit unwind place $(($manager $verdict $position))+);
                 boxed_exit(unwind, &case)
             }
         }
@@ -174,14 +175,16 @@ macro_rules! tuple_manager {
             #[allow(non_snake_case)]
             fn place(&self, location: Site) -> Place {
                 let ($($manager,)+) = self;
-                Place::of_members(location, [$(member_async::<$manager, $verdict>($manager, location)),+])
+                let members = [$(member_async::<$manager, $verdict>($manager, location)),+];
+                Place::of_members(location, members)
             }
 
             #[allow(non_snake_case)]
             async fn enter_in(self, place: Place) -> Result<Self::Resource, BoxError> {
                 let ($($manager,)+) = self;
+                let place = &place;
                 let mut unwind = Unwind::default();
-                tuple_manager!(@enter_async unwind place [] $($manager: $verdict at $position),+)
+                tuple_manager!(@enter_async unwind place [] $(($manager $verdict $position))+)
             }
 
             #[allow(non_snake_case)]
@@ -191,64 +194,67 @@ macro_rules! tuple_manager {
                 place: Place,
             ) -> Result<($($verdict,)+), BoxError> {
                 let ($($manager,)+) = resource;
+                let place = &place;
                 let mut unwind = Unwind::from_case(case.clone());
-                tuple_manager!(@exit_async unwind place $($manager: $verdict at $position),+);
+                tuple_manager!(@exit_async unwind place $(($manager $verdict $position))+);
                 boxed_exit(unwind, &case)
             }
         }
     };
 
-    (@enter $unwind:ident $place:ident [$($done:ident: $done_verdict:ident at $done_position:literal)*]) => {
+    (@enter $unwind:ident $place:ident
+        [$(($done:ident $verdict:ident $position:literal))*]) => {
         Ok(($($done,)*))
     };
-    (@enter $unwind:ident $place:ident [$($done:ident: $done_verdict:ident at $done_position:literal)*]
-        $next:ident: $verdict:ident at $position:literal $(, $rest:ident: $rest_verdict:ident at $rest_position:literal)*) => {
-        match enter_member::<$next, $verdict>($next, &$place, $position, &mut $unwind) {
+    (@enter $unwind:ident $place:ident
+        [$($done:tt)*] ($next:ident $verdict:ident $position:literal) $($rest:tt)*) => {
+        match enter_member::<$next, $verdict>($next, $place, $position, &mut $unwind) {
             Some($next) => tuple_manager!(@enter $unwind $place
-                [$($done: $done_verdict at $done_position)* $next: $verdict at $position] $($rest: $rest_verdict at $rest_position),*),
+                [$($done)* ($next $verdict $position)] $($rest)*),
             None => {
-                tuple_manager!(@exit $unwind $place $($done: $done_verdict at $done_position),*);
+                tuple_manager!(@exit $unwind $place $($done)*);
                 Err(not_entered($unwind))
             }
         }
     };
     (@exit $unwind:ident $place:ident) => {};
     (@exit $unwind:ident $place:ident
-        $first:ident: $verdict:ident at $position:literal $(, $rest:ident: $rest_verdict:ident at $rest_position:literal)*) => {
-        tuple_manager!(@exit $unwind $place $($rest: $rest_verdict at $rest_position),*);
-        exit_member::<$first, $verdict>($first, &$place, $position, &mut $unwind);
+        ($first:ident $verdict:ident $position:literal) $($rest:tt)*) => {
+        tuple_manager!(@exit $unwind $place $($rest)*);
+        exit_member::<$first, $verdict>($first, $place, $position, &mut $unwind);
     };
 
-    (@enter_async $unwind:ident $place:ident [$($done:ident: $done_verdict:ident at $done_position:literal)*]) => {
+    (@enter_async $unwind:ident $place:ident
+        [$(($done:ident $verdict:ident $position:literal))*]) => {
         Ok(($($done,)*))
     };
-    (@enter_async $unwind:ident $place:ident [$($done:ident: $done_verdict:ident at $done_position:literal)*]
-        $next:ident: $verdict:ident at $position:literal $(, $rest:ident: $rest_verdict:ident at $rest_position:literal)*) => {
-        match enter_member_async::<$next, $verdict>($next, &$place, $position, &mut $unwind).await {
+    (@enter_async $unwind:ident $place:ident
+        [$($done:tt)*] ($next:ident $verdict:ident $position:literal) $($rest:tt)*) => {
+        match enter_member_async::<$next, $verdict>($next, $place, $position, &mut $unwind).await {
             Some($next) => tuple_manager!(@enter_async $unwind $place
-                [$($done: $done_verdict at $done_position)* $next: $verdict at $position] $($rest: $rest_verdict at $rest_position),*),
+                [$($done)* ($next $verdict $position)] $($rest)*),
             None => {
-                tuple_manager!(@exit_async $unwind $place $($done: $done_verdict at $done_position),*);
+                tuple_manager!(@exit_async $unwind $place $($done)*);
                 Err(not_entered($unwind))
             }
         }
     };
     (@exit_async $unwind:ident $place:ident) => {};
     (@exit_async $unwind:ident $place:ident
-        $first:ident: $verdict:ident at $position:literal $(, $rest:ident: $rest_verdict:ident at $rest_position:literal)*) => {
-        tuple_manager!(@exit_async $unwind $place $($rest: $rest_verdict at $rest_position),*);
-        exit_member_async::<$first, $verdict>($first, &$place, $position, &mut $unwind).await;
+        ($first:ident $verdict:ident $position:literal) $($rest:tt)*) => {
+        tuple_manager!(@exit_async $unwind $place $($rest)*);
+        exit_member_async::<$first, $verdict>($first, $place, $position, &mut $unwind).await;
     };
 }
 
-tuple_manager!(A: VA at 0);
-tuple_manager!(A: VA at 0, B: VB at 1);
-tuple_manager!(A: VA at 0, B: VB at 1, C: VC at 2);
-tuple_manager!(A: VA at 0, B: VB at 1, C: VC at 2, D: VD at 3);
-tuple_manager!(A: VA at 0, B: VB at 1, C: VC at 2, D: VD at 3, E: VE at 4);
-tuple_manager!(A: VA at 0, B: VB at 1, C: VC at 2, D: VD at 3, E: VE at 4, F: VF at 5);
-tuple_manager!(A: VA at 0, B: VB at 1, C: VC at 2, D: VD at 3, E: VE at 4, F: VF at 5, G: VG at 6);
-tuple_manager!(A: VA at 0, B: VB at 1, C: VC at 2, D: VD at 3, E: VE at 4, F: VF at 5, G: VG at 6, H: VH at 7);
+tuple_manager!((A VA 0));
+tuple_manager!((A VA 0) (B VB 1));
+tuple_manager!((A VA 0) (B VB 1) (C VC 2));
+tuple_manager!((A VA 0) (B VB 1) (C VC 2) (D VD 3));
+tuple_manager!((A VA 0) (B VB 1) (C VC 2) (D VD 3) (E VE 4));
+tuple_manager!((A VA 0) (B VB 1) (C VC 2) (D VD 3) (E VE 4) (F VF 5));
+tuple_manager!((A VA 0) (B VB 1) (C VC 2) (D VD 3) (E VE 4) (F VF 5) (G VG 6));
+tuple_manager!((A VA 0) (B VB 1) (C VC 2) (D VD 3) (E VE 4) (F VF 5) (G VG 6) (H VH 7));
 
 impl<M, V, const N: usize> ContextManager<V> for [M; N]
 where
