@@ -31,7 +31,7 @@ pub(super) fn check(documents: &[Document], sources: &[Source], lints: &str) -> 
 
 /// What can hold a promise.
 struct Tests<'s> {
-    /// The functions of each crate, by the name its paths begin with.
+    /// The test functions of each crate, by the name its paths begin with.
     functions: BTreeMap<String, BTreeSet<String>>,
     /// All Rust files, compile-fail cases among them.
     files: BTreeSet<&'s Path>,
@@ -52,7 +52,7 @@ impl Tests<'_> {
             functions
                 .entry(name)
                 .or_default()
-                .extend(source.functions());
+                .extend(source.test_functions());
         }
         let files = sources.iter().map(|source| source.path.as_path());
         Tests {
@@ -87,7 +87,7 @@ impl Tests<'_> {
         match self.functions.get(&crate_.replace('-', "_")) {
             None => Some(format!("`{path}`: there is no crate `{crate_}`")),
             Some(names) if !names.contains(test) => {
-                Some(format!("`{path}`: `{crate_}` has no `fn {test}`"))
+                Some(format!("`{path}`: `{crate_}` has no test `{test}`"))
             }
             Some(_) => None,
         }
