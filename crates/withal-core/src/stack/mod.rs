@@ -241,8 +241,9 @@ impl<'a> Shared<'a> {
         W: Verdict,
     {
         let entry = Entry::at(manager.name(), location);
-        let resource = manager.enter_at(location)?;
-        let home = Rc::new(Home::<M, W>::new(entry));
+        let place = manager.place(location);
+        let resource = manager.enter_in(&place)?;
+        let home = Rc::new(Home::<M, W>::new(entry, place));
         self.0.borrow_mut().push(Rc::clone(&home) as _);
         Ok(Lent::new(resource, home))
     }
