@@ -34,6 +34,9 @@ pub enum NoticeKind {
     BesidePanic,
     /// An exit stack was dropped without being closed; its exits ran all the same.
     NotClosed,
+    /// Something was registered on an exit stack that is gone; it is exited at once, or as soon as
+    /// its resource is given back.
+    StackGone,
     /// A teardown in the background failed.
     TeardownFailed,
     /// A teardown in the background was given up at its deadline.
@@ -52,6 +55,7 @@ impl NoticeKind {
             NoticeKind::Suppressed => "error suppressed",
             NoticeKind::BesidePanic => "exits failed beside a panic",
             NoticeKind::NotClosed => "exit stack dropped without being closed",
+            NoticeKind::StackGone => "registered on an exit stack that is gone",
             NoticeKind::TeardownFailed => "teardown failed in the background",
             NoticeKind::TeardownTimedOut => "teardown given up at its deadline",
             NoticeKind::TeardownLost => "teardown lost: its runtime is gone",

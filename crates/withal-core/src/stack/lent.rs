@@ -52,6 +52,12 @@ impl<M: ContextManager<V>, V: Verdict> Home<M, V> {
         }
     }
 
+    /// Notes that there is no stack that could exit it: that is done when it is given back.
+    pub(super) fn overdue(&self, case: ExitCase) {
+        drop(self.state.replace(State::Overdue(case)));
+        notice::emit(&Notice::new(NoticeKind::StackGone, Some(&self.entry), None));
+    }
+
     fn exit_resource(&self, resource: M::Resource, unwind: &mut Unwind) {
         crate::with::exit::<M, V>(resource, &self.entry, &self.place, unwind);
     }

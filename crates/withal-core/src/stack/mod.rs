@@ -59,15 +59,19 @@ pub struct ExitStack<'a, V: Verdict = ()> {
 /// Registers further exits on an [`ExitStack`], also while it is being left.
 ///
 /// What an exit registers runs next, before the older entries. On a stack that is gone, what is
-/// registered is exited at once.
+/// registered is exited at once, and a [`Notice`] says so.
 pub struct StackHandle<'a, V: Verdict = ()> {
     shared: Weak<Shared<'a>>,
     verdict: PhantomData<fn() -> V>,
 }
 
-/// The entries, oldest first.
 #[derive(Default)]
-struct Shared<'a>(RefCell<Vec<Rc<dyn StackEntry + 'a>>>);
+struct Shared<'a> {
+    /// Oldest first.
+    entries: RefCell<Vec<Rc<dyn StackEntry + 'a>>>,
+    /// It stands in for a stack that is gone: what is registered is left with the call.
+    is_gone: bool,
+}
 
 impl<'a> ExitStack<'a> {
     /// An empty stack whose entries never swallow errors.
@@ -130,7 +134,7 @@ impl<'a, V: Verdict> ExitStack<'a, V> {
     /// all of them, success hands them over.
     pub fn pop_all(&mut self) -> ExitStack<'a, V> {
         let moved = ExitStack::default();
-        let _ = moved.shared.0.replace(self.shared.0.take());
+        let _ = moved.shared.entries.replace(self.shared.entries.take());
         moved
     }
 
@@ -176,7 +180,7 @@ impl<'a, V: Verdict> ExitStack<'a, V> {
     /// How many exits are registered.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shared.0.borrow().len()
+        self.shared.entries.borrow().len()
     }
 
     /// Whether no exit is registered.
@@ -226,7 +230,11 @@ impl<'a, V: Verdict> StackHandle<'a, V> {
 
     /// The stack, or a new one that is dropped, and so left, as soon as the call is over.
     fn shared(&self) -> Rc<Shared<'a>> {
-        self.shared.upgrade().unwrap_or_default()
+        let gone = || Shared {
+            entries: RefCell::default(),
+            is_gone: true,
+        };
+        self.shared.upgrade().unwrap_or_else(|| Rc::new(gone()))
     }
 }
 
@@ -244,7 +252,11 @@ impl<'a> Shared<'a> {
         let place = manager.place(location);
         let resource = manager.enter_in(&place)?;
         let home = Rc::new(Home::<M, W>::new(entry, place));
-        self.0.borrow_mut().push(Rc::clone(&home) as _);
+        if self.is_gone {
+            home.overdue(dropped());
+        } else {
+            self.entries.borrow_mut().push(Rc::clone(&home) as _);
+        }
         Ok(Lent::new(resource, home))
     }
 
@@ -255,7 +267,7 @@ impl<'a> Shared<'a> {
         E: Into<BoxError> + 'a,
     {
         let exit = ExitFn::new(Entry::at(name, location), exit);
-        self.0.borrow_mut().push(Rc::new(exit));
+        self.entries.borrow_mut().push(Rc::new(exit));
     }
 
     fn callback<F, R>(&self, location: &'static Location<'static>, callback: F)
@@ -269,7 +281,7 @@ impl<'a> Shared<'a> {
     /// Runs the exits, newest first; those registered meanwhile run next.
     fn unwind(&self, unwind: &mut Unwind) {
         loop {
-            let Some(newest) = self.0.borrow_mut().pop() else {
+            let Some(newest) = self.entries.borrow_mut().pop() else {
                 return;
             };
             newest.exit(unwind);
@@ -279,13 +291,15 @@ impl<'a> Shared<'a> {
 
 impl Drop for Shared<'_> {
     fn drop(&mut self) {
-        let Some(entry) = self.0.get_mut().last().map(|newest| newest.entry().clone()) else {
+        let Some(entry) = self
+            .entries
+            .get_mut()
+            .last()
+            .map(|newest| newest.entry().clone())
+        else {
             return;
         };
-        let case = match std::thread::panicking() {
-            true => ExitCase::Panicked(Error::new("the thread is panicking")),
-            false => ExitCase::Cancelled,
-        };
+        let case = dropped();
         let mut unwind = Unwind::from_case(case.clone());
         self.unwind(&mut unwind);
         let failures = unwind.into_failures();
@@ -293,11 +307,19 @@ impl Drop for Shared<'_> {
             (Some(failures), Some(known)) => failures.since(known),
             _ => failures,
         };
-        notice::emit(&Notice::new(
-            NoticeKind::NotClosed,
-            Some(&entry),
-            failed.as_ref(),
-        ));
+        let kind = match self.is_gone {
+            true => NoticeKind::StackGone,
+            false => NoticeKind::NotClosed,
+        };
+        notice::emit(&Notice::new(kind, Some(&entry), failed.as_ref()));
+    }
+}
+
+/// What the exits of a stack see that nobody closes.
+fn dropped() -> ExitCase {
+    match std::thread::panicking() {
+        true => ExitCase::Panicked(Error::new("the thread is panicking")),
+        false => ExitCase::Cancelled,
     }
 }
 
@@ -336,7 +358,7 @@ impl<V: Verdict> Clone for StackHandle<'_, V> {
 
 impl<V: Verdict> fmt::Debug for ExitStack<'_, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let entries = self.shared.0.borrow();
+        let entries = self.shared.entries.borrow();
         f.debug_list()
             .entries(entries.iter().map(|entry| entry.entry().to_string()))
             .finish()
