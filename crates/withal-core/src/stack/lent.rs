@@ -81,6 +81,10 @@ impl<M: ContextManager<V>, V: Verdict> StackEntry for Home<M, V> {
             State::Overdue(_) | State::Exited => {}
         }
     }
+
+    fn is_done(&self) -> bool {
+        matches!(*self.state.borrow(), State::Exited)
+    }
 }
 
 impl<M: ContextManager<V>, V: Verdict> TakesBack<M::Resource> for Home<M, V> {
@@ -124,6 +128,8 @@ impl<'a, R> Lent<'a, R> {
     }
 
     /// Exits it now, ahead of the stack, as after a clean body.
+    ///
+    /// The stack forgets it: one that lives long may lend any number of resources in turn.
     ///
     /// If the stack was left before, the exit sees what it would have seen then.
     ///

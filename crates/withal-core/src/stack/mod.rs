@@ -177,16 +177,18 @@ impl<'a, V: Verdict> ExitStack<'a, V> {
         }
     }
 
-    /// How many exits are registered.
+    /// How many exits are due: those registered, without what was [closed](Lent::close) early.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shared.entries.borrow().len()
+        let entries = self.shared.entries.borrow();
+        entries.iter().filter(|entry| !entry.is_done()).count()
     }
 
-    /// Whether no exit is registered.
+    /// Whether no exit is due.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        let entries = self.shared.entries.borrow();
+        entries.iter().all(|entry| entry.is_done())
     }
 }
 
@@ -255,7 +257,7 @@ impl<'a> Shared<'a> {
         if self.is_gone {
             home.overdue(dropped());
         } else {
-            self.entries.borrow_mut().push(Rc::clone(&home) as _);
+            self.add(Rc::clone(&home) as _);
         }
         Ok(Lent::new(resource, home))
     }
@@ -267,7 +269,7 @@ impl<'a> Shared<'a> {
         E: Into<BoxError> + 'a,
     {
         let exit = ExitFn::new(Entry::at(name, location), exit);
-        self.entries.borrow_mut().push(Rc::new(exit));
+        self.add(Rc::new(exit));
     }
 
     fn callback<F, R>(&self, location: &'static Location<'static>, callback: F)
@@ -276,6 +278,14 @@ impl<'a> Shared<'a> {
         R: CallbackResult + 'a,
     {
         self.push("callback", location, |_case| callback().into_result());
+    }
+
+    fn add(&self, entry: Rc<dyn StackEntry + 'a>) {
+        let mut entries = self.entries.borrow_mut();
+        if entries.len() == entries.capacity() {
+            make_room(&mut entries);
+        }
+        entries.push(entry);
     }
 
     /// Runs the exits, newest first; those registered meanwhile run next.
@@ -289,14 +299,21 @@ impl<'a> Shared<'a> {
     }
 }
 
+/// Forgets the entries that are done, and grows if most are not: a call makes room for as many as
+/// it looks at, and the stack is never longer than four times what was due at once.
+#[cold]
+fn make_room(entries: &mut Vec<Rc<dyn StackEntry + '_>>) {
+    entries.retain(|entry| !entry.is_done());
+    if entries.len() > entries.capacity() / 2 {
+        entries.reserve(entries.capacity());
+    }
+}
+
 impl Drop for Shared<'_> {
     fn drop(&mut self) {
-        let Some(entry) = self
-            .entries
-            .get_mut()
-            .last()
-            .map(|newest| newest.entry().clone())
-        else {
+        let entries = self.entries.get_mut().iter().rev();
+        let mut due = entries.filter(|entry| !entry.is_done());
+        let Some(entry) = due.next().map(|newest| newest.entry().clone()) else {
             return;
         };
         let case = dropped();
@@ -368,5 +385,25 @@ impl<V: Verdict> fmt::Debug for ExitStack<'_, V> {
 impl<V: Verdict> fmt::Debug for StackHandle<'_, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StackHandle").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nullcontext;
+
+    #[test]
+    fn a_stack_that_lives_long_forgets_what_was_closed_early() {
+        let mut stack = ExitStack::new();
+        let _base = stack.enter_context(nullcontext(0)).unwrap();
+        for _ in 0..10_000 {
+            let first = stack.enter_context(nullcontext(1)).unwrap();
+            let second = stack.enter_context(nullcontext(2)).unwrap();
+            first.close().unwrap();
+            second.close().unwrap();
+            assert_eq!(stack.len(), 1);
+        }
+        assert!(stack.shared.entries.borrow().capacity() <= 16);
     }
 }
