@@ -37,6 +37,9 @@ pub enum NoticeKind {
     NotClosed,
     /// Something failed and was worked around; nothing is lost, and somebody should look at it.
     WorkedAround,
+    /// Something was registered on an exit stack that is gone; it is exited at once, or as soon as
+    /// its resource is given back.
+    StackGone,
     /// A teardown in the background failed.
     TeardownFailed,
     /// A teardown in the background was given up at its deadline.
@@ -56,6 +59,7 @@ impl NoticeKind {
             NoticeKind::BesidePanic => "exits failed beside a panic",
             NoticeKind::NotClosed => "dropped without being closed",
             NoticeKind::WorkedAround => "failed, and was worked around",
+            NoticeKind::StackGone => "registered on an exit stack that is gone",
             NoticeKind::TeardownFailed => "teardown failed in the background",
             NoticeKind::TeardownTimedOut => "teardown given up at its deadline",
             NoticeKind::TeardownLost => "teardown lost: its runtime is gone",

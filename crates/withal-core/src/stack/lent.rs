@@ -52,6 +52,12 @@ impl<M: ContextManager<V>, V: Verdict> Home<M, V> {
         }
     }
 
+    /// Notes that there is no stack that could exit it: that is done when it is given back.
+    pub(super) fn overdue(&self, case: ExitCase) {
+        drop(self.state.replace(State::Overdue(case)));
+        notice::emit(&Notice::new(NoticeKind::StackGone, Some(&self.entry), None));
+    }
+
     fn exit_resource(&self, resource: M::Resource, unwind: &mut Unwind) {
         crate::with::exit::<M, V>(resource, &self.entry, &self.place, unwind);
     }
@@ -74,6 +80,10 @@ impl<M: ContextManager<V>, V: Verdict> StackEntry for Home<M, V> {
             }
             State::Overdue(_) | State::Exited => {}
         }
+    }
+
+    fn is_done(&self) -> bool {
+        matches!(*self.state.borrow(), State::Exited)
     }
 }
 
@@ -118,6 +128,8 @@ impl<'a, R> Lent<'a, R> {
     }
 
     /// Exits it now, ahead of the stack, as after a clean body.
+    ///
+    /// The stack forgets it: one that lives long may lend any number of resources in turn.
     ///
     /// If the stack was left before, the exit sees what it would have seen then.
     ///

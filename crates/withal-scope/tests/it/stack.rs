@@ -107,6 +107,8 @@ async fn an_exit_may_register_further_exits_which_run_next() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_registered_too_late_is_exited_at_once() {
+    let said = |name| notices(NoticeKind::StackGone, name);
+    let before = (said("exit function"), said("callback"));
     let t = Trace::default();
     let mut stack = AsyncExitStack::new();
     let handle = stack.handle();
@@ -121,6 +123,8 @@ async fn what_is_registered_too_late_is_exited_at_once() {
     handle.callback(move || trace.note("later"));
     tokio::time::sleep(ms(100)).await;
     assert_eq!(t.take(), "late cancelled later");
+    let after = (said("exit function"), said("callback"));
+    assert_eq!(after, (before.0 + 1, before.1 + 1));
 }
 
 #[tokio::test(start_paused = true)]
