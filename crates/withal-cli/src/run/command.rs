@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{self, IsTerminal as _};
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -11,7 +11,7 @@ use std::process::Command;
 
 use nix::libc;
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
-use nix::unistd::{Pid, getpgid};
+use nix::unistd::{Pid, getpgid, getpgrp, getppid, getsid, tcgetpgrp};
 
 use super::Exit;
 use super::signals::Arrived;
@@ -41,7 +41,7 @@ impl Running {
         if has_own_group {
             let _ = command.process_group(0);
         }
-        process::hand_on_signals(&mut command, mask);
+        process::hand_on(&mut command, mask);
         let child = command.spawn();
         let child = child.map_err(|error| not_started(&command, &error))?;
         let pid = child
@@ -69,6 +69,15 @@ impl Running {
         self.send(Signal::SIGCONT, true);
     }
 
+    /// Whether our parent is a shell with job control that runs us, and so the command, as a job:
+    /// then it is told of stops, and can continue what has stopped.
+    pub(super) fn is_shells_job(&self) -> bool {
+        let parent = getppid();
+        let is_elsewhere = getpgid(Some(parent)).is_ok_and(|group| group != getpgrp());
+        let is_on_our_terminal = getsid(Some(parent)) == getsid(None);
+        !self.has_own_group && is_elsewhere && is_on_our_terminal
+    }
+
     /// Signals the command, or, if `is_for_all`, the group it leads.
     ///
     /// It has not been reaped, or it would not be signalled any more: its id means nobody else.
@@ -85,10 +94,11 @@ impl Running {
 
 /// Whether there is a terminal whose Ctrl-C and Ctrl-Z are meant for the command, too.
 fn has_terminal() -> bool {
+    // Only a controlling terminal tells its foreground group; any other sends no signals here.
     let streams = [
-        io::stdin().is_terminal(),
-        io::stdout().is_terminal(),
-        io::stderr().is_terminal(),
+        tcgetpgrp(io::stdin()).is_ok(),
+        tcgetpgrp(io::stdout()).is_ok(),
+        tcgetpgrp(io::stderr()).is_ok(),
     ];
     // All three may be redirected while the shell's job is in the foreground all the same.
     streams.contains(&true) || File::open("/dev/tty").is_ok()
