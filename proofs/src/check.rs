@@ -43,7 +43,6 @@ pub fn log(folder: &Path, acknowledged: u64) -> Result<u64, String> {
             "{acknowledged} records were acknowledged, {lines} are there"
         ));
     }
-    clean(folder)?;
 
     let log = Log::open(folder)
         .open()
@@ -57,6 +56,7 @@ pub fn log(folder: &Path, acknowledged: u64) -> Result<u64, String> {
     log.close()
         .map_err(|error| format!("it does not close: {error:?}"))?;
     compare(folder, lines + 1)?;
+    clean(folder)?;
     Ok(lines)
 }
 

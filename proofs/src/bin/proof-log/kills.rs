@@ -58,7 +58,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Tally> {
         if arguments.within.is_some_and(is_over) {
             break;
         }
-        let from: Vec<u64> = (0..THREADS).map(|thread| follower.next_of(thread)).collect();
+        let from: Vec<u64> = (0..THREADS)
+            .map(|thread| follower.next_of(thread))
+            .collect();
         let round = write_and_kill(&folder, &from, &mut dice)?;
         acknowledged += round.len() as u64;
         // Only what is not read yet can be bad, so a copy would be large for nothing.

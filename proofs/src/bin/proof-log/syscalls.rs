@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -188,16 +189,21 @@ impl<'s> Stage<'s> {
             .write(true)
             .open(&self.counter)?;
         let folder = start.to_string_lossy();
-        let records = format!("--records={}", BEFORE + 1);
-        let arguments = ["script", &folder, "--inline", "--rotate=500", &records];
-        let kill = format!("pwrite64:signal=SIGKILL:when={}", BEFORE + 1);
-        let _ = strace::inject(&self.writer, &arguments, input, &kill)?;
+        let records = format!("--records={BEFORE}");
+        let status = Command::new(&self.writer)
+            .args(["script", &folder, "--inline", "--rotate=500", "--dies"])
+            .arg(records)
+            .stdin(input)
+            .status()?;
+        if status.code().is_some() {
+            bail!("the writer was not killed: {status}");
+        }
         if self.acknowledged()? != BEFORE {
-            bail!("the writer could not be killed where it should");
+            bail!("the writer did not come to its end");
         }
         let text = fs::canonicalize(start.join("current"))?;
         // The record after those that are there, but not all of it.
-        let next = submitted::record(BEFORE + 1);
+        let next = submitted::record(BEFORE);
         let (torn, _) = next.split_at(20);
         OpenOptions::new()
             .append(true)

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use rustix::process::{Signal, getpid, kill_process};
 use withal_log::storage::Disk;
 use withal_log::{Durability, Log, LogError, LogErrorKind, OnFull};
 use withal_proofs::dice::Dice;
@@ -31,6 +32,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     always: bool,
 
+    /// Is killed when all is appended
+    #[arg(long)]
+    dies: bool,
+
     /// What the threads of the log do is done by the one that appends
     #[arg(long)]
     inline: bool,
@@ -41,6 +46,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let log = open(arguments)?;
     let begun = log.progress().written;
     let appended = append_all(&log, begun, arguments.records, &acknowledged);
+    if arguments.dies {
+        kill_process(getpid(), Signal::KILL)?;
+    }
     let closed = log.close();
     appended?;
     Ok(closed?)
