@@ -25,6 +25,16 @@ impl Tally {
         self.bad += other.bad;
     }
 
+    /// Reads a line that is nothing but a count, as it is shown.
+    #[must_use]
+    pub fn parse(line: &str) -> Option<Tally> {
+        let (tried, bad) = line.strip_suffix(" bad")?.split_once(" tried, ")?;
+        Some(Tally {
+            tried: tried.parse().ok()?,
+            bad: bad.parse().ok()?,
+        })
+    }
+
     /// Success only if something was tried and nothing was bad.
     #[must_use]
     pub fn exit_code(self) -> ExitCode {
@@ -39,5 +49,17 @@ impl Tally {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} tried, {} bad", self.tried, self.bad)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_is_read_again() {
+        let tally = Tally { tried: 12, bad: 3 };
+        assert_eq!(Tally::parse(&tally.to_string()), Some(tally));
+        assert_eq!(Tally::parse("ext4: 12 tried, 3 bad"), None);
     }
 }
