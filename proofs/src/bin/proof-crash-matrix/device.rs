@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::thread::park_timeout;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -11,17 +13,44 @@ pub(crate) struct Loop {
     pub(crate) device: PathBuf,
 }
 
+/// How often something is tried again that others are in the way of, 10 ms apart.
+const TRIES: u32 = 500;
+
 impl Loop {
     pub(crate) fn over(file: &Path) -> Result<Loop> {
-        let output = run(Command::new("losetup").args(["--find", "--show"]).arg(file))?;
+        // Another may take the device that was found free.
+        let output = again(|| run(Command::new("losetup").args(["--find", "--show"]).arg(file)))?;
         let device = String::from_utf8(output.stdout)?.trim().into();
         Ok(Loop { device })
+    }
+
+    /// Whether the file is still held: a device is given back once nobody looks at it.
+    fn is_attached(&self) -> bool {
+        let name = self.device.file_name().unwrap_or_default();
+        let place = Path::new("/sys/block").join(name);
+        place.join("loop/backing_file").exists()
     }
 }
 
 impl Drop for Loop {
     fn drop(&mut self) {
         let _ = run(Command::new("losetup").arg("--detach").arg(&self.device));
+        let _ = again(|| match self.is_attached() {
+            true => bail!("{} is busy", self.device.display()),
+            false => Ok(()),
+        });
+    }
+}
+
+/// Tries until it succeeds, for a while.
+fn again<T>(mut operation: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut tries = 0;
+    loop {
+        match operation() {
+            Err(_) if tries < TRIES => tries += 1,
+            ended => return ended,
+        }
+        park_timeout(Duration::from_millis(10));
     }
 }
 
@@ -48,7 +77,7 @@ impl<'p> Mounted<'p> {
     /// Unmounts, and says so if that fails.
     pub(crate) fn unmount(mut self) -> Result<()> {
         match self.place.take() {
-            Some(place) => run(Command::new("umount").arg(place)).map(drop),
+            Some(place) => again(|| run(Command::new("umount").arg(place))).map(drop),
             None => Ok(()),
         }
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -68,25 +68,28 @@ fn side_by_side(file_systems: &[&FileSystem]) -> Result<Tally> {
             .spawn()?;
         children.push(child);
     }
+    // All are heard to their ends, whatever becomes of one.
+    let ended: Vec<Result<Tally>> = children.into_iter().map(hear).collect();
     let mut sum = Tally::default();
-    for (mut child, file_system) in children.into_iter().zip(file_systems) {
-        let output = child.stdout.take().context("it has a pipe")?;
-        let mut last = String::new();
-        for line in BufReader::new(output).lines() {
-            let line = line?;
-            if Tally::parse(&line).is_some() {
-                last = line;
-            } else {
-                println!("{line}");
-            }
-        }
-        let status = child.wait()?;
-        let Some(tally) = Tally::parse(&last) else {
-            bail!("{} came to no end: {status}", file_system.name);
-        };
-        sum.add(tally);
+    for tally in ended {
+        sum.add(tally?);
     }
     Ok(sum)
+}
+
+/// Passes on what it says; its last word is its tally.
+fn hear(mut child: Child) -> Result<Tally> {
+    let output = child.stdout.take().context("it has a pipe")?;
+    let mut tally = None;
+    for line in BufReader::new(output).lines() {
+        let line = line?;
+        match Tally::parse(&line) {
+            Some(said) => tally = Some(said),
+            None => println!("{line}"),
+        }
+    }
+    let status = child.wait()?;
+    tally.with_context(|| format!("a file system's part came to no end: {status}"))
 }
 
 /// Says what is missing.
