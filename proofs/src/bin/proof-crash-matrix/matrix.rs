@@ -238,7 +238,8 @@ fn recoveries(replay: &Replay<'_>, base: &Path, states: u64, seed: u64) -> Resul
         )?;
         let recording = match recording {
             Made::Recording(recording) => recording,
-            Made::Unmountable => {
+            Made::Unmountable(error) => {
+                println!("did not mount: {error}");
                 outcome.unmountable += 1;
                 continue;
             }

@@ -68,7 +68,7 @@ pub(crate) struct Recording {
 pub(crate) enum Made {
     Recording(Recording),
     /// The file system could not be mounted from the image.
-    Unmountable,
+    Unmountable(anyhow::Error),
     /// The workload failed, and how.
     Failed(String),
 }
@@ -78,7 +78,7 @@ impl Made {
     pub(crate) fn expected(self) -> Result<Recording> {
         match self {
             Made::Recording(recording) => Ok(recording),
-            Made::Unmountable => bail!("an empty file system does not mount"),
+            Made::Unmountable(error) => Err(error.context("an empty file system")),
             Made::Failed(how) => bail!("the workload failed: {how}"),
         }
     }
@@ -109,8 +109,9 @@ impl Recording {
                 "xfs" => "nouuid",
                 _ => "defaults",
             };
-            let Ok(mounted) = Mounted::on(&device.device, file_system.name, options, &root) else {
-                return Ok(Made::Unmountable);
+            let mounted = match Mounted::on(&device.device, file_system.name, options, &root) {
+                Ok(mounted) => mounted,
+                Err(error) => return Ok(Made::Unmountable(error)),
             };
             let ran = device::run(&mut workload.command(&root, &served.join("mark"))?);
             mounted.unmount()?;

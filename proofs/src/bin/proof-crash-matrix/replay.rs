@@ -67,9 +67,13 @@ impl Replay<'_> {
                 self.file_system.mount,
                 &root,
             );
-            let Ok(mounted) = mounted else {
-                outcome.unmountable += 1;
-                return Ok(());
+            let mounted = match mounted {
+                Ok(mounted) => mounted,
+                Err(error) => {
+                    println!("did not mount, {what}: {error}");
+                    outcome.unmountable += 1;
+                    return Ok(());
+                }
             };
             let checked = recording.workload.check(&root, acknowledged);
             mounted.unmount()?;
