@@ -23,20 +23,20 @@ pub(crate) const FILE_SYSTEMS: &[FileSystem] = &[
         name: "ext4",
         megabytes: 128,
         make: &["mkfs.ext4", "-q", "-F", "-J", "size=8", "-E", "nodiscard"],
-        mount: "loop",
+        mount: "defaults",
     },
     FileSystem {
         name: "xfs",
         megabytes: 320,
         make: &["mkfs.xfs", "-q", "-f", "-K"],
         // The original may still be known under the same identity.
-        mount: "loop,nouuid",
+        mount: "nouuid",
     },
     FileSystem {
         name: "btrfs",
         megabytes: 128,
         make: &["mkfs.btrfs", "-q", "-f", "-K", "-m", "single"],
-        mount: "loop",
+        mount: "defaults",
     },
 ];
 

@@ -105,14 +105,11 @@ impl Recording {
         let recorder = Recorder::start(image, &served)?;
         let ran = {
             let device = Loop::over(&served.join("disk"))?;
-            let options = match file_system.name {
-                "xfs" => "nouuid",
-                _ => "defaults",
-            };
-            let mounted = match Mounted::on(&device.device, file_system.name, options, &root) {
-                Ok(mounted) => mounted,
-                Err(error) => return Ok(Made::Unmountable(error)),
-            };
+            let mounted =
+                match Mounted::on(&device.device, file_system.name, file_system.mount, &root) {
+                    Ok(mounted) => mounted,
+                    Err(error) => return Ok(Made::Unmountable(error)),
+                };
             let ran = device::run(&mut workload.command(&root, &served.join("mark"))?);
             mounted.unmount()?;
             ran

@@ -8,7 +8,7 @@ use anyhow::Result;
 use withal_proofs::dice::Dice;
 use withal_proofs::tally::Tally;
 
-use crate::device::Mounted;
+use crate::device::{Loop, Mounted};
 use crate::disk::{self, FileSystem};
 use crate::recorder::Event;
 use crate::recording::Recording;
@@ -61,8 +61,10 @@ impl Replay<'_> {
         let mut number = 0;
         self.visit(recording, states, seed, &crashed, |acknowledged, what| {
             number += 1;
+            // Given back before the next state, lest its pages be taken for that one's.
+            let device = Loop::over(&crashed)?;
             let mounted = Mounted::on(
-                &crashed,
+                &device.device,
                 self.file_system.name,
                 self.file_system.mount,
                 &root,
@@ -77,6 +79,7 @@ impl Replay<'_> {
             };
             let checked = recording.workload.check(&root, acknowledged);
             mounted.unmount()?;
+            drop(device);
             outcome.tally.count(checked.is_ok());
             if let Err(how) = checked {
                 println!(
@@ -124,7 +127,7 @@ impl Replay<'_> {
         })?;
         let kept_shown = kept.display();
         println!(
-            "  replay: mount -o {} {kept_shown} /mnt && {} replay /mnt/log --acknowledged \
+            "  replay: mount -o loop,{} {kept_shown} /mnt && {} replay /mnt/log --acknowledged \
              {acknowledged}; umount /mnt",
             self.file_system.mount,
             std::env::current_exe()?
@@ -167,6 +170,9 @@ impl Replay<'_> {
                 }
             }
             at = point;
+            if image.exists() {
+                fs::remove_file(image)?;
+            }
             disk::copy(&flushed, image, "auto")?;
             let crashed = OpenOptions::new().write(true).open(image)?;
             let what = lose(&crashed, &pending, &mut dice)?;
