@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod checkpoint;
 mod compress;
 mod error;
 mod events;
@@ -23,6 +24,9 @@ mod segment;
 mod sidecar;
 mod stats;
 mod text;
+#[cfg(feature = "tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+pub mod tokio;
 mod verify;
 mod watch;
 mod writer;
@@ -31,6 +35,7 @@ mod writer;
 #[doc(hidden)]
 pub mod storage;
 
+pub use checkpoint::{Checkpoint, CheckpointOptions};
 pub use error::{LogError, LogErrorKind};
 #[cfg(feature = "tracing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use withal_core::with;
 use withal_log::{Durability, Log, LogErrorKind};
 
-const MODES: [Durability; 4] = [
+pub(crate) const MODES: [Durability; 4] = [
     Durability::Buffered,
     Durability::Interval(Duration::from_secs(1)),
     Durability::Batch {

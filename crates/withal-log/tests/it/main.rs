@@ -8,6 +8,7 @@
 )]
 
 mod basics;
+mod checkpoint;
 mod crash;
 mod damage;
 mod disk;
@@ -15,3 +16,5 @@ mod disk;
 mod layer;
 mod policies;
 mod reading;
+#[cfg(feature = "tokio")]
+mod tokio;
