@@ -10,7 +10,8 @@
 #[diagnostic::on_unimplemented(
     message = "the future of this async closure is not `Send`, or does not give `{O}`",
     label = "must be an async closure whose future can move between threads",
-    note = "something that is not `Send` (an `Rc`, a `MutexGuard`) is held across an `.await`"
+    note = "something that is not `Send` (an `Rc`, a `MutexGuard`) is held across an `.await`",
+    note = "a generic function that passes the closure on repeats the bound beside its `AsyncFnOnce`: `SendFn<A, O>`; one that lends it a reference says so for every lifetime: `for<'a> …`"
 )]
 pub trait SendFn<A, O>: FnOnce(A) -> Self::Future {
     /// What the closure returns.
@@ -20,6 +21,7 @@ pub trait SendFn<A, O>: FnOnce(A) -> Self::Future {
     fn call(self, argument: A) -> Self::Future;
 }
 
+// No `do_not_recommend`: it would hide which value is not `Send`, and where it is held.
 impl<F, A, O, Fut> SendFn<A, O> for F
 where
     F: FnOnce(A) -> Fut,
@@ -36,7 +38,8 @@ where
 #[diagnostic::on_unimplemented(
     message = "the future of this async closure is not `Send`, or does not give `{O}`",
     label = "must be an async closure whose future can move between threads",
-    note = "something that is not `Send` (an `Rc`, a `MutexGuard`) is held across an `.await`"
+    note = "something that is not `Send` (an `Rc`, a `MutexGuard`) is held across an `.await`",
+    note = "a generic function that passes the closure on repeats the bound beside its `AsyncFnOnce`: `SendFn2<A, B, O>`; one that lends it a reference says so for every lifetime: `for<'a> …`"
 )]
 pub trait SendFn2<A, B, O>: FnOnce(A, B) -> Self::Future {
     /// What the closure returns.

@@ -57,7 +57,7 @@ where
 #[diagnostic::on_unimplemented(
     message = "a callback returns `()` or `Result<(), _>`, not `{Self}`",
     label = "end the callback with `;` or with `Ok(())`",
-    note = "for an exit that may swallow errors use `push`; for a callback that waits use an `AsyncExitStack`"
+    note = "for an exit that may swallow errors use `push`; one that waits is an async exit: `push_async(async |_case| …)` on an `AsyncExitStack`"
 )]
 pub trait CallbackResult: sealed::Sealed {
     #[doc(hidden)]

@@ -14,6 +14,12 @@ use crate::send::SendFn;
 /// borrows is about to end. Its last word is [`abandon`](RefContextManager::abandon). Leave a mark
 /// there that the owner of what is borrowed acts on in its own exit: a connection with an
 /// abandoned transaction is discarded, not returned to its pool.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot let go of its resource at once",
+    label = "needs `abandon`",
+    note = "a block that borrows cannot finish its exit when its future is dropped: implement `RefContextManager` for it, and say in `abandon` what is done then",
+    note = "a manager that borrows nothing needs no `abandon`: use `async_with`, or `s.with` for one that borrows what a scope has lent"
+)]
 pub trait RefContextManager<V: Verdict = ()>: AsyncContextManager<V> {
     /// Lets the resource go: the block's future is being dropped. It may not wait.
     fn abandon(resource: Self::Resource);

@@ -232,6 +232,9 @@ impl<R> AsyncLent<R> {
 
     /// Exits it now, ahead of the stack, as after a clean body.
     ///
+    /// The stack keeps a few hundred bytes for it until it is left itself: for any number of
+    /// resources in turn give each a block, or a stack, of its own.
+    ///
     /// # Errors
     ///
     /// What its exit failed with.

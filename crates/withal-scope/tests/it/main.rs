@@ -10,6 +10,7 @@
 )]
 
 mod cancellation;
+mod compile_fail;
 mod contextlib;
 mod endings;
 mod generators;
