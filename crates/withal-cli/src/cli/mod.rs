@@ -201,6 +201,12 @@ fn describe(error: &clap::Error) -> String {
             let text = error.to_string();
             let first = text.lines().next().unwrap_or_default();
             let first = first.strip_prefix("error: ").unwrap_or(first);
+            let asked = match error.kind() {
+                ErrorKind::InvalidSubcommand => {
+                    asked.rsplit_once(' ').map_or("withal", |(of, _)| of)
+                }
+                _ => &asked,
+            };
             format!("{first}; see `{asked} --help`")
         }
     }

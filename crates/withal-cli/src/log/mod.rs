@@ -144,7 +144,7 @@ fn names(path: &Path) -> anyhow::Result<Vec<String>> {
         .with_context(|| format!("cannot read the directory `{}`", path.display()))
 }
 
-fn is_segment(name: &String) -> bool {
+fn is_segment(name: &str) -> bool {
     let known = [".log", ".idx", ".log.zst"];
     name.starts_with(|first: char| first.is_ascii_digit())
         && known.iter().any(|end| name.ends_with(end))

@@ -1,7 +1,10 @@
-//! `withal run` as its users see it: real commands, real signals, real terminals.
+//! withal as its users see it: real commands, real signals, real terminals.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod atomic;
 mod gates;
+mod log;
+mod log_crash;
 mod processes;
 mod signals;
 mod status;
