@@ -1,8 +1,9 @@
 //! The clock of the benchmarks: each case in turn, many times, in one process.
 //!
 //! A program declares its cases and calls [`Bench::run`], which prints one JSON line per case:
-//! `{"work": …, "who": …, "unit": "ns", "samples": […]}`. `cargo xtask bench` reads them. With
-//! `--quick` every case runs once, which is how CI sees that it runs at all.
+//! `{"work": …, "who": …, "unit": "ns", "samples": […]}`; the unit may be `/s` or `%` too.
+//! `cargo xtask bench` reads them. With `--quick` every case runs once, which is how CI sees that
+//! it runs at all.
 
 #![forbid(unsafe_code)]
 
@@ -18,11 +19,14 @@ pub const US: &str = "withal";
 /// How long a sample should take: long against the clock, short against the scheduler.
 const SAMPLE: Duration = Duration::from_millis(10);
 const ROUNDS: usize = 11;
+/// The same for rates, where threads are started and disks are waited for.
+const RATE_SAMPLE: Duration = Duration::from_millis(100);
 
 /// The cases of a program.
 #[derive(Debug)]
 pub struct Bench<'a> {
     cases: Vec<Case<'a>>,
+    shares: Vec<Share>,
     is_quick: bool,
 }
 
@@ -31,8 +35,24 @@ struct Case<'a> {
     work: String,
     who: &'static str,
     operation: Box<dyn FnMut(u64) -> Duration + 'a>,
+    unit: Unit,
     repeats: u64,
     samples: Vec<f64>,
+}
+
+/// What a case's samples count.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Unit {
+    Nanoseconds,
+    PerSecond,
+}
+
+/// A part of a whole, which is no matter of time.
+#[derive(Debug)]
+struct Share {
+    work: String,
+    who: &'static str,
+    percent: f64,
 }
 
 /// What is printed of a case.
@@ -50,8 +70,15 @@ impl<'a> Bench<'a> {
     pub fn from_arguments() -> Bench<'a> {
         Bench {
             cases: Vec::new(),
+            shares: Vec::new(),
             is_quick: std::env::args().any(|argument| argument == "--quick"),
         }
+    }
+
+    /// Whether every case runs only once, to see that it runs.
+    #[must_use]
+    pub fn is_quick(&self) -> bool {
+        self.is_quick
     }
 
     /// Adds a case whose operation does the work as often as it is told, and says how long it took.
@@ -61,10 +88,40 @@ impl<'a> Bench<'a> {
         who: &'static str,
         operation: impl FnMut(u64) -> Duration + 'a,
     ) {
-        self.cases.push(Case {
+        self.add(work.into(), who, Unit::Nanoseconds, Box::new(operation));
+    }
+
+    /// The same, but it is printed how often the work is done in a second.
+    pub fn rate(
+        &mut self,
+        work: impl Into<String>,
+        who: &'static str,
+        operation: impl FnMut(u64) -> Duration + 'a,
+    ) {
+        self.add(work.into(), who, Unit::PerSecond, Box::new(operation));
+    }
+
+    /// Adds a number in percent, which is printed as it is.
+    pub fn share(&mut self, work: impl Into<String>, who: &'static str, percent: f64) {
+        self.shares.push(Share {
             work: work.into(),
             who,
-            operation: Box::new(operation),
+            percent,
+        });
+    }
+
+    fn add(
+        &mut self,
+        work: String,
+        who: &'static str,
+        unit: Unit,
+        operation: Box<dyn FnMut(u64) -> Duration + 'a>,
+    ) {
+        self.cases.push(Case {
+            work,
+            who,
+            operation,
+            unit,
             repeats: 1,
             samples: Vec::new(),
         });
@@ -93,6 +150,10 @@ impl<'a> Bench<'a> {
             serde_json::to_writer(&mut output, &case.measure())?;
             writeln!(output)?;
         }
+        for share in &self.shares {
+            serde_json::to_writer(&mut output, &share.measure())?;
+            writeln!(output)?;
+        }
         output.flush()
     }
 }
@@ -102,10 +163,14 @@ impl Case<'_> {
     fn calibrate(&mut self) {
         loop {
             let took = (self.operation)(self.repeats);
-            if took >= SAMPLE {
+            let sample = match self.unit {
+                Unit::Nanoseconds => SAMPLE,
+                Unit::PerSecond => RATE_SAMPLE,
+            };
+            if took >= sample {
                 break;
             }
-            let short_by = SAMPLE.as_secs_f64() / took.as_secs_f64().max(1e-9);
+            let short_by = sample.as_secs_f64() / took.as_secs_f64().max(1e-9);
             // In steps, as the first runs are slow.
             self.repeats = ((self.repeats as f64) * short_by.clamp(1.2, 10.0)).ceil() as u64;
         }
@@ -113,17 +178,35 @@ impl Case<'_> {
 
     fn sample(&mut self) {
         let took = (self.operation)(self.repeats);
-        let nanoseconds = took.as_secs_f64() * 1e9 / self.repeats as f64;
+        let each = took.as_secs_f64() / self.repeats as f64;
+        let sample = match self.unit {
+            Unit::Nanoseconds => each * 1e9,
+            Unit::PerSecond => 1.0 / each.max(1e-12),
+        };
         // A tenth of a nanosecond is more than the clock can tell.
-        self.samples.push((nanoseconds * 10.0).round() / 10.0);
+        self.samples.push((sample * 10.0).round() / 10.0);
     }
 
     fn measure(&self) -> Measure<'_> {
         Measure {
             work: &self.work,
             who: self.who,
-            unit: "ns",
+            unit: match self.unit {
+                Unit::Nanoseconds => "ns",
+                Unit::PerSecond => "/s",
+            },
             samples: &self.samples,
+        }
+    }
+}
+
+impl Share {
+    fn measure(&self) -> Measure<'_> {
+        Measure {
+            work: &self.work,
+            who: self.who,
+            unit: "%",
+            samples: std::slice::from_ref(&self.percent),
         }
     }
 }

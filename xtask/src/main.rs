@@ -11,6 +11,7 @@
 mod bench;
 mod ci;
 mod miri;
+mod proof;
 mod provision;
 mod repository;
 mod shell;
@@ -39,6 +40,8 @@ enum Chore {
     Miri(miri::Arguments),
     /// Measure withal beside its peers and rewrite docs/benchmarks.md.
     Bench(bench::Arguments),
+    /// Crash what must survive a crash, in every way that can be had here.
+    Proof(proof::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Chore::Tidy => tidy::run(),
         Chore::Miri(arguments) => miri::run(&arguments).map(drop),
         Chore::Bench(arguments) => bench::run(&arguments),
+        Chore::Proof(arguments) => proof::run(&arguments),
     };
     report(ended)
 }

@@ -8,6 +8,8 @@ mod error;
 mod events;
 mod files;
 mod keeper;
+#[cfg(feature = "tracing")]
+mod layer;
 mod log;
 mod name;
 mod options;
@@ -30,6 +32,9 @@ mod writer;
 pub mod storage;
 
 pub use error::{LogError, LogErrorKind};
+#[cfg(feature = "tracing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
+pub use layer::{Lost, Pressure, TracingLayer, tracing_layer};
 pub use log::{Log, LogOptions, Progress, Ticket};
 pub use options::{Durability, OnFull};
 pub use read::{Reader, ReverseReader, last_lines};

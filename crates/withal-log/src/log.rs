@@ -160,6 +160,17 @@ impl Log {
         self.0.queue.wait_durable(line)
     }
 
+    /// Appends one record without ever waiting; `None` if 8 MiB are waiting to be written already.
+    ///
+    /// It is written within 100 ms; a failure of that is the error of a later call.
+    ///
+    /// # Errors
+    ///
+    /// If the log has been closed or has stopped.
+    pub fn try_append(&self, record: impl AsRef<[u8]>) -> Result<Option<u64>, LogError> {
+        self.0.queue.append_unattended(record.as_ref()).transpose()
+    }
+
     /// Appends one record without blocking the thread: await it.
     ///
     /// # Cancel safety

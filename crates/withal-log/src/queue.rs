@@ -207,6 +207,23 @@ impl Queue {
         Ok(line)
     }
 
+    /// Appends a record if there is room for it now; nobody waits for it, so the worker writes it.
+    pub(crate) fn append_unattended(&self, record: &[u8]) -> Option<Result<u64, LogError>> {
+        let mut state = self.lock();
+        if state.pending.bytes.len() >= MOST_PENDING {
+            return None;
+        }
+        let added = self.add(&mut state, |into| {
+            u64::from(text::encode(into, record, self.max_line, End::Newline))
+        });
+        let is_much = state.pending.bytes.len() >= BUFFER;
+        if added.is_ok() && (state.pending_since.is_none() || (is_much && !state.leading)) {
+            let _ = state.pending_since.get_or_insert_with(Instant::now);
+            self.worker.notify_one();
+        }
+        Some(added)
+    }
+
     /// Appends a record if there is room for it now.
     pub(crate) fn try_append(&self, record: &[u8], waker: &Waker) -> Option<Result<u64, LogError>> {
         let mut state = self.lock();
@@ -434,19 +451,26 @@ impl Queue {
 
     /// When something has to be written, and whether to sync then.
     fn due(&self, state: &State) -> Option<(Instant, bool)> {
-        let pending = state.pending_since;
-        let unsynced = state.unsynced_since;
-        let waiting = || (!state.wakers.is_empty()).then(Instant::now);
+        let is_much = state.pending.bytes.len() >= BUFFER;
+        let is_awaited = !state.wakers.is_empty();
+        let pending = state.pending_since.filter(|_| !state.pending.is_empty());
+        let pending = |delay| pending.map(|since| if is_much { since } else { since + delay });
+        let awaited = |sync| is_awaited.then(|| (Instant::now(), sync));
         match self.durability {
-            Durability::Buffered => waiting()
-                .or(pending.map(|since| since + FLUSH))
-                .map(|at| (at, false)),
-            Durability::Interval(every) => match waiting() {
-                Some(now) if !state.pending.is_empty() => Some((now, false)),
-                _ => unsynced.map(|since| (since + every, true)),
-            },
-            Durability::Batch { delay, .. } => pending.map(|since| (since + delay, true)),
-            Durability::Always => waiting().map(|at| (at, true)),
+            Durability::Buffered => awaited(false).or(pending(FLUSH).map(|at| (at, false))),
+            Durability::Interval(every) => {
+                let write = match state.pending.is_empty() {
+                    true => None,
+                    false => awaited(false).or(pending(FLUSH).map(|at| (at, false))),
+                };
+                let sync = state.unsynced_since.map(|since| (since + every, true));
+                write.into_iter().chain(sync).min()
+            }
+            Durability::Batch { delay, .. } => {
+                let since = state.pending_since.filter(|_| !state.pending.is_empty());
+                since.map(|since| (since + delay, true))
+            }
+            Durability::Always => awaited(true).or(pending(FLUSH).map(|at| (at, true))),
         }
     }
 

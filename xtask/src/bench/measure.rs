@@ -22,6 +22,9 @@ pub(super) enum Unit {
     /// Pieces of work in a second; more is better.
     #[serde(rename = "/s")]
     PerSecond,
+    /// A part of the whole; less is better.
+    #[serde(rename = "%")]
+    Percent,
 }
 
 /// The name under which our own samples come.

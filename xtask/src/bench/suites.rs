@@ -31,6 +31,13 @@ pub(super) const SUITES: &[Suite] = &[
         tools: &[Tool::Python, Tool::FileSystem],
     },
     Suite {
+        name: "log",
+        what: "appending to a log, opening it after a crash, verifying it",
+        // Whole commands, `withal log write` beside cat and others, are a source of their own.
+        sources: &[Source::Rust("log")],
+        tools: &[Tool::FileSystem],
+    },
+    Suite {
         name: "run",
         what: "a command that does nothing, start to end",
         sources: &[Source::Commands {

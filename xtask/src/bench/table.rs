@@ -38,6 +38,8 @@ pub(super) fn render(measures: &Measures) -> String {
 fn ratio(ratio: f64, unit: Unit) -> String {
     let advantage = match unit {
         Unit::Nanoseconds => 1.0 / ratio,
+        // Less, but not faster.
+        Unit::Percent => 1.0,
         Unit::PerSecond => ratio,
     };
     if advantage >= 1.5 {
@@ -67,6 +69,7 @@ fn scale(value: f64, unit: Unit) -> (f64, &'static str) {
         Unit::PerSecond if value >= 1e6 => (1e6, "M/s"),
         Unit::PerSecond if value >= 1e4 => (1e3, "k/s"),
         Unit::PerSecond => (1.0, "/s"),
+        Unit::Percent => (1.0, "%"),
     }
 }
 

@@ -25,6 +25,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("withal-cli", EVERYTHING_BELOW_THE_COMMAND),
     ("withal-conformance", &["withal-core", "withal-scope"]),
     ("withal-benches", EVERYTHING_BELOW_THE_COMMAND),
+    ("withal-proofs", &["withal-log", "withal-os"]),
     ("withal-examples", EVERYTHING_BELOW_THE_COMMAND),
     ("xtask", &[]),
 ];

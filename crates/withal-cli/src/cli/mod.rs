@@ -74,11 +74,11 @@ struct RunArguments {
 #[command(next_help_heading = "Options")]
 struct Options {
     /// Stop the command if it runs longer; the exit status is then 124
-    #[arg(short = 'T', long, value_name = "DUR", value_parser = values::time_limit)]
+    #[arg(short = 'T', long, value_name = "DUR", value_parser = values::time_limit, allow_negative_numbers = true)]
     timeout: Option<Duration>,
 
     /// Time between being asked to stop and being killed
-    #[arg(short = 'k', long, value_name = "DUR", default_value = "5s", value_parser = values::duration)]
+    #[arg(short = 'k', long, value_name = "DUR", default_value = "5s", value_parser = values::duration, allow_negative_numbers = true)]
     grace: Duration,
 
     /// What to send to stop the command when its time is over
@@ -86,7 +86,7 @@ struct Options {
     signal: Signal,
 
     /// Exit status when a lock is busy
-    #[arg(long, value_name = "N", default_value_t = 75)]
+    #[arg(long, value_name = "N", default_value_t = 75, value_parser = values::status, allow_negative_numbers = true)]
     busy_code: u8,
 
     /// On a timeout exit with the command's own status instead of 124
@@ -184,6 +184,13 @@ fn describe(error: &clap::Error) -> String {
                 false => format!("{option}: `{value}`: {reason}"),
             }
         }
+        ErrorKind::MissingRequiredArgument
+            if option
+                .as_deref()
+                .is_some_and(|option| option.starts_with("--lock")) =>
+        {
+            "--lock-wait: no lock to wait for; write `--lock PATH`, too".to_owned()
+        }
         ErrorKind::MissingRequiredArgument if !is_run => {
             let missing = option.unwrap_or_default();
             format!("no {missing}: see `{asked} --help`")
@@ -196,6 +203,15 @@ fn describe(error: &clap::Error) -> String {
         {
             let word = option.unwrap_or_default();
             format!("`{word}`: a command and its arguments stand after `--`")
+        }
+        ErrorKind::InvalidSubcommand => {
+            let word = context(error, ContextKind::InvalidSubcommand).unwrap_or_default();
+            format!("`{word}`: no subcommand; to run it, write `withal run -- {word}`")
+        }
+        ErrorKind::UnknownArgument if error.get(ContextKind::SuggestedArg).is_some() => {
+            let similar = context(error, ContextKind::SuggestedArg).unwrap_or_default();
+            let option = option.unwrap_or_default();
+            format!("{option}: no such option; did you mean `{similar}`?")
         }
         _ => {
             let text = error.to_string();

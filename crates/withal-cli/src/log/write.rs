@@ -20,6 +20,7 @@ use crate::stop::Stop;
 
 /// How much is read at a time.
 const CHUNK: usize = 256 * 1024;
+const PAGE: usize = 4096;
 /// How much of a batch is kept in memory.
 const MOST_GATHERED: usize = 16 << 20;
 
@@ -162,7 +163,8 @@ fn copy(input: &mut Input, sink: &mut Sink, arguments: &Arguments) -> anyhow::Re
     let (durability, max_line) = (arguments.durability, arguments.max_line);
     let at_once = match durability {
         Durability::Batch { bytes, .. } => bytes.clamp(CHUNK, MOST_GATHERED),
-        _ => CHUNK,
+        // A file ends between two reads.
+        _ => usize::try_from(arguments.rotate_size).map_or(CHUNK, |size| size.clamp(PAGE, CHUNK)),
     };
     let most_kept = max_line.max(at_once);
     let mut buffer = vec![0; at_once];

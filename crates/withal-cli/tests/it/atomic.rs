@@ -127,8 +127,8 @@ fn mode_backup_and_links_are_as_asked() {
         "--backup: `a/b`: not a suffix; write some characters without `/`, as `.bak`",
     );
     check(
-        &["."],
-        "atomic: `.`: not a regular file; name one, or redirect with `>`",
+        &["/dev/null"],
+        "atomic: `/dev/null`: not a regular file; name one, or redirect with `>`",
     );
     assert_eq!(sandbox.read("f"), "new\n");
 }

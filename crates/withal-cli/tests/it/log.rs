@@ -369,11 +369,11 @@ fn a_full_disk_is_met_as_the_policy_says() {
         eprintln!("skipped: a full disk needs a file system that only root can mount");
         return;
     }
-    let lines = 40_000;
+    let lines = 400_000;
     sandbox.write("in", &numbers(0..lines));
     let full = |policy: &str| {
         let script = format!(
-            "mount -t tmpfs -o size=256k none m || exit 1
+            "mount -t tmpfs -o size=2m none m || exit 1
              $W log write m/d --rotate-size 32KiB --on-full {policy} < in
              echo $? > code; $W log cat m/d > out; $W log verify m/d > report"
         );

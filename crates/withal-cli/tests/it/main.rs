@@ -3,6 +3,7 @@
 
 mod atomic;
 mod gates;
+mod jobs;
 mod log;
 mod log_crash;
 mod processes;

@@ -51,6 +51,18 @@ impl Disk {
         }
         Disk::open(path)
     }
+
+    /// Makes the folder that `name` is in, durably, if there is none.
+    fn make_folder_of(&self, name: &str) -> io::Result<()> {
+        let Some(folder) = Path::new(name).parent().filter(|p| *p != Path::new("")) else {
+            return Ok(());
+        };
+        match fs::create_dir(self.path.join(folder)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            // Who made it may have been killed before it was synced.
+            _ => self.directory.sync_all(),
+        }
+    }
 }
 
 impl Storage for Disk {
@@ -81,9 +93,7 @@ impl Storage for Disk {
 
     fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
         let path = self.path.join(name);
-        if let Some(folder) = Path::new(name).parent().filter(|p| *p != Path::new("")) {
-            fs::create_dir_all(self.path.join(folder))?;
-        }
+        self.make_folder_of(name)?;
         let mut options = fs::OpenOptions::new();
         let options = options.read(true).append(true).create_new(true).mode(0o640);
         Ok(Box::new(DiskFile(options.open(path)?)))
@@ -96,6 +106,7 @@ impl Storage for Disk {
     }
 
     fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        self.make_folder_of(name)?;
         Ok(write_atomic(self.path.join(name), content)?)
     }
 

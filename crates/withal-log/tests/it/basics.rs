@@ -52,6 +52,27 @@ fn records_are_lines_of_the_segment_in_every_mode() {
 }
 
 #[test]
+fn a_torn_record_is_cut_and_kept_in_quarantine() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let log = Log::open(&path).open().unwrap();
+    log.append("whole").unwrap();
+    log.close().unwrap();
+    let segment = path.join(fs::read_link(path.join("current")).unwrap());
+    fs::write(&segment, "whole\ntor").unwrap();
+
+    let log = Log::open(&path).open().unwrap();
+    assert_eq!(log.recovery().map(|recovery| recovery.cut), Some(3));
+    log.close().unwrap();
+    assert_eq!(text(&path), b"whole\n");
+    let kept = fs::read_dir(path.join("quarantine")).unwrap();
+    let kept: Vec<_> = kept
+        .map(|entry| fs::read(entry.unwrap().path()).unwrap())
+        .collect();
+    assert_eq!(kept, [b"tor"]);
+}
+
+#[test]
 fn a_reopened_log_goes_on_where_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");

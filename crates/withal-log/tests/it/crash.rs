@@ -172,8 +172,16 @@ fn rotate() -> impl Strategy<Value = u64> {
 /// Acknowledged once written; synced only when asked.
 const WRITTEN: Durability = Durability::Interval(Duration::from_secs(3600));
 
+/// As many cases as `PROPTEST_CASES` says, and enough if it does not.
+fn config() -> ProptestConfig {
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => ProptestConfig::default(),
+        None => ProptestConfig::with_cases(1_000),
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn acknowledged_records_survive_a_crash_at_any_operation(

@@ -11,6 +11,7 @@ use withal_core::{AsyncContextManager, ExitCase};
 use withal_os::{AtomicFile, AtomicWriter, WriteErrorKind};
 
 use super::{BoxGate, Equip, Kind};
+use crate::message::shown;
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -26,7 +27,7 @@ impl Kind for Arguments {
 
     fn gates(self) -> anyhow::Result<Vec<Output>> {
         if let [first, second, ..] = self.output.as_slice() {
-            let (first, second) = (first.display(), second.display());
+            let (first, second) = (shown(first), shown(second));
             anyhow::bail!("--output: `{first}` and `{second}`: there is one stdout; name one file");
         }
         let outputs = self.output.into_iter();
@@ -47,10 +48,14 @@ pub(crate) fn gate(writer: AtomicWriter, option: &'static str) -> BoxGate {
 pub(crate) fn open(writer: AtomicWriter) -> anyhow::Result<AtomicFile> {
     let path = writer.path().to_owned();
     writer.open().map_err(|error| match error.kind() {
-        WriteErrorKind::WrongType => anyhow::anyhow!(
-            "`{}`: not a regular file; name one, or redirect with `>`",
-            path.display()
-        ),
+        WriteErrorKind::WrongType => {
+            let (name, is_directory) = (shown(&path), path.is_dir());
+            let reason = match is_directory {
+                true => "a directory; name a file in it",
+                false => "not a regular file, so it cannot be replaced; redirect with `>`",
+            };
+            anyhow::anyhow!("`{name}`: {reason}")
+        }
         _ => error.into(),
     })
 }
@@ -62,7 +67,7 @@ pub(super) struct Output {
 
 impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "output {}", self.writer.path().display())
+        write!(f, "output {}", shown(self.writer.path()))
     }
 }
 

@@ -1,0 +1,29 @@
+//! The log beside other logs, a database and the bare system calls.
+//!
+//! Files stand below `TMPDIR`, which `cargo xtask bench` sets to a folder on the disk.
+
+mod buffered;
+mod durable;
+mod large;
+
+use std::io;
+use std::path::Path;
+
+use withal_benches::Bench;
+
+/// What is appended everywhere, without its newline.
+const LINE: &[u8] = &[b'x'; 120];
+
+fn main() -> io::Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    if let (Some("--reopen"), Some(folder)) = (arguments.next().as_deref(), arguments.next()) {
+        return large::reopen(Path::new(&folder));
+    }
+    let folder = tempfile::tempdir()?;
+    let large = tempfile::tempdir()?;
+    let mut bench = Bench::from_arguments();
+    durable::add(&mut bench, folder.path());
+    buffered::add(&mut bench, folder.path());
+    large::add(&mut bench, large.path())?;
+    bench.run()
+}

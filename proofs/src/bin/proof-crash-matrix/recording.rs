@@ -1,0 +1,142 @@
+//! Running a workload on a file system whose every write is recorded.
+
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Result, bail};
+use withal_proofs::check;
+
+use crate::device::{self, Loop, Mounted};
+use crate::disk::{self, FileSystem};
+use crate::recorder::{Event, Recorder};
+
+/// What is run and what must be there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Workload {
+    /// A log, some of whose records are made durable
+    Log { seed: u64, records: u64 },
+    /// A log, all of whose records are durable when acknowledged
+    Always { seed: u64, records: u64 },
+    /// A file replaced atomically
+    File { versions: u64 },
+}
+
+impl Workload {
+    /// Checks what a crash has left; gives how much of the workload is there.
+    pub(crate) fn check(self, root: &Path, acknowledged: u64) -> Result<u64, String> {
+        match self {
+            Workload::Log { .. } | Workload::Always { .. } => {
+                check::log(&root.join("log"), acknowledged)
+            }
+            Workload::File { .. } => check::file(&root.join("file"), acknowledged),
+        }
+    }
+
+    fn command(self, root: &Path, mark: &Path) -> Result<Command> {
+        let mut command = Command::new(check::writer()?);
+        let _ = match self {
+            Workload::Log { seed, records } | Workload::Always { seed, records } => command
+                .arg("log")
+                .arg(root.join("log"))
+                .args([format!("--seed={seed}"), format!("--records={records}")]),
+            Workload::File { versions } => command
+                .arg("file")
+                .arg(root.join("file"))
+                .arg(format!("--versions={versions}")),
+        };
+        if matches!(self, Workload::Always { .. }) {
+            let _ = command.arg("--always");
+        }
+        let _ = command.arg("--mark").arg(mark);
+        Ok(command)
+    }
+}
+
+/// What a workload has done to a disk.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    pub(crate) workload: Workload,
+    /// The image it began with, and what was acknowledged in it.
+    pub(crate) base: PathBuf,
+    pub(crate) acknowledged: u64,
+    pub(crate) events: Vec<Event>,
+}
+
+/// What came of an attempt to record.
+#[derive(Debug)]
+pub(crate) enum Made {
+    Recording(Recording),
+    /// The file system could not be mounted from the image.
+    Unmountable(anyhow::Error),
+    /// The workload failed, and how.
+    Failed(String),
+}
+
+impl Made {
+    /// On a sound file system nothing else than a recording is expected.
+    pub(crate) fn expected(self) -> Result<Recording> {
+        match self {
+            Made::Recording(recording) => Ok(recording),
+            Made::Unmountable(error) => Err(error.context("an empty file system")),
+            Made::Failed(how) => bail!("the workload failed: {how}"),
+        }
+    }
+}
+
+impl Recording {
+    /// Runs the workload on the image `base`, which stays as it is.
+    pub(crate) fn make(
+        file_system: &FileSystem,
+        workload: Workload,
+        base: PathBuf,
+        acknowledged: u64,
+        scratch: &Path,
+    ) -> Result<Made> {
+        let (live, served, root) = (
+            scratch.join("live"),
+            scratch.join("served"),
+            scratch.join("root"),
+        );
+        fs::create_dir_all(&served)?;
+        fs::create_dir_all(&root)?;
+        disk::copy(&base, &live, "auto")?;
+        let image = OpenOptions::new().read(true).write(true).open(&live)?;
+        let recorder = Recorder::start(image, &served)?;
+        let ran = {
+            let device = Loop::over(&served.join("disk"))?;
+            let mounted =
+                match Mounted::on(&device.device, file_system.name, file_system.mount, &root) {
+                    Ok(mounted) => mounted,
+                    Err(error) => return Ok(Made::Unmountable(error)),
+                };
+            let ran = device::run(&mut workload.command(&root, &served.join("mark"))?);
+            mounted.unmount()?;
+            ran
+        };
+        let events = recorder.stop()?;
+        fs::remove_file(live)?;
+        if let Err(error) = ran {
+            return Ok(Made::Failed(format!("{error:#}")));
+        }
+        Ok(Made::Recording(Recording {
+            workload,
+            base,
+            acknowledged,
+            events,
+        }))
+    }
+
+    /// What it consists of, for people.
+    pub(crate) fn describe(&self) -> String {
+        let (mut writes, mut flushes, mut marks) = (0, 0, 0);
+        for event in &self.events {
+            match event {
+                Event::Write { .. } => writes += 1,
+                Event::Flush => flushes += 1,
+                Event::Mark(_) => marks += 1,
+            }
+        }
+        format!("{writes} writes, {flushes} flushes, {marks} acknowledgements")
+    }
+}

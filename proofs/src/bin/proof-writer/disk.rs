@@ -1,0 +1,153 @@
+//! Workloads for a file system whose every write is recorded.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::park_timeout;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+use rustix::fs::{Advice, fadvise};
+use withal_log::{Durability, Log};
+use withal_os::AtomicWriter;
+use withal_proofs::dice::Dice;
+use withal_proofs::submitted;
+
+#[derive(Args, Debug)]
+pub(crate) struct LogArguments {
+    /// The log
+    folder: PathBuf,
+
+    /// Where the number of durable records goes
+    #[arg(long)]
+    mark: PathBuf,
+
+    /// How many records to append
+    #[arg(long, default_value_t = 6_000)]
+    records: u64,
+
+    /// Every record is durable when it is acknowledged
+    #[arg(long)]
+    always: bool,
+
+    /// Of the random numbers
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct FileArguments {
+    /// The file
+    path: PathBuf,
+
+    /// Where the number of the version goes
+    #[arg(long)]
+    mark: PathBuf,
+
+    /// How many versions to write
+    #[arg(long, default_value_t = 300)]
+    versions: u64,
+}
+
+pub(crate) fn write_log(arguments: &LogArguments) -> Result<()> {
+    let mark = OpenOptions::new().write(true).open(&arguments.mark)?;
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let neighbour = scope.spawn(|| disturb(&arguments.folder, &done));
+        let written = append_all(arguments, &mark);
+        done.store(true, Ordering::Relaxed);
+        let disturbed = neighbour.join();
+        written?;
+        match disturbed {
+            Ok(disturbed) => disturbed,
+            Err(payload) => std::panic::resume_unwind(payload),
+        }
+    })
+}
+
+fn append_all(arguments: &LogArguments, mark: &File) -> Result<()> {
+    let mut dice = Dice::new(arguments.seed);
+    let durability = match arguments.always {
+        true => Durability::Always,
+        false => Durability::Interval(Duration::from_secs(3600)),
+    };
+    let log = Log::open(&arguments.folder)
+        .durability(durability)
+        .rotate_size(150_000)
+        .open()?;
+    let begun = log.progress();
+    tell(mark, begun.durable)?;
+    let (mut number, end) = (begun.written, begun.written + arguments.records);
+    while number < end {
+        // A burst, of which the last may be made durable.
+        for _ in 0..1 + dice.roll(if arguments.always { 3 } else { 60 }) {
+            let _ = log.append(submitted::record(number))?;
+            number += 1;
+        }
+        if !arguments.always && dice.roll(3) == 0 {
+            log.sync()?;
+        }
+        tell(mark, log.progress().durable)?;
+        if dice.roll(4) == 0 {
+            write_back(&arguments.folder.join("current"))?;
+            park_timeout(Duration::from_millis(4));
+        }
+    }
+    log.close()?;
+    tell(mark, number)
+}
+
+/// Has the system begin to write the file's pages, in an order of its own.
+fn write_back(path: &Path) -> Result<()> {
+    let file = File::open(path)?;
+    Ok(fadvise(&file, 0, None, Advice::DontNeed)?)
+}
+
+pub(crate) fn write_file(arguments: &FileArguments) -> Result<()> {
+    let mark = OpenOptions::new().write(true).open(&arguments.mark)?;
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let neighbour = scope.spawn(|| disturb(&arguments.path, &done));
+        let written = replace_all(arguments, &mark);
+        done.store(true, Ordering::Relaxed);
+        let disturbed = neighbour.join();
+        written?;
+        match disturbed {
+            Ok(disturbed) => disturbed,
+            Err(payload) => std::panic::resume_unwind(payload),
+        }
+    })
+}
+
+fn replace_all(arguments: &FileArguments, mark: &File) -> Result<()> {
+    for version in 1..=arguments.versions {
+        let mut file = AtomicWriter::create(&arguments.path).open()?;
+        file.write_all(&submitted::content(version))?;
+        file.commit()?;
+        tell(mark, version)?;
+        park_timeout(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+fn tell(mark: &File, number: u64) -> Result<()> {
+    Ok(mark.write_all_at(&number.to_le_bytes(), 0)?)
+}
+
+/// A neighbour that syncs often: the commits of the journal it causes carry our names and sizes
+/// along, before our data.
+fn disturb(beside: &Path, done: &AtomicBool) -> Result<()> {
+    let folder = beside.parent().unwrap_or(Path::new("."));
+    let mut turn = 0_u64;
+    while !done.load(Ordering::Relaxed) {
+        let file = File::create(folder.join(format!("neighbour{}", turn % 8)))?;
+        file.write_all_at(b"busy", 0)?;
+        file.sync_all()?;
+        turn += 1;
+        park_timeout(Duration::from_millis(4));
+    }
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! What must be true after a crash.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use withal_log::{Log, Reader, Verdict, verify};
+
+use crate::submitted;
+
+/// The program that writes, beside the one that runs.
+///
+/// # Errors
+///
+/// If this program does not know where it is.
+pub fn writer() -> io::Result<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name("proof-writer"))
+}
+
+/// Recovers the log in `folder` and checks it; gives the number of its lines.
+///
+/// What was submitted are the records of [`submitted::record`] in order, of which the first
+/// `acknowledged` have to be there.
+///
+/// # Errors
+///
+/// Says what is wrong.
+pub fn log(folder: &Path, acknowledged: u64) -> Result<u64, String> {
+    recover_and_die(folder)?;
+    let log = Log::open(folder)
+        .open()
+        .map_err(|error| format!("recovered once, it does not open: {error:?}"))?;
+    if let Some(recovery) = log.recovery() {
+        return Err(format!("a second recovery found work: {recovery:?}"));
+    }
+    let lines = log.progress().written;
+    log.close()
+        .map_err(|error| format!("it does not close: {error:?}"))?;
+    compare(folder, lines)?;
+    if lines < acknowledged {
+        return Err(format!(
+            "{acknowledged} records were acknowledged, {lines} are there"
+        ));
+    }
+
+    let log = Log::open(folder)
+        .open()
+        .map_err(|error| format!("closed, it does not open: {error:?}"))?;
+    let number = log
+        .append_durable(submitted::record(lines))
+        .map_err(|error| format!("it does not go on: {error:?}"))?;
+    if number != lines + 1 {
+        return Err(format!("after {lines} lines the next is number {number}"));
+    }
+    log.close()
+        .map_err(|error| format!("it does not close: {error:?}"))?;
+    compare(folder, lines + 1)?;
+    clean(folder)?;
+    Ok(lines)
+}
+
+/// Recovers the log in a process that is killed at once, so that only recovery itself has written.
+///
+/// # Errors
+///
+/// If the log does not open.
+pub fn recover_and_die(folder: &Path) -> Result<(), String> {
+    let program = writer().map_err(|error| error.to_string())?;
+    let output = Command::new(program)
+        .arg("recover")
+        .arg(folder)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("the writer does not start: {error}"))?;
+    // Killed, it has no exit code.
+    match output.status.code() {
+        None => Ok(()),
+        Some(_) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Err(format!("it does not open: {}", said.trim_end()))
+        }
+    }
+}
+
+/// Whether no byte contradicts a sidecar.
+///
+/// # Errors
+///
+/// Says what is wrong.
+pub fn clean(folder: &Path) -> Result<(), String> {
+    let report =
+        verify(folder, |_| ()).map_err(|error| format!("it cannot be verified: {error:?}"))?;
+    if report.verdict() != Verdict::Clean {
+        let problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
+        return Err(format!("verify says: {}", problems.join("; ")));
+    }
+    Ok(())
+}
+
+/// Compares the text with what was submitted, byte by byte.
+fn compare(folder: &Path, lines: u64) -> Result<(), String> {
+    let mut number = 0;
+    let mut reader =
+        Reader::open(folder).map_err(|error| format!("it cannot be read: {error:?}"))?;
+    loop {
+        let chunk = match reader.next_chunk() {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break,
+            Err(error) => return Err(format!("it cannot be read: {error:?}")),
+        };
+        for line in chunk.split_inclusive(|byte| *byte == b'\n') {
+            let mut expected = submitted::record(number);
+            expected.push(b'\n');
+            if line != expected {
+                return Err(format!(
+                    "line {} is {:?}",
+                    number + 1,
+                    String::from_utf8_lossy(line)
+                ));
+            }
+            number += 1;
+        }
+    }
+    if number != lines {
+        return Err(format!("it counts {lines} lines and has {number}"));
+    }
+    Ok(())
+}
+
+/// Checks a file that is replaced version by version; gives the version that is there.
+///
+/// # Errors
+///
+/// Says what is wrong.
+pub fn file(path: &Path, acknowledged: u64) -> Result<u64, String> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && acknowledged == 0 => return Ok(0),
+        Err(error) => return Err(format!("version {acknowledged} was acknowledged: {error}")),
+    };
+    match submitted::parse_content(&bytes) {
+        None => Err(format!("{} bytes that are no version", bytes.len())),
+        Some(version) if version < acknowledged => Err(format!(
+            "version {acknowledged} was acknowledged, and it is version {version}"
+        )),
+        Some(version) => Ok(version),
+    }
+}

@@ -1,0 +1,40 @@
+//! Power losses on real file systems.
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use super::tally::Tally;
+use super::{Place, conclude};
+use crate::shell;
+
+/// How much to try.
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    /// How many states of a log on each file system; of an atomic write, a tenth of that
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    states: u64,
+
+    /// Only this file system; may be given more than once
+    #[arg(long, value_name = "NAME", value_parser = ["ext4", "xfs", "btrfs"])]
+    only: Vec<String>,
+
+    /// Of the random numbers
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+pub(super) fn run(arguments: &Arguments, place: &Place) -> Result<()> {
+    if shell::output(shell::at_root("id").arg("-u"))?.trim() != "0" {
+        bail!("this needs root, as it mounts file systems: run it by `sudo`");
+    }
+    place.build()?;
+    let mut matrix = place.program("proof-crash-matrix");
+    let _ = matrix
+        .arg("--kept")
+        .arg(place.scratch.join("crash-matrix"))
+        .arg(format!("--states={}", arguments.states))
+        .arg(format!("--seed={}", arguments.seed))
+        .args(arguments.only.iter().map(|name| format!("--only={name}")));
+    let tally = Tally::of(&mut matrix)?;
+    conclude(tally)
+}

@@ -1,0 +1,75 @@
+//! `cargo xtask proof`: crashes of every kind, and what must be there after them.
+
+mod crash_matrix;
+mod log;
+mod tally;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use self::tally::Tally;
+use crate::repository::Metadata;
+use crate::shell;
+
+/// What to prove.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    proof: Proof,
+}
+
+#[derive(Debug, Subcommand)]
+enum Proof {
+    /// The log: killed at every system call and at random, and on a disk that fails and forgets.
+    Log(log::Arguments),
+    /// The log and the atomic writer: power losses on ext4, XFS and btrfs. Needs root.
+    CrashMatrix(crash_matrix::Arguments),
+}
+
+/// Runs it; its last line is what was tried and what was bad.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let place = Place::of(&Metadata::load()?);
+    match &arguments.proof {
+        Proof::Log(arguments) => log::run(arguments, &place),
+        Proof::CrashMatrix(arguments) => crash_matrix::run(arguments, &place),
+    }
+}
+
+/// Where the programs are and where they work.
+struct Place {
+    programs: PathBuf,
+    scratch: PathBuf,
+}
+
+impl Place {
+    fn of(metadata: &Metadata) -> Place {
+        Place {
+            programs: metadata.target_directory.join("release"),
+            scratch: metadata.target_directory.join("proof"),
+        }
+    }
+
+    /// Builds the programs.
+    fn build(&self) -> Result<()> {
+        shell::run(shell::cargo().args([
+            "build",
+            "--quiet",
+            "--release",
+            "--package=withal-proofs",
+            "--bins",
+        ]))
+    }
+
+    fn program(&self, name: &str) -> Command {
+        shell::at_root(self.programs.join(name))
+    }
+}
+
+/// Says the sum, and fails if something was bad or nothing tried.
+fn conclude(tally: Tally) -> Result<()> {
+    println!("{tally}");
+    tally.verdict()
+}
