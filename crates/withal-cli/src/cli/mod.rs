@@ -204,6 +204,10 @@ fn describe(error: &clap::Error) -> String {
             let word = option.unwrap_or_default();
             format!("`{word}`: a command and its arguments stand after `--`")
         }
+        ErrorKind::InvalidSubcommand if asked.starts_with("withal log") => {
+            let word = context(error, ContextKind::InvalidSubcommand).unwrap_or_default();
+            format!("`{word}`: no subcommand; `withal log --help` lists them")
+        }
         ErrorKind::InvalidSubcommand => {
             let word = context(error, ContextKind::InvalidSubcommand).unwrap_or_default();
             format!("`{word}`: no subcommand; to run it, write `withal run -- {word}`")
@@ -217,12 +221,6 @@ fn describe(error: &clap::Error) -> String {
             let text = error.to_string();
             let first = text.lines().next().unwrap_or_default();
             let first = first.strip_prefix("error: ").unwrap_or(first);
-            let asked = match error.kind() {
-                ErrorKind::InvalidSubcommand => {
-                    asked.rsplit_once(' ').map_or("withal", |(of, _)| of)
-                }
-                _ => &asked,
-            };
             format!("{first}; see `{asked} --help`")
         }
     }

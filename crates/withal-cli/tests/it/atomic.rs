@@ -1,5 +1,7 @@
 //! `withal atomic`: the old file or the new one.
 
+#![allow(unused_results, reason = "the helpers check the status")]
+
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -128,7 +130,7 @@ fn mode_backup_and_links_are_as_asked() {
     );
     check(
         &["/dev/null"],
-        "atomic: `/dev/null`: not a regular file; name one, or redirect with `>`",
+        "atomic: `/dev/null`: not a regular file, so it cannot be replaced; redirect with `>`",
     );
     assert_eq!(sandbox.read("f"), "new\n");
 }
