@@ -364,6 +364,11 @@ fn stats_know_lines_and_bytes() {
     );
 }
 
+fn acknowledged(sandbox: &Sandbox) -> usize {
+    let acks = sandbox.read("acks");
+    acks.lines().last().map_or(0, |last| last.parse().unwrap())
+}
+
 #[test]
 fn a_full_disk_is_met_as_the_policy_says() {
     let sandbox = Sandbox::new();
@@ -377,7 +382,7 @@ fn a_full_disk_is_met_as_the_policy_says() {
     let full = |policy: &str| {
         let script = format!(
             "mount -t tmpfs -o size=2m none m || exit 1
-             $W log write m/d --rotate-size 32KiB --on-full {policy} < in
+             $W log write m/d --rotate-size 32KiB --ack --on-full {policy} < in > acks
              echo $? > code; $W log cat m/d > out; $W log verify m/d > report"
         );
         let quoted = script.replace('\'', "'\\''");
@@ -395,6 +400,7 @@ fn a_full_disk_is_met_as_the_policy_says() {
             "{stderr}"
         );
         assert!(!out.is_empty() && input.starts_with(&out) && out.ends_with('\n'));
+        assert!(acknowledged(&sandbox) <= out.lines().count());
     }
     let (code, out, stderr) = full("drop");
     assert_eq!(code, "0\n");
@@ -404,6 +410,7 @@ fn a_full_disk_is_met_as_the_policy_says() {
         .find_map(|word| word.parse().ok())
         .unwrap();
     assert_eq!(out.lines().count() + dropped, lines as usize);
+    assert!(acknowledged(&sandbox) <= out.lines().count());
     let (code, out, _) = full("prune");
     assert_eq!(code, "0\n");
     assert!(!out.is_empty() && input.ends_with(&out), "{}", out.len());
