@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd as _;
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -11,6 +12,15 @@ use crate::stop::Stop;
 
 /// How much a pipe is asked to hold, so that its writer need not wait for each read.
 const PIPE: usize = 1 << 20;
+
+/// What came first.
+enum Waited {
+    /// Input, or its end.
+    Ready,
+    Stopped,
+    /// The deadline.
+    Late,
+}
 
 /// Reads stdin.
 #[derive(Debug)]
@@ -31,21 +41,34 @@ impl Input {
     ///
     /// After a signal it reads what lies in the pipe by then, and no more.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read_before(buffer, None)
+            .map(Option::unwrap_or_default)
+    }
+
+    /// As `read`; nothing if nothing comes before `deadline`.
+    pub(crate) fn read_before(
+        &mut self,
+        buffer: &mut [u8],
+        deadline: Option<Instant>,
+    ) -> io::Result<Option<usize>> {
         loop {
             let wanted = match self.left {
-                None if self.is_stopped_before_there_is_input()? => {
-                    self.left = Some(waiting());
-                    continue;
-                }
-                None => buffer.len(),
+                None => match self.wait(deadline)? {
+                    Waited::Stopped => {
+                        self.left = Some(waiting());
+                        continue;
+                    }
+                    Waited::Late => return Ok(None),
+                    Waited::Ready => buffer.len(),
+                },
                 Some(left) if left > 0 && has_input()? => left.min(buffer.len()),
-                Some(_) => return Ok(0),
+                Some(_) => return Ok(Some(0)),
             };
             let (space, _) = buffer.split_at_mut(wanted);
             match rustix::io::read(io::stdin(), space) {
                 Ok(read) => {
                     self.left = self.left.map(|left| left - read);
-                    return Ok(read);
+                    return Ok(Some(read));
                 }
                 Err(Errno::INTR | Errno::AGAIN) => {}
                 Err(error) => return Err(error.into()),
@@ -58,17 +81,24 @@ impl Input {
         self.stop.asked()
     }
 
-    fn is_stopped_before_there_is_input(&self) -> io::Result<bool> {
+    fn wait(&self, deadline: Option<Instant>) -> io::Result<Waited> {
         loop {
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            let left = left.map(Timespec::try_from).transpose();
+            let left = left.map_err(io::Error::other)?;
             let stdin = io::stdin();
             let mut polled = [
                 PollFd::from_borrowed_fd(self.stop.as_fd(), PollFlags::IN),
                 PollFd::new(&stdin, PollFlags::IN),
             ];
-            match poll(&mut polled, None) {
+            match poll(&mut polled, left.as_ref()) {
+                Ok(0) => return Ok(Waited::Late),
                 Ok(_) => {
                     let [stop, _] = polled;
-                    return Ok(!stop.revents().is_empty());
+                    return Ok(match stop.revents().is_empty() {
+                        true => Waited::Ready,
+                        false => Waited::Stopped,
+                    });
                 }
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),

@@ -484,12 +484,26 @@ impl Queue {
         self.worker.notify_one();
         let unheard = state.unheard.take();
         let line = state.next;
-        let synced = self.wait(state, line, Level::Durable);
+        let synced = match self.wait(state, line, Level::Durable) {
+            // That lines are dropped is what was asked for.
+            Err(error) if self.on_full == OnFull::Drop && error.kind() == LogErrorKind::Full => {
+                Ok(())
+            }
+            synced => synced,
+        };
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let ended = writer.close();
         writer.dismiss_keeper();
         drop(writer);
         let mut state = self.lock();
+        match &ended {
+            // Whoever waits for a refused line has not waited for the sync of those before it.
+            Ok(()) => state.durable = state.written,
+            Err(error) => {
+                let _first = state.failed.get_or_insert_with(|| error.clone());
+            }
+        }
+        self.watching.notify_all();
         state.wakers.drain(..).for_each(Waker::wake);
         match (unheard, synced, ended) {
             (Some(error), ..) | (None, Err(error), _) | (None, Ok(()), Err(error)) => Err(error),

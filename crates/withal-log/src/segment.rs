@@ -108,11 +108,19 @@ impl Segment {
         };
         let raw = header.encode();
         let (name, sidecar) = create_sidecar(storage, tail.end, now)?;
-        sidecar.append_all(&raw).map_err(|(_, error)| error)?;
-        sidecar.sync_data()?;
-        let text = storage.create(&name.text())?;
-        storage.sync()?;
-        storage.point("current", &name.text())?;
+        let begin = || {
+            sidecar.append_all(&raw).map_err(|(_, error)| error)?;
+            sidecar.sync_data()?;
+            let text = storage.create(&name.text())?;
+            storage.sync()?;
+            storage.point("current", &name.text())?;
+            Ok(text)
+        };
+        let text = begin().inspect_err(|_: &io::Error| {
+            // It is tried again while the disk is full: each time would leave its files.
+            let _ = storage.remove(&name.text());
+            let _ = storage.remove(&name.sidecar());
+        })?;
         Ok(Segment::at(Found {
             name,
             text,
@@ -241,6 +249,9 @@ impl Segment {
 
     /// Lines that should stand here were dropped.
     pub(crate) fn dropped(&mut self, lines: u32) {
+        if lines == 0 {
+            return;
+        }
         self.block.dropped = self.block.dropped.saturating_add(lines);
         self.block.flags |= Flags::DROPPED;
     }
@@ -340,6 +351,8 @@ impl Segment {
             total_lines: self.lines,
             ..Entry::default()
         });
+        // Nothing may come behind it, if there is no space for the next segment yet.
+        self.checkpoint = self.len;
         self.sealed = true;
     }
 
@@ -413,6 +426,11 @@ impl Segment {
     pub(crate) fn release(&mut self) -> io::Result<()> {
         self.reserved = self.reserved.map(|_| self.len);
         self.text.truncate(self.len)
+    }
+
+    /// How many lines were dropped after it was sealed: the next one says so.
+    pub(crate) fn dropped_behind(&self) -> u32 {
+        self.block.dropped
     }
 
     /// Where the log goes on after it.

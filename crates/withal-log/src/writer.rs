@@ -193,7 +193,8 @@ impl Writer {
     fn next_segment(&mut self) -> io::Result<()> {
         self.segment.finish()?;
         let now = (self.settings.clock)();
-        let next = Segment::create(&self.storage, self.log_id, self.segment.tail(), now)?;
+        let mut next = Segment::create(&self.storage, self.log_id, self.segment.tail(), now)?;
+        next.dropped(self.segment.dropped_behind());
         let ended = std::mem::replace(&mut self.segment, next).name;
         self.keeper.ended(&self.storage, &self.settings, &ended);
         Ok(())

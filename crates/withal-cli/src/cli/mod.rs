@@ -204,6 +204,10 @@ fn describe(error: &clap::Error) -> String {
             let word = option.unwrap_or_default();
             format!("`{word}`: a command and its arguments stand after `--`")
         }
+        ErrorKind::InvalidSubcommand if asked.starts_with("withal log") => {
+            let word = context(error, ContextKind::InvalidSubcommand).unwrap_or_default();
+            format!("`{word}`: no subcommand; `withal log --help` lists them")
+        }
         ErrorKind::InvalidSubcommand => {
             let word = context(error, ContextKind::InvalidSubcommand).unwrap_or_default();
             format!("`{word}`: no subcommand; to run it, write `withal run -- {word}`")

@@ -31,27 +31,27 @@ pub(crate) use help::AFTER;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Append the lines of stdin to a log
-    #[command(after_help = help::WRITE, arg_required_else_help = true)]
+    #[command(after_help = help::WRITE)]
     Write(write::Arguments),
 
     /// Print a log as it was written
-    #[command(after_help = help::CAT, arg_required_else_help = true)]
+    #[command(after_help = help::CAT)]
     Cat(cat::Arguments),
 
     /// Print the end of a log, and what is added to it
-    #[command(after_help = help::TAIL, arg_required_else_help = true)]
+    #[command(after_help = help::TAIL)]
     Tail(tail::Arguments),
 
     /// Check every byte of a log
-    #[command(after_help = help::VERIFY, arg_required_else_help = true)]
+    #[command(after_help = help::VERIFY)]
     Verify(verify::Arguments),
 
     /// Cut what a crash has torn, and make lost sidecars anew
-    #[command(after_help = help::REPAIR, arg_required_else_help = true)]
+    #[command(after_help = help::REPAIR)]
     Repair(repair::Arguments),
 
     /// Show what a log holds
-    #[command(after_help = help::STATS, arg_required_else_help = true)]
+    #[command(after_help = help::STATS)]
     Stats(stats::Arguments),
 }
 

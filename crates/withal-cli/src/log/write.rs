@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -20,6 +20,9 @@ use crate::stop::Stop;
 
 /// How much is read at a time.
 const CHUNK: usize = 256 * 1024;
+const PAGE: usize = 4096;
+/// How much of a batch is kept in memory.
+const MOST_GATHERED: usize = 16 << 20;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -99,7 +102,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     };
     let mut input = Input::new(stop);
     let mut sink = Sink::new(log, arguments, acks);
-    let copied = copy(&mut input, &mut sink, arguments.max_line);
+    let copied = copy(&mut input, &mut sink, arguments);
     let counted = (sink.records, sink.bytes);
     let closed = sink.close();
     // What stopped it says more than what closing it met after that.
@@ -120,8 +123,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
 
 impl Arguments {
     fn options(&self) -> LogOptions {
+        let durability = match self.durability {
+            // One writer knows what belongs together before it appends: see `gather`.
+            Durability::Batch { .. } => Durability::Always,
+            other => other,
+        };
         let mut options = Log::open(&self.path)
-            .durability(self.durability)
+            .durability(durability)
             .on_full(self.on_full)
             .max_line(self.max_line)
             .rotate_size(self.rotate_size);
@@ -151,16 +159,26 @@ impl Arguments {
 
 /// Puts all input into the log. Only the beginning of a line is kept for the next read, and no
 /// more of it than fits a line of the log.
-fn copy(input: &mut Input, sink: &mut Sink, max_line: usize) -> anyhow::Result<()> {
-    let most_kept = max_line.max(CHUNK);
-    let mut buffer = vec![0; CHUNK];
+fn copy(input: &mut Input, sink: &mut Sink, arguments: &Arguments) -> anyhow::Result<()> {
+    let (durability, max_line) = (arguments.durability, arguments.max_line);
+    let at_once = match durability {
+        Durability::Batch { bytes, .. } => bytes.clamp(CHUNK, MOST_GATHERED),
+        // A file ends between two reads.
+        _ => usize::try_from(arguments.rotate_size).map_or(CHUNK, |size| size.clamp(PAGE, CHUNK)),
+    };
+    let most_kept = max_line.max(at_once);
+    let mut buffer = vec![0; at_once];
     let mut kept = 0;
     loop {
-        if buffer.len() - kept < CHUNK / 2 {
-            buffer.resize(kept + CHUNK, 0);
+        if buffer.len() - kept < at_once / 2 {
+            buffer.resize(kept + at_once, 0);
         }
         let (_, space) = buffer.split_at_mut(kept);
-        let read = input.read(space).context("cannot read stdin")?;
+        let read = match durability {
+            Durability::Batch { delay, bytes } => gather(input, space, delay, bytes),
+            _ => input.read(space),
+        };
+        let read = read.context("cannot read stdin")?;
         let filled = kept + read;
         let (bytes, _) = buffer.split_at(filled);
         let (old, fresh) = bytes.split_at(kept);
@@ -184,6 +202,21 @@ fn copy(input: &mut Input, sink: &mut Sink, max_line: usize) -> anyhow::Result<(
         buffer.copy_within(taken..filled, 0);
         kept = filled - taken;
     }
+}
+
+/// Reads until `bytes` have come together, or `delay` has passed since the first of them.
+fn gather(input: &mut Input, space: &mut [u8], delay: Duration, bytes: usize) -> io::Result<usize> {
+    let mut read = input.read(space)?;
+    let deadline = Some(Instant::now() + delay);
+    while read > 0 && read < bytes.min(space.len()) {
+        let (_, rest) = space.split_at_mut(read);
+        match input.read_before(rest, deadline)? {
+            // The end is found again by the next read.
+            None | Some(0) => break,
+            Some(more) => read += more,
+        }
+    }
+    Ok(read)
 }
 
 /// Where to cut, at most at `end`, so that no character is.

@@ -1,8 +1,11 @@
-//! `withal run` as its users see it: real commands, real signals, real terminals.
+//! withal as its users see it: real commands, real signals, real terminals.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod atomic;
 mod gates;
 mod jobs;
+mod log;
+mod log_crash;
 mod processes;
 mod signals;
 mod status;

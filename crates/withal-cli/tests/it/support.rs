@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its scene fails")]
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -92,6 +93,29 @@ impl Sandbox {
             .stdout(File::create(root.join("stdout")).unwrap())
             .stderr(File::create(root.join("stderr")).unwrap());
         command
+    }
+
+    /// `withal ARGUMENTS` with `input` as its stdin, to its end.
+    pub(crate) fn feed(&self, arguments: &[&str], input: &[u8]) -> Output {
+        let mut child = self.pipe(arguments);
+        let mut stdin = child.stdin.take().unwrap();
+        std::thread::scope(|scope| {
+            // It may end before it has read everything.
+            let feeding = scope.spawn(move || drop(stdin.write_all(input)));
+            let output = child.wait_with_output().unwrap();
+            feeding.join().unwrap();
+            output
+        })
+    }
+
+    /// `withal ARGUMENTS`, its three streams pipes.
+    pub(crate) fn pipe(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(WITHAL, arguments);
+        let _ = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.spawn().unwrap()
     }
 
     pub(crate) fn start(&self, mut command: Command) -> Started<'_> {

@@ -1,0 +1,461 @@
+//! `withal log`: what goes in comes out, and what is wrong is said.
+
+#![allow(unused_results, reason = "the helpers check the status")]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::Output;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::support::{Sandbox, wait_until};
+
+/// Writes `input` into the log `d`.
+#[track_caller]
+fn write(sandbox: &Sandbox, options: &[&str], input: &[u8]) -> Output {
+    let output = sandbox.feed(&[&["log", "write", "d"], options].concat(), input);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    output
+}
+
+#[track_caller]
+fn log(sandbox: &Sandbox, arguments: &[&str], code: i32) -> Output {
+    let output = sandbox.feed(&[&["log"], arguments].concat(), b"");
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    output
+}
+
+#[track_caller]
+fn cat(sandbox: &Sandbox) -> Vec<u8> {
+    log(sandbox, &["cat", "d"], 0).stdout
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Bytes of all kinds, the same each time.
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    let mut bytes = Vec::with_capacity(len);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+/// The texts of the log `d`, oldest first.
+fn segments(sandbox: &Sandbox) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(sandbox.path("d")).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let mut texts: Vec<_> = paths
+        .filter(|path| path.extension().is_some_and(|end| end == "log"))
+        .collect();
+    texts.sort();
+    texts
+}
+
+fn numbers(range: std::ops::Range<u32>) -> String {
+    range.map(|number| format!("line {number}\n")).collect()
+}
+
+#[test]
+fn any_bytes_come_back() {
+    let long = vec![b'x'; 10 << 20];
+    let inputs: [&[u8]; 9] = [
+        b"",
+        b"\n",
+        b"\n\n\n",
+        b"no newline",
+        b"a\0b\xC0c\n\0\n\xC0\n\xC0\x81\n\xC0\xC0\x80",
+        "Gr\u{fc}\u{df}e, \u{4e16}\u{754c}\n".as_bytes(),
+        &noise(300_000),
+        &long,
+        &[&long[..], b"\nnext\n"].concat(),
+    ];
+    let options: [&[&str]; 5] = [
+        &[],
+        &["--durability", "always"],
+        &["--durability", "batch=1ms,4KiB", "--rotate-size", "64KiB"],
+        &["--durability", "buffered", "--max-line", "1000"],
+        &["--compress", "--rotate-size=100KiB"],
+    ];
+    for options in options {
+        let sandbox = Sandbox::new();
+        let mut expected = Vec::new();
+        for input in inputs {
+            let written = write(&sandbox, options, input);
+            assert_eq!(text(&written.stderr), "");
+            expected.extend_from_slice(input);
+        }
+        assert!(cat(&sandbox) == expected, "{options:?}");
+        log(&sandbox, &["verify", "d"], 0);
+    }
+}
+
+#[test]
+fn utf8_is_stored_as_it_is_and_long_lines_in_parts() {
+    let sandbox = Sandbox::new();
+    let input = "Gr\u{fc}\u{df}e\n".repeat(3);
+    write(&sandbox, &[], input.as_bytes());
+    assert_eq!(fs::read(&segments(&sandbox)[0]).unwrap(), input.as_bytes());
+    let raw = log(&sandbox, &["cat", "d", "--raw"], 0).stdout;
+    assert_eq!(text(&raw), input);
+    // Parts of a line that is longer than what is kept in memory hold whole characters.
+    let long = "\u{4e16}".repeat(500_000) + "\n";
+    write(&sandbox, &["--max-line", "1000"], long.as_bytes());
+    let raw = log(&sandbox, &["cat", "d", "--raw"], 0).stdout;
+    let lines = raw.split(|byte| *byte == b'\n');
+    for line in lines {
+        let line = line.strip_suffix(b"\xC0\x81").unwrap_or(line);
+        assert!(line.len() <= 1000 && std::str::from_utf8(line).is_ok());
+    }
+    let last = log(&sandbox, &["tail", "d", "-n", "1"], 0).stdout;
+    assert!(last == long.as_bytes());
+}
+
+#[test]
+fn reading_backwards_keeps_records_together() {
+    let sandbox = Sandbox::new();
+    let long = "y".repeat(100);
+    write(
+        &sandbox,
+        &["--max-line", "30"],
+        format!("one\n{long}\nthree").as_bytes(),
+    );
+    let reversed = log(&sandbox, &["cat", "d", "--reverse"], 0).stdout;
+    assert_eq!(text(&reversed), format!("three\n{long}\none\n"));
+    let found = log(&sandbox, &["cat", "d", "--grep", "^y{100}$|ee"], 0).stdout;
+    assert_eq!(text(&found), format!("{long}\nthree"));
+}
+
+#[test]
+fn the_last_lines_are_found_over_files() {
+    let sandbox = Sandbox::new();
+    let input = numbers(0..1000);
+    write(&sandbox, &["--rotate-size", "200B"], b"");
+    for part in input.as_bytes().chunks(70) {
+        write(&sandbox, &["--rotate-size", "200B"], part);
+    }
+    assert!(segments(&sandbox).len() > 20);
+    assert_eq!(text(&cat(&sandbox)), input);
+    for count in [0, 1, 10, 999, 1000, 5000] {
+        for options in [&[][..], &["--durable"]] {
+            let count_text = count.to_string();
+            let arguments = [&["tail", "d", "-n", &count_text], options].concat();
+            let last = text(&log(&sandbox, &arguments, 0).stdout);
+            // Lines that were cut by the end of a run are stored in two parts.
+            assert!(input.ends_with(&last), "{count}: {last}");
+            let expected: Vec<&str> = input.lines().rev().take(count).collect();
+            assert!(last.lines().count() <= expected.len().max(1));
+        }
+    }
+}
+
+#[test]
+fn following_misses_nothing_over_rotations() {
+    let sandbox = Sandbox::new();
+    write(&sandbox, &[], numbers(0..20).as_bytes());
+    let mut tail = sandbox.pipe(&["log", "tail", "d", "-n", "2", "-f"]);
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    let mut next = || lines.next().unwrap().unwrap();
+    assert_eq!((next(), next()), ("line 18".into(), "line 19".into()));
+    for number in 20..60 {
+        let line = format!("line {number}");
+        write(
+            &sandbox,
+            &["--rotate-size", "50B"],
+            format!("{line}\n").as_bytes(),
+        );
+        assert_eq!(next(), line);
+    }
+    kill(Pid::from_raw(tail.id().cast_signed()), Signal::SIGTERM).unwrap();
+    let _ = tail.wait().unwrap();
+}
+
+#[test]
+fn followers_end_when_nobody_reads_them() {
+    let sandbox = Sandbox::new();
+    write(&sandbox, &[], b"one\n");
+    let mut tail = sandbox.pipe(&["log", "tail", "d", "-f"]);
+    let mut stdout = tail.stdout.take().unwrap();
+    let mut line = [0; 4];
+    stdout.read_exact(&mut line).unwrap();
+    drop(stdout);
+    let output = tail.wait_with_output().unwrap();
+    use std::os::unix::process::ExitStatusExt as _;
+    assert_eq!(output.status.signal(), Some(Signal::SIGPIPE as i32));
+    assert_eq!(text(&output.stderr), "");
+}
+
+#[test]
+fn ranges_of_time_leave_out_what_is_far_from_them() {
+    let sandbox = Sandbox::new();
+    write(&sandbox, &[], b"now\n");
+    let check = |option: &str, time: &str, expected: &str| {
+        let found = log(&sandbox, &["cat", "d", option, time], 0).stdout;
+        assert_eq!(text(&found), expected, "{option} {time}");
+    };
+    check("--since", "1h", "now\n");
+    check("--until", "1h", "");
+    check("--since", "2999-01-01", "");
+    check("--until", "2999-01-01T00:00:00Z", "now\n");
+}
+
+#[test]
+fn stamps_stand_before_each_line_once() {
+    let sandbox = Sandbox::new();
+    let long = "z".repeat(600_000);
+    let input = format!("one\n\n{long}\nlast");
+    let options = ["--stamp", "--max-line", "100KiB", "--tee"];
+    let written = write(&sandbox, &options, input.as_bytes());
+    assert!(written.stdout == input.as_bytes());
+    let stamped = text(&cat(&sandbox));
+    let lines: Vec<&str> = stamped.split('\n').collect();
+    let unstamped = lines.iter().map(|line| {
+        let (stamp, line) = line.split_at(28);
+        assert!(stamp.starts_with("20") && stamp.ends_with("Z "), "{stamp}");
+        line
+    });
+    assert!(unstamped.collect::<Vec<_>>().join("\n") == input);
+    assert!(!stamped.ends_with('\n'));
+}
+
+#[test]
+fn a_second_writer_is_refused_with_75_and_readers_are_not() {
+    let sandbox = Sandbox::new();
+    let mut first = sandbox.pipe(&["log", "write", "d", "--ack", "--durability", "always"]);
+    let mut stdin = first.stdin.take().unwrap();
+    stdin.write_all(b"one\n").unwrap();
+    let mut acks = BufReader::new(first.stdout.take().unwrap()).lines();
+    assert_eq!(acks.next().unwrap().unwrap(), "1");
+    for arguments in [&["write", "d"][..], &["repair", "d"]] {
+        let refused = log(&sandbox, arguments, 75);
+        let message = text(&refused.stderr);
+        assert!(message.contains("`d"), "{message}");
+        assert!(
+            message.contains("another process writes this log"),
+            "{message}"
+        );
+        assert_eq!(message.lines().count(), 1);
+    }
+    assert_eq!(cat(&sandbox), b"one\n");
+    stdin.write_all(b"two\nthree").unwrap();
+    drop(stdin);
+    let acks: Vec<String> = acks.map(Result::unwrap).collect();
+    assert_eq!(acks.last().unwrap(), "3");
+    assert_eq!(first.wait().unwrap().code(), Some(0));
+    assert_eq!(cat(&sandbox), b"one\ntwo\nthree");
+}
+
+#[test]
+fn a_signal_ends_it_with_everything_that_was_read_on_the_disk() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        let sandbox = Sandbox::new();
+        let mut writer = sandbox.pipe(&["log", "write", "d", "--ack", "--durability", "always"]);
+        let mut stdin = writer.stdin.take().unwrap();
+        stdin.write_all(b"one\n").unwrap();
+        let mut acks = BufReader::new(writer.stdout.take().unwrap()).lines();
+        assert_eq!(acks.next().unwrap().unwrap(), "1");
+        stdin.write_all(b"two\nhalf").unwrap();
+        kill(Pid::from_raw(writer.id().cast_signed()), signal).unwrap();
+        let output = writer.wait_with_output().unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(128 + signal as i32),
+            "{output:?}"
+        );
+        assert_eq!(text(&cat(&sandbox)), "one\ntwo\nhalf");
+        assert_eq!(acks.last().unwrap().unwrap(), "3");
+        log(&sandbox, &["verify", "d"], 0);
+    }
+}
+
+#[test]
+fn logging_goes_on_when_nobody_reads_stdout() {
+    for (option, what) in [("--tee", "passed on"), ("--ack", "acknowledged")] {
+        let sandbox = Sandbox::new();
+        let script = format!(
+            "{{ echo one; read go < go; echo two; echo three; }} |
+             {{ $W log write d -d always {option}; echo $? > code; }} | {{ read first; exec <&-; echo > go; }}"
+        );
+        sandbox.shell("mkfifo go").check_code(0);
+        let ended = sandbox.shell(&script);
+        wait_until("the end of the writer", || !sandbox.read("code").is_empty());
+        assert_eq!(sandbox.read("code"), "0\n");
+        assert_eq!(cat(&sandbox), b"one\ntwo\nthree\n");
+        let stderr = sandbox.stderr();
+        assert!(stderr.lines().count() <= 1, "{ended:?}");
+        assert!(stderr.is_empty() || stderr.contains(what), "{stderr}");
+    }
+}
+
+#[test]
+fn verify_tells_torn_from_changed_from_missing() {
+    let make = || {
+        let sandbox = Sandbox::new();
+        for number in 0..4 {
+            let lines = numbers(number * 100..(number + 1) * 100);
+            write(&sandbox, &["--rotate-size", "500B"], lines.as_bytes());
+        }
+        assert_eq!(segments(&sandbox).len(), 4);
+        let clean = log(&sandbox, &["verify", "d"], 0);
+        assert!(text(&clean.stdout).starts_with("d: clean, 4 segments, 400 lines,"));
+        sandbox
+    };
+    let check = |sandbox: &Sandbox, code: i32, kind: &str, file: &str| {
+        let told = text(&log(sandbox, &["verify", "d", "--quiet"], code).stdout);
+        assert!(
+            told.lines()
+                .any(|line| line.contains(file) && line.contains("byte")),
+            "{told}"
+        );
+        let json = text(&log(sandbox, &["verify", "d", "--json"], code).stdout);
+        assert!(json.contains(&format!("\"kind\":\"{kind}\"")), "{json}");
+    };
+    let name = |path: &std::path::PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+
+    let sandbox = make();
+    let last = segments(&sandbox)[3].clone();
+    let mut file = fs::OpenOptions::new().append(true).open(&last).unwrap();
+    file.write_all(b"half a li").unwrap();
+    check(&sandbox, 1, "torn_tail", &name(&last));
+    let planned = log(&sandbox, &["repair", "d", "--dry-run"], 0);
+    check(&sandbox, 1, "torn_tail", &name(&last));
+    let done = log(&sandbox, &["repair", "d"], 0);
+    assert_eq!(text(&planned.stdout), text(&done.stdout));
+    assert!(text(&done.stdout).contains("9 torn bytes"), "{done:?}");
+    log(&sandbox, &["verify", "d"], 0);
+    assert_eq!(text(&cat(&sandbox)), numbers(0..400));
+
+    let sandbox = make();
+    let second = segments(&sandbox)[1].clone();
+    let mut bytes = fs::read(&second).unwrap();
+    bytes[300] ^= 1;
+    fs::write(&second, bytes).unwrap();
+    check(&sandbox, 2, "corrupt_text", &name(&second));
+    log(&sandbox, &["repair", "d"], 2);
+    check(&sandbox, 2, "corrupt_text", &name(&second));
+
+    let sandbox = make();
+    let second = segments(&sandbox)[1].clone();
+    fs::remove_file(&second).unwrap();
+    fs::remove_file(second.with_extension("idx")).unwrap();
+    // It is told at the end of the one before.
+    let first = name(&segments(&sandbox)[0]);
+    check(&sandbox, 3, "missing_segment", &first);
+}
+
+#[test]
+fn stats_know_lines_and_bytes() {
+    let sandbox = Sandbox::new();
+    write(&sandbox, &[], b"one\ntwo\n");
+    let told = text(&log(&sandbox, &["stats", "d"], 0).stdout);
+    assert!(told.contains("lines      2\n"), "{told}");
+    let json = text(&log(&sandbox, &["stats", "d", "--json"], 0).stdout);
+    assert!(
+        json.contains("\"lines\":2") && json.contains("\"text_bytes\":8"),
+        "{json}"
+    );
+}
+
+fn acknowledged(sandbox: &Sandbox) -> usize {
+    let acks = sandbox.read("acks");
+    acks.lines().last().map_or(0, |last| last.parse().unwrap())
+}
+
+#[test]
+fn a_full_disk_is_met_as_the_policy_says() {
+    let sandbox = Sandbox::new();
+    let mounts = sandbox.shell("mkdir m && unshare -m mount -t tmpfs none m");
+    if mounts.code() != 0 {
+        eprintln!("skipped: a full disk needs a file system that only root can mount");
+        return;
+    }
+    let lines = 400_000;
+    sandbox.write("in", &numbers(0..lines));
+    let full = |policy: &str| {
+        let script = format!(
+            "mount -t tmpfs -o size=2m none m || exit 1
+             $W log write m/d --rotate-size 32KiB --ack --on-full {policy} < in > acks
+             echo $? > code; $W log cat m/d > out; $W log verify m/d > report"
+        );
+        let quoted = script.replace('\'', "'\\''");
+        sandbox
+            .shell(&format!("unshare -m sh -c '{quoted}'"))
+            .check_code(0);
+        (sandbox.read("code"), sandbox.read("out"), sandbox.stderr())
+    };
+    let input = sandbox.read("in");
+    for policy in ["fail", "block=20ms"] {
+        let (code, out, stderr) = full(policy);
+        assert_eq!(code, "125\n");
+        assert!(
+            stderr.contains("no space to write") && stderr.lines().count() == 1,
+            "{stderr}"
+        );
+        assert!(!out.is_empty() && input.starts_with(&out) && out.ends_with('\n'));
+        assert!(acknowledged(&sandbox) <= out.lines().count());
+    }
+    let (code, out, stderr) = full("drop");
+    assert_eq!(code, "0\n");
+    assert!(stderr.contains("lines were dropped"), "{stderr}");
+    let dropped: usize = stderr
+        .split_whitespace()
+        .find_map(|word| word.parse().ok())
+        .unwrap();
+    assert_eq!(out.lines().count() + dropped, lines as usize);
+    assert!(acknowledged(&sandbox) <= out.lines().count());
+    let (code, out, _) = full("prune");
+    assert_eq!(code, "0\n");
+    assert!(!out.is_empty() && input.ends_with(&out), "{}", out.len());
+}
+
+#[test]
+fn what_is_no_log_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .shell("mkdir other empty; touch other/file")
+        .check_code(0);
+    let check = |arguments: &[&str], message: &str| {
+        let refused = log(&sandbox, arguments, 125);
+        assert_eq!(text(&refused.stderr), format!("withal: {message}\n"));
+    };
+    let remedy = "not a log: there is no segment in it; `withal log write` makes one";
+    for command in ["cat", "tail", "verify", "repair", "stats"] {
+        check(&[command, "other"], &format!("`other`: {remedy}"));
+        check(&[command, "empty"], &format!("`empty`: {remedy}"));
+        check(
+            &[command, "nowhere"],
+            "cannot open the log `nowhere`: No such file or directory (os error 2)",
+        );
+    }
+    check(
+        &["write", "other"],
+        "`other`: not a log, and not empty: it holds `file`; name a new directory",
+    );
+    check(
+        &["write", "no/where"],
+        "cannot open `no/where`: No such file or directory (os error 2)",
+    );
+    check(&["write"], "no <DIR>: see `withal log write --help`");
+    check(
+        &["nonsense"],
+        "`nonsense`: no subcommand; `withal log --help` lists them",
+    );
+    check(
+        &["cat", "other", "--since", "1m", "--until", "1h"],
+        "--until: it is before --since, so that nothing lies between them",
+    );
+    check(
+        &["write", "d", "--keep-size", "much"],
+        "--keep-size: `much`: not a size; write `64MiB`, `500KiB`, `2GiB` or plain bytes",
+    );
+    write(&sandbox, &[], b"");
+    assert_eq!(cat(&sandbox), b"");
+}
