@@ -1,6 +1,5 @@
 //! Names nobody can guess.
 
-use std::fmt::Write;
 use std::io;
 
 use rustix::io::Errno;
@@ -20,9 +19,5 @@ pub(crate) fn name() -> io::Result<String> {
             Err(error) => return Err(error.into()),
         }
     }
-    let mut name = String::with_capacity(LENGTH);
-    for byte in bytes {
-        write!(name, "{byte:02x}").expect("writing to a String cannot fail");
-    }
-    Ok(name)
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }

@@ -96,8 +96,8 @@ impl<'a> Shell<'a> {
                 true
             })
         });
-        let parent = stat(Pid::from_raw(command))[1].parse().unwrap();
-        [Pid::from_raw(parent), Pid::from_raw(command)]
+        let command = Pid::from_raw(command);
+        [stat(command).1, command]
     }
 
     #[track_caller]
@@ -114,7 +114,7 @@ impl Drop for Shell<'_> {
             let screen = self.screen.lock().unwrap_or_else(PoisonError::into_inner);
             eprintln!("the screen: {}", String::from_utf8_lossy(&screen));
             for process in self.sandbox.processes() {
-                eprintln!("process {process}: {:?}", stat(process).get(..6));
+                eprintln!("process {process}: {:?}", stat(process));
             }
         }
     }
@@ -126,29 +126,38 @@ fn watch(mut terminal: File, screen: Arc<Mutex<Vec<u8>>>) {
         let mut buffer = [0; 4096];
         while let Ok(length @ 1..) = terminal.read(&mut buffer) {
             let mut screen = screen.lock().unwrap_or_else(PoisonError::into_inner);
-            screen.extend_from_slice(&buffer[..length]);
+            screen.extend(buffer.iter().take(length));
         }
     });
 }
 
-/// The fields of `/proc/PID/stat` from the state on: state, parent, process group.
-fn stat(process: Pid) -> Vec<String> {
+/// The state and the parent of a process.
+fn stat(process: Pid) -> (String, Pid) {
     let text = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let (_, fields) = text.rsplit_once(") ").unwrap();
-    fields.split(' ').map(str::to_owned).collect()
+    let mut fields = fields.split(' ');
+    let state = fields.next().unwrap().to_owned();
+    (
+        state,
+        Pid::from_raw(fields.next().unwrap().parse().unwrap()),
+    )
+}
+
+fn is_stopped(process: Pid) -> bool {
+    stat(process).0 == "T"
 }
 
 #[track_caller]
 fn wait_stopped(processes: [Pid; 2]) {
     for process in processes {
-        wait_until("the stop", || stat(process)[0] == "T");
+        wait_until("the stop", || is_stopped(process));
     }
 }
 
 #[track_caller]
 fn wait_continued(processes: [Pid; 2]) {
     for process in processes {
-        wait_until("the continuation", || stat(process)[0] != "T");
+        wait_until("the continuation", || !is_stopped(process));
     }
 }
 
@@ -229,9 +238,9 @@ fn a_command_that_is_stopped_where_nobody_could_continue_withal_stops_alone() {
     wait_until("the command", || sandbox.read("pid").ends_with('\n'));
     let command = Pid::from_raw(sandbox.read("pid").trim().parse().unwrap());
     kill(command, Signal::SIGSTOP).unwrap();
-    wait_until("the stop", || stat(command)[0] == "T");
+    wait_until("the stop", || is_stopped(command));
     started.send(Signal::SIGCONT);
-    wait_until("the continuation", || stat(command)[0] != "T");
+    wait_until("the continuation", || !is_stopped(command));
     sandbox.write("end", "");
     started.finish().check_code(7);
 }

@@ -87,6 +87,9 @@ fn remember(directory: Key, skip: u64) {
 
 /// Gives the number of names read.
 fn sweep_all(parent: &Directory, kind: FileType) -> io::Result<u64> {
+    // Looking is no use of the directory: its time of access would be written back with every
+    // commit, since each makes it older than the last change. Only the owner may ask for that.
+    let _allowed = rustix::fs::fcntl_setfl(parent, OFlags::NOATIME);
     let mut names = 0;
     let mut buffer = [MaybeUninit::uninit(); BUFFER];
     // Nobody else reads through this descriptor: it stands at the beginning.
