@@ -1,13 +1,19 @@
 //! The with statement for any command.
 
+mod atomic;
 mod cli;
+mod input;
+mod log;
 mod message;
 mod process;
 mod run;
+mod stop;
 
 fn main() {
     let exit = match cli::parse() {
         Ok(cli::Request::Run(job)) => run::run(job),
+        Ok(cli::Request::Log(command)) => log::run(command),
+        Ok(cli::Request::Atomic(job)) => atomic::run(job),
         Err(exit) => exit,
     };
     process::end(exit)

@@ -1,7 +1,9 @@
 //! What withal says, all of it on stderr, as `withal: …`.
 
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,10 +44,33 @@ impl Messages {
     }
 }
 
-/// Writes one message in one piece.
+/// Writes one message in one piece, and on one line: whatever would end it or move the cursor is
+/// escaped, for names of files and processes may hold anything.
 ///
 /// A stderr that is closed or full must not stop a teardown, so a failure to write is no failure.
 pub(crate) fn say(text: impl Display) {
-    let line = format!("withal: {text}\n");
+    let mut line = String::from("withal: ");
+    escape(&text.to_string(), &mut line);
+    line.push('\n');
     let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+/// A name as it stands in messages, each byte that is no text as an escape.
+pub(crate) fn shown(name: &(impl AsRef<OsStr> + ?Sized)) -> String {
+    let mut text = String::new();
+    for chunk in name.as_ref().as_bytes().utf8_chunks() {
+        escape(chunk.valid(), &mut text);
+        let invalid = chunk.invalid().iter();
+        text.extend(invalid.map(|byte| format!("\\x{byte:02x}")));
+    }
+    text
+}
+
+fn escape(text: &str, line: &mut String) {
+    for character in text.chars() {
+        match character.is_control() {
+            true => line.extend(character.escape_default()),
+            false => line.push(character),
+        }
+    }
 }

@@ -2,12 +2,14 @@
 //!
 //! Four things have no safe interface.
 //!
-//! - *Which signals came in ignored.* Rust's runtime ignores SIGPIPE before `main`, so what it was
-//!   must be read earlier: by a function in `.init_array`, which the loader calls with the process
-//!   still single-threaded. It calls `sigaction` and stores into atomics, nothing that needs the
-//!   runtime.
-//! - *Handing it on.* The hook that runs between fork and exec calls `sigprocmask` and `signal`
-//!   only, both async-signal-safe; it allocates nothing and takes no lock.
+//! - *Which signals came in ignored, and which standard streams closed.* Rust's runtime ignores
+//!   SIGPIPE and opens `/dev/null` for closed streams before `main`, so what was must be read
+//!   earlier: by a function in `.init_array`, which the loader calls with the process still
+//!   single-threaded. It calls `sigaction` and `fcntl` and stores into atomics, nothing that needs
+//!   the runtime.
+//! - *Handing it on.* The hook that runs between fork and exec calls `sigprocmask`, `signal`,
+//!   `fstat` and `close` only, all async-signal-safe; it allocates nothing and takes no lock. It
+//!   runs after the streams are in place and closes none but those that came in closed.
 //! - *Setting a disposition to its default.* `SIG_DFL` runs no code of ours, and no handler is
 //!   ever installed here.
 //! - *Raising a signal by number*, real-time ones too, which no enumeration knows.
@@ -33,15 +35,38 @@ use crate::run::Exit;
 /// The signals that came in ignored, one bit each. Written once, before `main`.
 static IGNORED: AtomicU64 = AtomicU64::new(0);
 
+/// The standard streams that came in closed, one bit each. Written once, before `main`.
+static CLOSED: AtomicU64 = AtomicU64::new(0);
+
 #[used]
 #[unsafe(link_section = ".init_array")]
-static NOTE_IGNORED: extern "C" fn() = note_ignored;
+static NOTE_INHERITED: extern "C" fn() = note_inherited;
 
-extern "C" fn note_ignored() {
+extern "C" fn note_inherited() {
+    let closed = (0..3)
+        .filter(|stream| is_closed_now(*stream))
+        .fold(0, |bits, stream| bits | 1 << stream);
+    CLOSED.store(closed, Ordering::Relaxed);
     let ignored = (1..32)
         .filter(|signal| is_ignored_now(*signal))
         .fold(0, |bits, signal| bits | 1 << signal);
     IGNORED.store(ignored, Ordering::Relaxed);
+}
+
+fn is_closed_now(stream: c_int) -> bool {
+    // SAFETY: asking for the flags of a descriptor has no requirements; EBADF says it is none.
+    unsafe { libc::fcntl(stream, libc::F_GETFD) == -1 }
+}
+
+/// Whether `stream` is what the runtime has opened in place of a closed one.
+fn is_null_device(stream: c_int) -> bool {
+    let mut stat = MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: the result is written to a place that is large enough.
+    let result = unsafe { libc::fstat(stream, stat.as_mut_ptr()) };
+    // SAFETY: all-zero bytes are a valid `stat`, should the call have failed.
+    let stat = unsafe { stat.assume_init() };
+    let is_device = stat.st_mode & libc::S_IFMT == libc::S_IFCHR;
+    result == 0 && is_device && stat.st_rdev == libc::makedev(1, 3)
 }
 
 fn is_ignored_now(signal: c_int) -> bool {
@@ -64,13 +89,20 @@ pub(crate) fn wait_for_children() {
     set_default(libc::SIGCHLD);
 }
 
-/// Gives the command the signal mask and the dispositions that this process came with.
-pub(crate) fn hand_on_signals(command: &mut Command, mask: SigSet) {
+/// Gives the command the signal mask, the dispositions and the closed streams that this process came
+/// with. A stream that a gate has taken since is not the null device, and stays.
+pub(crate) fn hand_on(command: &mut Command, mask: SigSet) {
     let hook = move || {
         for signal in [libc::SIGPIPE, libc::SIGCHLD] {
             if came_ignored(signal) {
                 // SAFETY: `signal` is async-signal-safe, and ignoring runs no code.
                 let _ = unsafe { libc::signal(signal, libc::SIG_IGN) };
+            }
+        }
+        for stream in 0..3 {
+            if CLOSED.load(Ordering::Relaxed) & (1 << stream) != 0 && is_null_device(stream) {
+                // SAFETY: nobody but the command uses the streams of this process any more.
+                let _ = unsafe { libc::close(stream) };
             }
         }
         mask.thread_set_mask().map_err(io::Error::from)

@@ -8,6 +8,7 @@ mod error;
 mod makers;
 mod manager;
 mod notice;
+mod place;
 mod stack;
 mod verdict;
 mod with;
@@ -38,7 +39,7 @@ pub use verdict::{Flow, Matcher, Verdict, Within};
 pub use with::with;
 
 #[doc(hidden)]
-pub use manager::Site;
+pub use {manager::Site, place::Place};
 
 /// Any error that can cross threads: what a body's `?` turns errors into.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::panic::Location;
 use std::time::Duration;
 
-use crate::{BoxError, ExitCase, Verdict};
+use crate::{BoxError, ExitCase, Place, Verdict};
 
 /// Where a manager was entered.
 #[doc(hidden)]
@@ -86,20 +86,23 @@ pub trait ContextManager<V: Verdict = ()>: Sized {
         Cow::Borrowed(std::any::type_name::<Self>())
     }
 
-    /// `enter` for managers made of managers, which name the place their members were entered at.
+    /// Where it is about to be entered, with the names of its members if it is made of managers.
     #[doc(hidden)]
     #[inline]
-    fn enter_at(self, _location: Site) -> Result<Self::Resource, Self::Error> {
+    fn place(&self, location: Site) -> Place {
+        Place::from(location)
+    }
+
+    /// `enter` for managers made of managers, whose errors name the members.
+    #[doc(hidden)]
+    #[inline]
+    fn enter_in(self, _place: &Place) -> Result<Self::Resource, Self::Error> {
         self.enter()
     }
 
     #[doc(hidden)]
     #[inline]
-    fn exit_at(
-        resource: Self::Resource,
-        case: ExitCase,
-        _location: Site,
-    ) -> Result<V, Self::Error> {
+    fn exit_in(resource: Self::Resource, case: ExitCase, _place: &Place) -> Result<V, Self::Error> {
         Self::exit(resource, case)
     }
 }
@@ -193,23 +196,52 @@ pub trait AsyncContextManager<V: Verdict = ()>: Sized {
         None
     }
 
-    /// `enter` for managers made of managers, which name the place their members were entered at.
+    /// Where it is about to be entered, with the names of its members if it is made of managers.
     #[doc(hidden)]
     #[inline]
-    fn enter_at(
+    fn place(&self, location: Site) -> Place {
+        Place::from(location)
+    }
+
+    /// `enter` for managers made of managers, whose errors name the members.
+    #[doc(hidden)]
+    #[inline]
+    fn enter_in(
         self,
-        _location: Site,
+        _place: Place,
     ) -> impl Future<Output = Result<Self::Resource, Self::Error>> + Send {
         self.enter()
     }
 
     #[doc(hidden)]
     #[inline]
+    fn exit_in(
+        resource: Self::Resource,
+        case: ExitCase,
+        _place: Place,
+    ) -> impl Future<Output = Result<V, Self::Error>> + Send {
+        Self::exit(resource, case)
+    }
+
+    /// `enter_in` for a block that keeps no more than its location.
+    #[doc(hidden)]
+    #[inline]
+    fn enter_at(
+        self,
+        location: Site,
+    ) -> impl Future<Output = Result<Self::Resource, Self::Error>> + Send {
+        let place = self.place(location);
+        self.enter_in(place)
+    }
+
+    /// `exit_in` for such a block: members are called by their types.
+    #[doc(hidden)]
+    #[inline]
     fn exit_at(
         resource: Self::Resource,
         case: ExitCase,
-        _location: Site,
+        location: Site,
     ) -> impl Future<Output = Result<V, Self::Error>> + Send {
-        Self::exit(resource, case)
+        Self::exit_in(resource, case, Place::from(location))
     }
 }

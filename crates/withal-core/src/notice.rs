@@ -32,8 +32,14 @@ pub enum NoticeKind {
     Suppressed,
     /// Exits failed beside a panic; the panic goes on, they cannot.
     BesidePanic,
-    /// An exit stack was dropped without being closed; its exits ran all the same.
+    /// An exit stack, or a resource with a `close` of its own, was dropped without being closed; its
+    /// exits ran all the same.
     NotClosed,
+    /// Something failed and was worked around; nothing is lost, and somebody should look at it.
+    WorkedAround,
+    /// Something was registered on an exit stack that is gone; it is exited at once, or as soon as
+    /// its resource is given back.
+    StackGone,
     /// A teardown in the background failed.
     TeardownFailed,
     /// A teardown in the background was given up at its deadline.
@@ -51,7 +57,9 @@ impl NoticeKind {
         match self {
             NoticeKind::Suppressed => "error suppressed",
             NoticeKind::BesidePanic => "exits failed beside a panic",
-            NoticeKind::NotClosed => "exit stack dropped without being closed",
+            NoticeKind::NotClosed => "dropped without being closed",
+            NoticeKind::WorkedAround => "failed, and was worked around",
+            NoticeKind::StackGone => "registered on an exit stack that is gone",
             NoticeKind::TeardownFailed => "teardown failed in the background",
             NoticeKind::TeardownTimedOut => "teardown given up at its deadline",
             NoticeKind::TeardownLost => "teardown lost: its runtime is gone",

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 
 use crate::manager::Site;
 use crate::unwind::Unwind;
-use crate::{BoxError, ContextManager, Entry, Error, Verdict};
+use crate::{BoxError, ContextManager, Entry, Error, Place, Verdict};
 
 /// Enters `manager`, runs `body` with its resource, and exits on every path out.
 ///
@@ -62,11 +62,12 @@ where
 {
     let mut unwind = Unwind::default();
     let entry = Entry::at(manager.name(), location);
-    let value = match manager.enter_at(location) {
+    let place = manager.place(location);
+    let value = match manager.enter_in(&place) {
         Ok(mut resource) => {
             let ended = catch_unwind(AssertUnwindSafe(|| body(&mut resource)));
             let value = unwind.body(ended);
-            exit::<M, V>(resource, &entry, &mut unwind);
+            exit::<M, V>(resource, &entry, &place, &mut unwind);
             value
         }
         Err(error) => {
@@ -85,11 +86,12 @@ where
 pub(crate) fn exit<M: ContextManager<V>, V: Verdict>(
     resource: M::Resource,
     entry: &Entry,
+    place: &Place,
     unwind: &mut Unwind,
 ) {
     let case = unwind.case();
     let ended = catch_unwind(AssertUnwindSafe(|| {
-        M::exit_at(resource, case, entry.location()).map_err(Into::into)
+        M::exit_in(resource, case, place).map_err(Into::into)
     }));
     unwind.exited(entry, ended);
 }

@@ -20,7 +20,7 @@ pub(crate) fn warn(
     error: &LogError,
 ) {
     emit_notice(&Notice::new(
-        NoticeKind::TeardownFailed,
+        NoticeKind::WorkedAround,
         None,
         Some(&Error::new(error.clone())),
     ));
@@ -41,7 +41,7 @@ pub(crate) fn note(storage: &Arc<dyn Storage>, now: u64, what: &str, facts: &Val
             source,
         );
         emit_notice(&Notice::new(
-            NoticeKind::TeardownFailed,
+            NoticeKind::WorkedAround,
             None,
             Some(&Error::new(error)),
         ));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use crate::compress::Compressed;
 use crate::error::LogError;
 use crate::name::{Name, Part, parse};
 use crate::storage::{File, Storage};
@@ -89,6 +90,25 @@ impl SegmentFiles {
         removed.and_then(|()| storage.sync()).map_err(|error| {
             let name = storage.display(&self.name.text());
             LogError::io(format!("cannot remove `{name}`"), error)
+        })
+    }
+
+    /// Its text, compressed or not.
+    pub(crate) fn open_text(&self, storage: &Arc<dyn Storage>) -> Result<Box<dyn File>, LogError> {
+        let plain = self.name.text();
+        let opened = match storage.open(&plain, false) {
+            // It may have been compressed since it was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => storage
+                .open(&self.name.compressed(), false)
+                .and_then(|file| Ok(Box::new(Compressed::open(file)?) as Box<dyn File>)),
+            opened => opened,
+        };
+        opened.map_err(|error| {
+            let file = match self.is_compressed {
+                true => self.name.compressed(),
+                false => plain,
+            };
+            LogError::io(format!("cannot open `{}`", storage.display(&file)), error)
         })
     }
 

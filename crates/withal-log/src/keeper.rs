@@ -6,8 +6,10 @@ use std::sync::mpsc::{Receiver, Sender};
 
 use serde_json::json;
 
+use crate::compress::compress;
 use crate::error::LogError;
 use crate::events;
+use crate::files::{Files, SegmentFiles};
 use crate::name::Name;
 use crate::options::Settings;
 use crate::retention;
@@ -47,11 +49,68 @@ fn keep(storage: &Arc<dyn Storage>, settings: &Settings, name: &Name) {
         let facts = json!({ "segment": name.to_string() });
         events::warn(storage, (settings.clock)(), "no hash", &facts, &error);
     }
+    if let Some(level) = settings.compress {
+        let files = SegmentFiles {
+            name: name.clone(),
+            has_text: true,
+            has_sidecar: true,
+            is_compressed: false,
+        };
+        if let Err(error) = compress(storage, &files, level) {
+            let file = storage.display(&name.text());
+            let error = LogError::io(format!("cannot compress `{file}`"), error);
+            let facts = json!({ "segment": name.to_string() });
+            events::warn(
+                storage,
+                (settings.clock)(),
+                "not compressed",
+                &facts,
+                &error,
+            );
+        }
+    }
     retain(storage, settings);
 }
 
+/// Goes on with what the last writer's keeper had no time for.
+pub(crate) fn catch_up(
+    keeper: &Keeper,
+    storage: &Arc<dyn Storage>,
+    settings: &Settings,
+) -> Result<(), LogError> {
+    let cannot = |file: &str, error| {
+        LogError::io(format!("cannot remove `{}`", storage.display(file)), error)
+    };
+    let listed = storage.list().map_err(|error| cannot("", error))?;
+    for file in listed {
+        if file.starts_with('.') && file.ends_with(".log.zst.new") {
+            storage
+                .remove(&file)
+                .map_err(|error| cannot(&file, error))?;
+        }
+    }
+    let files = Files::list(storage)?;
+    let ended = files
+        .segments()
+        .split_last()
+        .map_or(&[][..], |(_, ended)| ended);
+    for segment in ended {
+        let text = segment.name.text();
+        if segment.has_text && segment.is_compressed {
+            // The compressed file was durable before it had its name.
+            storage
+                .remove(&text)
+                .map_err(|error| cannot(&text, error))?;
+        } else if segment.has_text && settings.compress.is_some() {
+            keeper.ended(storage, settings, &segment.name);
+        }
+    }
+    retain(storage, settings);
+    Ok(())
+}
+
 /// Removes what is not to be kept.
-pub(crate) fn retain(storage: &Arc<dyn Storage>, settings: &Settings) {
+fn retain(storage: &Arc<dyn Storage>, settings: &Settings) {
     let now = (settings.clock)();
     if let Err(error) = retention::apply(storage, settings, now) {
         events::warn(storage, now, "retention failed", &json!({}), &error);

@@ -3,22 +3,28 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod compress;
 mod error;
 mod events;
 mod files;
 mod keeper;
+#[cfg(feature = "tracing")]
+mod layer;
 mod log;
 mod name;
 mod options;
 mod queue;
 mod read;
 mod recover;
+mod repair;
 mod retention;
 mod scan;
 mod segment;
 mod sidecar;
+mod stats;
 mod text;
 mod verify;
+mod watch;
 mod writer;
 
 /// For tests with a disk of their own.
@@ -26,11 +32,18 @@ mod writer;
 pub mod storage;
 
 pub use error::{LogError, LogErrorKind};
+#[cfg(feature = "tracing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
+pub use layer::{Lost, Pressure, TracingLayer, tracing_layer};
 pub use log::{Log, LogOptions, Progress, Ticket};
 pub use options::{Durability, OnFull};
-pub use read::Reader;
+pub use read::{Reader, ReverseReader, last_lines};
 pub use recover::Recovery;
-pub use text::decode;
+#[doc(hidden)]
+pub use repair::repair_in;
+pub use repair::{RepairAction, RepairKind, RepairOptions, repair};
+pub use stats::{Stats, stats};
+pub use text::{decode, is_continued};
 #[doc(hidden)]
 pub use verify::verify_in;
 pub use verify::{Problem, ProblemKind, Verdict, Verification, verify};

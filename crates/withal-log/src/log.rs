@@ -115,6 +115,62 @@ impl Log {
         queue.append(record.as_ref(), End::None, queue.level())
     }
 
+    /// Appends many records at once: each with its newline, which the last one may lack.
+    ///
+    /// It is the same as to append each of them, and faster; when it returns, all are as safe as
+    /// [`Durability`] says. It gives the number of the last one's last line.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("log");
+    /// let log = withal_log::Log::open(&path).open()?;
+    /// assert_eq!(log.append_lines("first\nsecond\n")?, 2);
+    /// log.close()?;
+    /// # Ok::<(), withal_log::LogError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As `append`, if the last of them is not in the log; those before it may be.
+    pub fn append_lines(&self, records: impl AsRef<[u8]>) -> Result<u64, LogError> {
+        let queue = &self.0.queue;
+        queue.append_lines(records.as_ref(), queue.level())
+    }
+
+    /// Appends a part of a record: what is appended next goes on with it.
+    ///
+    /// It is for records too large to be held in memory, and for one writer: records that other
+    /// clones append in between become a part of it.
+    ///
+    /// # Errors
+    ///
+    /// As `append`.
+    pub fn append_part(&self, part: impl AsRef<[u8]>) -> Result<u64, LogError> {
+        let queue = &self.0.queue;
+        queue.append(part.as_ref(), End::Continued, queue.level())
+    }
+
+    /// Waits until the line with this number, as `append` gives it, is durable; it does not make
+    /// that come sooner.
+    ///
+    /// # Errors
+    ///
+    /// If it will never be: it was not written, or the log is stopped.
+    pub fn wait_durable(&self, line: u64) -> Result<(), LogError> {
+        self.0.queue.wait_durable(line)
+    }
+
+    /// Appends one record without ever waiting; `None` if 8 MiB are waiting to be written already.
+    ///
+    /// It is written within 100 ms; a failure of that is the error of a later call.
+    ///
+    /// # Errors
+    ///
+    /// If the log has been closed or has stopped.
+    pub fn try_append(&self, record: impl AsRef<[u8]>) -> Result<Option<u64>, LogError> {
+        self.0.queue.append_unattended(record.as_ref()).transpose()
+    }
+
     /// Appends one record without blocking the thread: await it.
     ///
     /// # Cancel safety
@@ -315,6 +371,14 @@ impl LogOptions {
         self
     }
 
+    /// Compresses ended segments with zstd, at this level: from 1, fast, to 19; 3 is usual.
+    ///
+    /// They stay readable with `zstdcat` and `zstdgrep`.
+    pub fn compress(mut self, level: i32) -> LogOptions {
+        self.settings.compress = Some(level.clamp(1, 19));
+        self
+    }
+
     /// The clock, in milliseconds since 1970: for tests.
     #[doc(hidden)]
     pub fn clock(mut self, clock: fn() -> u64) -> LogOptions {
@@ -365,7 +429,7 @@ impl LogOptions {
             .map_err(|error| cannot("write", error))?;
         let log_id = recover::identity(&storage)?;
         let (segment, recovery) = recover::open(&storage, log_id, (settings.clock)())?;
-        keeper::retain(&storage, &settings);
+        keeper::catch_up(&keeper, &storage, &settings)?;
         let writer = Writer::new(storage, settings, log_id, segment, keeper);
         let queue = Arc::new(Queue::new(writer));
         let working = Arc::clone(&queue);

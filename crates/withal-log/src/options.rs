@@ -55,6 +55,8 @@ pub(crate) struct Settings {
     pub(crate) rotate_every: Option<Duration>,
     pub(crate) keep_size: Option<u64>,
     pub(crate) keep_age: Option<Duration>,
+    /// The level of zstd for ended segments.
+    pub(crate) compress: Option<i32>,
     pub(crate) clock: fn() -> u64,
 }
 
@@ -68,6 +70,7 @@ impl Default for Settings {
             rotate_every: None,
             keep_size: None,
             keep_age: None,
+            compress: None,
             clock: now,
         }
     }

@@ -39,6 +39,8 @@ pub(crate) struct Queue {
     waiting: [Condvar; 2],
     /// The worker thread.
     worker: Condvar,
+    /// Those who want to know how far it has come, and do nothing for it.
+    watching: Condvar,
     writer: Mutex<Writer>,
     durability: Durability,
     on_full: OnFull,
@@ -93,6 +95,17 @@ impl State {
         self.failed.clone().map(Err)
     }
 
+    /// As `reached` for `Durable`, but an error is left to be heard by who appends.
+    fn watched(&self, line: u64) -> Option<Result<(), LogError>> {
+        if let Some((_, error)) = self.refused.iter().find(|(lines, _)| lines.contains(&line)) {
+            return Some(Err(error.clone()));
+        }
+        if self.durable >= line {
+            return Some(Ok(()));
+        }
+        self.failed.clone().map(Err)
+    }
+
     fn accepts(&self) -> Result<(), LogError> {
         match &self.failed {
             Some(failed) => Err(failed.clone()),
@@ -119,6 +132,7 @@ impl Queue {
             }),
             waiting: Default::default(),
             worker: Condvar::new(),
+            watching: Condvar::new(),
             durability: writer.settings.durability,
             on_full: writer.settings.on_full,
             max_line: writer.settings.max_line,
@@ -153,11 +167,32 @@ impl Queue {
         end: End,
         level: Option<Level>,
     ) -> Result<u64, LogError> {
+        self.append_with(level, |into| {
+            u64::from(text::encode(into, record, self.max_line, end))
+        })
+    }
+
+    /// Appends many records, each with its newline, and waits for the last of them.
+    pub(crate) fn append_lines(
+        &self,
+        records: &[u8],
+        level: Option<Level>,
+    ) -> Result<u64, LogError> {
+        self.append_with(level, |into| {
+            text::encode_lines(into, records, self.max_line)
+        })
+    }
+
+    fn append_with(
+        &self,
+        level: Option<Level>,
+        encode: impl FnOnce(&mut Vec<u8>) -> u64,
+    ) -> Result<u64, LogError> {
         let mut state = self.lock();
         while state.leading && state.pending.bytes.len() >= MOST_PENDING {
             state = self.wait_for(state, u64::MAX);
         }
-        let line = self.add(&mut state, record, end)?;
+        let line = self.add(&mut state, encode)?;
         match level {
             Some(level) => self.wait(state, line, level)?,
             None => {
@@ -172,6 +207,23 @@ impl Queue {
         Ok(line)
     }
 
+    /// Appends a record if there is room for it now; nobody waits for it, so the worker writes it.
+    pub(crate) fn append_unattended(&self, record: &[u8]) -> Option<Result<u64, LogError>> {
+        let mut state = self.lock();
+        if state.pending.bytes.len() >= MOST_PENDING {
+            return None;
+        }
+        let added = self.add(&mut state, |into| {
+            u64::from(text::encode(into, record, self.max_line, End::Newline))
+        });
+        let is_much = state.pending.bytes.len() >= BUFFER;
+        if added.is_ok() && (state.pending_since.is_none() || (is_much && !state.leading)) {
+            let _ = state.pending_since.get_or_insert_with(Instant::now);
+            self.worker.notify_one();
+        }
+        Some(added)
+    }
+
     /// Appends a record if there is room for it now.
     pub(crate) fn try_append(&self, record: &[u8], waker: &Waker) -> Option<Result<u64, LogError>> {
         let mut state = self.lock();
@@ -179,10 +231,16 @@ impl Queue {
             remember(&mut state.wakers, waker);
             return None;
         }
-        Some(self.add(&mut state, record, End::Newline))
+        Some(self.add(&mut state, |into| {
+            u64::from(text::encode(into, record, self.max_line, End::Newline))
+        }))
     }
 
-    fn add(&self, state: &mut State, record: &[u8], end: End) -> Result<u64, LogError> {
+    fn add(
+        &self,
+        state: &mut State,
+        encode: impl FnOnce(&mut Vec<u8>) -> u64,
+    ) -> Result<u64, LogError> {
         state.accepts()?;
         let now = (self.clock)();
         if state.pending.is_empty() {
@@ -196,9 +254,9 @@ impl Queue {
             }
         }
         state.pending.last = now;
-        let lines = text::encode(&mut state.pending.bytes, record, self.max_line, end);
-        state.pending.lines += u64::from(lines);
-        state.next += u64::from(lines);
+        let lines = encode(&mut state.pending.bytes);
+        state.pending.lines += lines;
+        state.next += lines;
         Ok(state.next)
     }
 
@@ -221,6 +279,20 @@ impl Queue {
             } else {
                 state = self.lead(state, sync);
             }
+        }
+    }
+
+    /// Waits until `line` is durable, without asking for that.
+    pub(crate) fn wait_durable(&self, line: u64) -> Result<(), LogError> {
+        let mut state = self.lock();
+        loop {
+            if let Some(reached) = state.watched(line) {
+                return reached;
+            }
+            state = self
+                .watching
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -267,6 +339,9 @@ impl Queue {
         let mut panic = None;
         match committed {
             Ok((Ok(written), is_dirty)) => {
+                if state.pending.is_empty() {
+                    state.pending.bytes = written.spare;
+                }
                 state.written = upto;
                 if !is_dirty {
                     state.durable = upto;
@@ -287,6 +362,7 @@ impl Queue {
             }
         }
         self.waiting(turn).notify_all();
+        self.watching.notify_all();
         match self.durability {
             // Not all of those may go on.
             Durability::Batch { .. } => self.waiting(1 - turn).notify_all(),
@@ -375,19 +451,26 @@ impl Queue {
 
     /// When something has to be written, and whether to sync then.
     fn due(&self, state: &State) -> Option<(Instant, bool)> {
-        let pending = state.pending_since;
-        let unsynced = state.unsynced_since;
-        let waiting = || (!state.wakers.is_empty()).then(Instant::now);
+        let is_much = state.pending.bytes.len() >= BUFFER;
+        let is_awaited = !state.wakers.is_empty();
+        let pending = state.pending_since.filter(|_| !state.pending.is_empty());
+        let pending = |delay| pending.map(|since| if is_much { since } else { since + delay });
+        let awaited = |sync| is_awaited.then(|| (Instant::now(), sync));
         match self.durability {
-            Durability::Buffered => waiting()
-                .or(pending.map(|since| since + FLUSH))
-                .map(|at| (at, false)),
-            Durability::Interval(every) => match waiting() {
-                Some(now) if !state.pending.is_empty() => Some((now, false)),
-                _ => unsynced.map(|since| (since + every, true)),
-            },
-            Durability::Batch { delay, .. } => pending.map(|since| (since + delay, true)),
-            Durability::Always => waiting().map(|at| (at, true)),
+            Durability::Buffered => awaited(false).or(pending(FLUSH).map(|at| (at, false))),
+            Durability::Interval(every) => {
+                let write = match state.pending.is_empty() {
+                    true => None,
+                    false => awaited(false).or(pending(FLUSH).map(|at| (at, false))),
+                };
+                let sync = state.unsynced_since.map(|since| (since + every, true));
+                write.into_iter().chain(sync).min()
+            }
+            Durability::Batch { delay, .. } => {
+                let since = state.pending_since.filter(|_| !state.pending.is_empty());
+                since.map(|since| (since + delay, true))
+            }
+            Durability::Always => awaited(true).or(pending(FLUSH).map(|at| (at, true))),
         }
     }
 

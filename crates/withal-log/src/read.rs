@@ -1,13 +1,21 @@
 //! Reading a log, while it is written or not.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use memchr::{memchr, memrchr};
+use memchr::{memchr, memrchr, memrchr_iter};
 
 use crate::error::{LogError, LogErrorKind};
 use crate::files::{Files, SegmentFiles};
+use crate::name::Name;
+use crate::recover::{read_from, whole_lines};
+use crate::scan::Scan;
+use crate::sidecar::Flags;
 use crate::storage::{Disk, File, Storage};
+use crate::text;
+use crate::watch::Watch;
 
 /// How much is read at a time.
 const CHUNK: usize = 256 * 1024;
@@ -36,22 +44,45 @@ const CHUNK: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct Reader {
     storage: Arc<dyn Storage>,
-    /// The segment after the one being read.
-    next: usize,
+    path: Option<PathBuf>,
+    window: Window,
+    is_durable_only: bool,
+    /// The segments there are, and the next one to read.
     segments: Vec<SegmentFiles>,
+    next: usize,
     current: Option<Current>,
-    /// What has been read and not been given: its start, and how much of it was given last.
+    /// What has been read, and how much of it was given last.
     buffer: Vec<u8>,
     given: usize,
+    watch: Option<Watch>,
+}
+
+/// Which time to read, in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, Default)]
+struct Window {
+    since: Option<u64>,
+    until: Option<u64>,
 }
 
 #[derive(Debug)]
 struct Current {
+    files: SegmentFiles,
     text: Box<dyn File>,
-    name: String,
     offset: u64,
     /// Where the next segment begins, if there is one.
     end: Option<u64>,
+    /// Where the window ends.
+    stop: Option<u64>,
+    /// Up to where the text is durable, if that matters.
+    durable: Option<u64>,
+}
+
+/// What there is where nothing more can be read.
+enum Then {
+    /// More, by now.
+    More,
+    NextSegment,
+    Nothing,
 }
 
 impl Reader {
@@ -62,9 +93,9 @@ impl Reader {
     /// If the directory cannot be read.
     pub fn open(path: impl Into<PathBuf>) -> Result<Reader, LogError> {
         let path = path.into();
-        let disk = Disk::open(&path)
-            .map_err(|error| LogError::io(format!("cannot open `{}`", path.display()), error))?;
-        Reader::open_in(Arc::new(disk))
+        let mut reader = Reader::open_in(open_disk(&path)?)?;
+        reader.path = Some(path);
+        Ok(reader)
     }
 
     /// Reads the log in any storage: for tests.
@@ -77,12 +108,97 @@ impl Reader {
         let segments = Files::list(&storage)?.segments().to_vec();
         Ok(Reader {
             storage,
-            next: 0,
+            path: None,
+            window: Window::default(),
+            is_durable_only: false,
             segments,
+            next: 0,
             current: None,
             buffer: Vec::new(),
             given: 0,
+            watch: None,
         })
+    }
+
+    /// Only lines written from `since` to `until`, in milliseconds since 1970, and those next to
+    /// them: times are known of blocks of 64 KiB, not of each line.
+    #[must_use]
+    pub fn between(mut self, since: Option<u64>, until: Option<u64>) -> Reader {
+        self.window = Window { since, until };
+        self
+    }
+
+    /// Only lines that are durable: none of them ever vanishes again.
+    ///
+    /// How far that is is noted once a second.
+    #[must_use]
+    pub fn durable_only(mut self) -> Reader {
+        self.is_durable_only = true;
+        self
+    }
+
+    /// Only lines that are written from now on.
+    ///
+    /// # Errors
+    ///
+    /// If the log cannot be read.
+    pub fn skip_to_end(mut self) -> Result<Reader, LogError> {
+        while let Some(last) = self.segments.len().checked_sub(1) {
+            self.next = last;
+            if !self.open_next()? {
+                break;
+            }
+            if let Some(current) = &mut self.current {
+                current.offset = whole_end(&self.storage, &current.files, &*current.text)?;
+            }
+            if !self.is_followed()? {
+                break;
+            }
+        }
+        Ok(self)
+    }
+
+    /// Only the last `count` records, and what is written from now on.
+    ///
+    /// # Errors
+    ///
+    /// If the log cannot be read.
+    pub fn skip_to_last(mut self, count: usize) -> Result<Reader, LogError> {
+        self = self.skip_to_end()?;
+        let Some(current) = &mut self.current else {
+            return Ok(self);
+        };
+        current.offset = current.offset.min(current.durable.unwrap_or(u64::MAX));
+        if count == 0 {
+            return Ok(self);
+        }
+        // The end of the record before them, too.
+        let mut wanted = count.saturating_add(1);
+        loop {
+            let Some(current) = &mut self.current else {
+                return Ok(self);
+            };
+            let found = look_back(&*current.text, current.offset, &mut wanted);
+            let found = found.map_err(|error| {
+                let name = self.storage.display(&current.files.name.text());
+                LogError::io(format!("cannot read `{name}`"), error)
+            })?;
+            if let Some(offset) = found {
+                current.offset = offset;
+                return Ok(self);
+            }
+            current.offset = 0;
+            let Some(before) = self.next.checked_sub(2) else {
+                return Ok(self);
+            };
+            self.next = before;
+            if !self.open_next()? {
+                return Ok(self);
+            }
+            if let Some(current) = &mut self.current {
+                current.offset = current.end.unwrap_or(current.offset);
+            }
+        }
     }
 
     /// The next lines, some of them at once; `None` at the end of what there is now.
@@ -105,13 +221,36 @@ impl Reader {
                 self.given = before + newline + 1;
                 return Ok(self.buffer.get(..self.given));
             }
-            if read == 0 || is_torn {
-                if !self.is_followed()? {
+            if read > 0 && !is_torn {
+                continue;
+            }
+            match self.at_end()? {
+                Then::More if !is_torn => {}
+                Then::NextSegment => self.current = None,
+                Then::More | Then::Nothing => {
                     self.step_back();
                     return Ok(None);
                 }
-                self.check_ended()?;
-                self.current = None;
+            }
+        }
+    }
+
+    /// Waits until there may be more to read, or `limit` has passed; whether there may be.
+    ///
+    /// # Errors
+    ///
+    /// If the directory cannot be watched.
+    pub fn wait(&mut self, limit: Duration) -> Result<bool, LogError> {
+        let Some(path) = &self.path else {
+            return Ok(true);
+        };
+        let cannot = |error| LogError::io(format!("cannot watch `{}`", path.display()), error);
+        match &self.watch {
+            Some(watch) => watch.wait(limit).map_err(cannot),
+            None => {
+                // What came before it was watched is not told.
+                self.watch = Some(Watch::new(path).map_err(cannot)?);
+                Ok(true)
             }
         }
     }
@@ -121,20 +260,22 @@ impl Reader {
         let Some(current) = &mut self.current else {
             return Ok(0);
         };
-        let left = current
-            .end
-            .map_or(u64::MAX, |end| end.saturating_sub(current.offset));
+        let limits = [current.end, current.stop, current.durable];
+        let limit = limits.into_iter().flatten().min().unwrap_or(u64::MAX);
+        let left = limit.saturating_sub(current.offset);
         let wanted = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
         let start = self.buffer.len();
         self.buffer.resize(start + wanted, 0);
         let (_, space) = self.buffer.split_at_mut(start);
         let read = current.text.read_full(space, current.offset);
-        let read =
-            read.map_err(|error| LogError::io(format!("cannot read `{}`", current.name), error));
-        let taken = *read.as_ref().unwrap_or(&0);
-        self.buffer.truncate(start + taken);
-        current.offset += taken as u64;
-        read
+        self.buffer
+            .truncate(start + read.as_ref().map_or(0, |read| *read));
+        let read = read.map_err(|error| {
+            let name = self.storage.display(&current.files.name.text());
+            LogError::io(format!("cannot read `{name}`"), error)
+        })?;
+        current.offset += read as u64;
+        Ok(read)
     }
 
     /// Forgets what is behind a zero: a crash has left that, and recovery will cut it.
@@ -159,70 +300,318 @@ impl Reader {
         self.buffer.clear();
     }
 
-    /// Whether there is a segment after the current one.
-    fn is_followed(&mut self) -> Result<bool, LogError> {
-        if self.next == self.segments.len() {
-            self.segments = Files::list(&self.storage)?.segments().to_vec();
-            self.next = match &self.current {
-                Some(current) => self
-                    .segments
-                    .iter()
-                    .position(|files| files.name.text() == current.name)
-                    .map_or(self.segments.len(), |place| place + 1),
-                None => 0,
-            };
+    /// What to do where nothing more could be read.
+    fn at_end(&mut self) -> Result<Then, LogError> {
+        let Some(current) = &mut self.current else {
+            return Ok(Then::Nothing);
+        };
+        let at = current.offset - self.buffer.len() as u64;
+        if current.stop.is_some_and(|stop| at >= stop) {
+            self.next = self.segments.len();
+            return Ok(Then::Nothing);
         }
-        let following = self.segments.get(self.next);
-        if let (Some(current), Some(following)) = (&mut self.current, following) {
-            let name = current.name.trim_end_matches(".log");
-            let base = name.parse().map_or(0, |name: crate::name::Name| name.base);
-            current.end = Some(following.name.base - base);
-            let read = current.offset - self.buffer.len() as u64;
-            // More was written before the segment ended.
-            return Ok(current.end == Some(read) || self.buffer.is_empty());
+        if let (Some(durable), None) = (current.durable, current.end) {
+            current.durable = Some(checkpoint(&self.storage, &current.files)?);
+            if current.durable > Some(durable) {
+                return Ok(Then::More);
+            }
         }
-        Ok(following.is_some())
+        let was_last = current.end.is_none();
+        if !self.is_followed()? {
+            return Ok(Then::Nothing);
+        }
+        let Some(current) = &mut self.current else {
+            return Ok(Then::Nothing);
+        };
+        // All of a segment is durable before there is a next one.
+        current.durable = None;
+        match current.end {
+            Some(end) if was_last && current.offset < end => Ok(Then::More),
+            Some(end) if at < end => Err(LogError::new(
+                LogErrorKind::Corrupt,
+                format!(
+                    "`{}` ends at byte {at}, and the next segment goes on after byte {end}",
+                    self.storage.display(&current.files.name.text())
+                ),
+            )),
+            _ => Ok(Then::NextSegment),
+        }
     }
 
-    /// Complains if the current segment ends before the next one begins.
-    fn check_ended(&self) -> Result<(), LogError> {
-        let Some(current) = &self.current else {
-            return Ok(());
+    /// Whether there is a segment after the current one.
+    fn is_followed(&mut self) -> Result<bool, LogError> {
+        let Some(current) = &mut self.current else {
+            return Ok(false);
         };
-        let end = current.end.unwrap_or(current.offset);
-        let at = current.offset - self.buffer.len() as u64;
-        if at >= end {
-            return Ok(());
+        if self.next >= self.segments.len() {
+            let segments = Files::list(&self.storage)?.segments().to_vec();
+            let place = segments.partition_point(|files| files.name <= current.files.name);
+            (self.segments, self.next) = (segments, place);
         }
-        Err(LogError::new(
-            LogErrorKind::Corrupt,
-            format!(
-                "`{}` ends at byte {at}, and the next segment goes on after byte {end}",
-                self.storage.display(&current.name)
-            ),
-        ))
+        let following = self.segments.get(self.next);
+        current.end = following.map(|next| next.name.base - current.files.name.base);
+        Ok(current.end.is_some())
     }
 
     /// Goes on with the next segment, if there is one.
     fn open_next(&mut self) -> Result<bool, LogError> {
-        let Some(files) = self.segments.get(self.next) else {
+        let Some(files) = self.segments.get(self.next).cloned() else {
             return Ok(false);
         };
-        let name = files.name.text();
-        let text = self.storage.open(&name, false).map_err(|error| {
-            LogError::io(
-                format!("cannot open `{}`", self.storage.display(&name)),
-                error,
-            )
-        })?;
+        let text = files.open_text(&self.storage)?;
         self.next += 1;
         let following = self.segments.get(self.next);
+        let end = following.map(|next| next.name.base - files.name.base);
+        let (offset, stop) = self.window.part(&self.storage, &files)?;
+        let durable = match self.is_durable_only && end.is_none() {
+            true => Some(checkpoint(&self.storage, &files)?),
+            false => None,
+        };
         self.current = Some(Current {
+            files,
             text,
-            name,
-            offset: 0,
-            end: following.map(|next| next.name.base - files.name.base),
+            offset,
+            end,
+            stop,
+            durable,
         });
         Ok(true)
     }
+}
+
+impl Window {
+    /// Which part of a segment's text lies in it: from where, and up to where if not to the end.
+    fn part(
+        self,
+        storage: &Arc<dyn Storage>,
+        files: &SegmentFiles,
+    ) -> Result<(u64, Option<u64>), LogError> {
+        let Window { since, until } = self;
+        if since.is_none() && until.is_none() {
+            return Ok((0, None));
+        }
+        let scan = Scan::new(&files.read_sidecar(storage)?);
+        let blocks = || {
+            scan.entries
+                .iter()
+                .filter(|entry| entry.flags.has(Flags::BLOCK))
+        };
+        let is_before = |last| since.is_some_and(|since| last < since);
+        let start = blocks()
+            .take_while(|block| is_before(block.last.max(block.first)))
+            .last()
+            .map_or(0, |block| block.end);
+        let is_after = |first| until.is_some_and(|until| first > until);
+        let stop = blocks()
+            .rev()
+            .take_while(|block| is_after(block.first.min(block.last)))
+            .last()
+            .map(|block| block.end - u64::from(block.len));
+        let made_after = is_after(files.name.made_ms());
+        let none = (made_after && stop.is_none()).then_some(0);
+        Ok((start, stop.or(none)))
+    }
+}
+
+pub(crate) fn open_disk(path: &Path) -> Result<Arc<dyn Storage>, LogError> {
+    match Disk::open(path) {
+        Ok(disk) => Ok(Arc::new(disk)),
+        Err(error) => Err(LogError::io(
+            format!("cannot open the log `{}`", path.display()),
+            error,
+        )),
+    }
+}
+
+/// Up to where the text of a segment was noted to be durable.
+fn checkpoint(storage: &Arc<dyn Storage>, files: &SegmentFiles) -> Result<u64, LogError> {
+    Ok(Scan::new(&files.read_sidecar(storage)?).checkpoint())
+}
+
+/// Goes back over the ends of records, until none is `wanted` any more; gives what is behind that.
+fn look_back(text: &dyn File, mut end: u64, wanted: &mut usize) -> io::Result<Option<u64>> {
+    while end > 0 {
+        let start = end.saturating_sub(CHUNK as u64);
+        let bytes = read_from(text, start, end)?;
+        for newline in memrchr_iter(b'\n', &bytes) {
+            let at = start + newline as u64;
+            if !is_continued_at(text, at)? {
+                *wanted -= 1;
+                if *wanted == 0 {
+                    return Ok(Some(at + 1));
+                }
+            }
+        }
+        end = start;
+    }
+    Ok(None)
+}
+
+/// Whether the line that ends at `newline` is continued in the next one.
+fn is_continued_at(text: &dyn File, newline: u64) -> io::Result<bool> {
+    // One that is filled with marks is looked at further back, for their number.
+    let mut len = 16;
+    loop {
+        let start = newline.saturating_sub(len);
+        let line = read_from(text, start, newline + 1)?;
+        let is_only_marks = line.len() > 2
+            && line
+                .get(..line.len() - 2)
+                .is_some_and(|marks| marks.iter().all(|byte| *byte == text::MARK));
+        if start == 0 || !is_only_marks {
+            return Ok(text::is_continued(&line));
+        }
+        len *= 16;
+    }
+}
+
+/// Where the last whole line of a segment ends.
+fn whole_end(
+    storage: &Arc<dyn Storage>,
+    files: &SegmentFiles,
+    text: &dyn File,
+) -> Result<u64, LogError> {
+    let cannot = |error| {
+        let name = storage.display(&files.name.text());
+        LogError::io(format!("cannot read `{name}`"), error)
+    };
+    let size = text.size().map_err(cannot)?;
+    let scan = Scan::new(&files.read_sidecar(storage)?);
+    let covered = scan.covered().min(size);
+    let rest = read_from(text, covered, size).map_err(cannot)?;
+    Ok(covered + whole_lines(&rest) as u64)
+}
+
+/// Reads a log from its end.
+///
+/// ```
+/// use withal_log::{Log, ReverseReader};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("log");
+/// let log = Log::open(&path).open()?;
+/// log.append("first")?;
+/// log.append("second")?;
+/// let mut reader = ReverseReader::open(&path)?;
+/// assert_eq!(reader.next_line()?.as_deref(), Some(&b"second\n"[..]));
+/// assert_eq!(reader.next_line()?.as_deref(), Some(&b"first\n"[..]));
+/// assert_eq!(reader.next_line()?, None);
+/// # log.close()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct ReverseReader {
+    storage: Arc<dyn Storage>,
+    /// The segments not read yet, and where the one after them begins.
+    segments: Vec<SegmentFiles>,
+    end: Option<u64>,
+    text: Option<(Name, Box<dyn File>)>,
+    /// How much of the text is not in the buffer yet.
+    left: u64,
+    buffer: Vec<u8>,
+}
+
+impl ReverseReader {
+    /// Reads the log in the directory `path`, as it is now.
+    ///
+    /// # Errors
+    ///
+    /// If the directory cannot be read.
+    pub fn open(path: impl AsRef<Path>) -> Result<ReverseReader, LogError> {
+        ReverseReader::open_in(open_disk(path.as_ref())?)
+    }
+
+    /// Reads the log in any storage: for tests.
+    ///
+    /// # Errors
+    ///
+    /// As `open`.
+    #[doc(hidden)]
+    pub fn open_in(storage: Arc<dyn Storage>) -> Result<ReverseReader, LogError> {
+        let segments = Files::list(&storage)?.segments().to_vec();
+        Ok(ReverseReader {
+            storage,
+            segments,
+            end: None,
+            text: None,
+            left: 0,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// The line before the one given last, as it is stored; `None` at the start of the log.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](LogErrorKind::Corrupt) where text is missing, or what the file system said.
+    pub fn next_line(&mut self) -> Result<Option<Vec<u8>>, LogError> {
+        loop {
+            let ended = self.buffer.len().saturating_sub(1);
+            let before = self.buffer.get(..ended).unwrap_or_default();
+            if let Some(newline) = memrchr(b'\n', before) {
+                return Ok(Some(self.buffer.split_off(newline + 1)));
+            }
+            if self.left > 0 {
+                self.fill()?;
+            } else if !self.buffer.is_empty() {
+                return Ok(Some(std::mem::take(&mut self.buffer)));
+            } else if !self.open_before()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Puts more of the text before what is in the buffer.
+    fn fill(&mut self) -> Result<(), LogError> {
+        let Some((name, text)) = &self.text else {
+            return Ok(());
+        };
+        let start = self.left.saturating_sub(CHUNK as u64);
+        let mut bytes = read_from(&**text, start, self.left).map_err(|error| {
+            let name = self.storage.display(&name.text());
+            LogError::io(format!("cannot read `{name}`"), error)
+        })?;
+        if bytes.len() as u64 != self.left - start {
+            let name = self.storage.display(&name.text());
+            let message = format!("`{name}` ends before byte {}", self.left);
+            return Err(LogError::new(LogErrorKind::Corrupt, message));
+        }
+        bytes.append(&mut self.buffer);
+        self.buffer = bytes;
+        self.left = start;
+        Ok(())
+    }
+
+    fn open_before(&mut self) -> Result<bool, LogError> {
+        let Some(files) = self.segments.pop() else {
+            return Ok(false);
+        };
+        let text = files.open_text(&self.storage)?;
+        self.left = match self.end {
+            Some(end) => end - files.name.base,
+            None => whole_end(&self.storage, &files, &*text)?,
+        };
+        self.end = Some(files.name.base);
+        self.text = Some((files.name, text));
+        Ok(true)
+    }
+}
+
+/// The last `count` lines of the log in the directory `path`, as they are stored.
+///
+/// # Errors
+///
+/// As [`ReverseReader`].
+pub fn last_lines(path: impl AsRef<Path>, count: usize) -> Result<Vec<u8>, LogError> {
+    let mut reader = ReverseReader::open(path)?;
+    let mut lines = Vec::new();
+    while lines.len() < count
+        && let Some(line) = reader.next_line()?
+    {
+        lines.push(line);
+    }
+    lines.reverse();
+    Ok(lines.concat())
 }

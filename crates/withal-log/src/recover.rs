@@ -171,7 +171,7 @@ fn reopen(
 
 /// How many entries hold, and up to where they reach: those beyond the checkpoint may cover text
 /// that never came to the disk.
-fn sound_entries(scan: &Scan, text: &dyn File, len: u64) -> io::Result<(usize, u64)> {
+pub(crate) fn sound_entries(scan: &Scan, text: &dyn File, len: u64) -> io::Result<(usize, u64)> {
     let checkpoint = scan.checkpoint();
     let mut covered = 0;
     for (index, entry) in scan.entries.iter().enumerate() {
@@ -192,7 +192,7 @@ fn sound_entries(scan: &Scan, text: &dyn File, len: u64) -> io::Result<(usize, u
 }
 
 /// How much of `rest` is whole lines, before the first zero.
-fn whole_lines(rest: &[u8]) -> usize {
+pub(crate) fn whole_lines(rest: &[u8]) -> usize {
     let (text, _) = rest.split_at(memchr(0, rest).unwrap_or(rest.len()));
     memrchr(b'\n', text).map_or(0, |newline| newline + 1)
 }
@@ -249,7 +249,7 @@ fn mend_sidecar(
 }
 
 /// The header of a segment whose sidecar is lost, from the one before it.
-fn new_header(
+pub(crate) fn new_header(
     storage: &Arc<dyn Storage>,
     log_id: u128,
     files: &SegmentFiles,

@@ -13,9 +13,9 @@
 //!
 //! So NUL never occurs in a segment, and what a crash left as zeros is told from text.
 
-use memchr::{memchr, memchr3};
+use memchr::{memchr, memchr_iter, memchr2, memchr3};
 
-const MARK: u8 = 0xC0;
+pub(crate) const MARK: u8 = 0xC0;
 const NUL: u8 = 0x80;
 const NEWLINE: u8 = 0x8A;
 const CONTINUED: u8 = 0x81;
@@ -27,6 +27,8 @@ pub(crate) enum End {
     Newline,
     /// The input had none.
     None,
+    /// The record goes on in the next one.
+    Continued,
 }
 
 /// Writes `record`, which may hold any byte, as one record of lines no longer than `max` bytes of
@@ -45,8 +47,55 @@ pub(crate) fn encode(into: &mut Vec<u8>, record: &[u8], max: usize, end: End) ->
     match end {
         End::Newline => into.push(b'\n'),
         End::None => into.extend_from_slice(&[MARK, UNENDED, b'\n']),
+        End::Continued => into.extend_from_slice(&[MARK, CONTINUED, b'\n']),
     }
     lines
+}
+
+/// Writes many records, each with its newline, which the last one may lack; gives the number of
+/// lines.
+pub(crate) fn encode_lines(into: &mut Vec<u8>, records: &[u8], max: usize) -> u64 {
+    if records.last() == Some(&b'\n') && is_plain(records, max) {
+        into.extend_from_slice(records);
+        return memchr_iter(b'\n', records).count() as u64;
+    }
+    let mut lines = 0;
+    let mut rest = records;
+    while !rest.is_empty() {
+        let end = memchr(b'\n', rest).unwrap_or(rest.len());
+        let (record, more) = rest.split_at(end);
+        lines += u64::from(encode(into, record, max, End::Newline));
+        rest = more.get(1..).unwrap_or_default();
+    }
+    lines
+}
+
+/// Whether these lines are stored byte for byte.
+fn is_plain(lines: &[u8], max: usize) -> bool {
+    if memchr2(0, MARK, lines).is_some() {
+        return false;
+    }
+    if lines.len() <= max {
+        return true;
+    }
+    let mut start = 0;
+    memchr_iter(b'\n', lines).all(|end| {
+        let len = end - start;
+        start = end + 1;
+        len <= max
+    })
+}
+
+/// Whether the record of this stored line goes on in the next line: it was longer than a line may
+/// be.
+#[must_use]
+pub fn is_continued(line: &[u8]) -> bool {
+    let Some(marked) = line.strip_suffix(&[CONTINUED, b'\n']) else {
+        return false;
+    };
+    // Two marks are one byte of the record.
+    let marks = marked.iter().rev().take_while(|byte| **byte == MARK);
+    marks.count() % 2 == 1
 }
 
 /// Where to split `record` so that no character is cut: at most at `max`.
@@ -154,6 +203,30 @@ mod tests {
                 expected.push(b'\n');
             }
             prop_assert_eq!(decoded(&text), expected);
+        }
+
+        #[test]
+        fn many_lines_are_stored_as_one_by_one(
+            records in prop::collection::vec("[a-c\u{0}\u{e9}]{0,12}", 0..6),
+            max in 4_usize..20,
+        ) {
+            let input: String = records.iter().map(|record| format!("{record}\n")).collect();
+            let mut one_by_one = Vec::new();
+            let count: u32 = records
+                .iter()
+                .map(|record| encode(&mut one_by_one, record.as_bytes(), max, End::Newline))
+                .sum();
+            let mut at_once = Vec::new();
+            prop_assert_eq!(encode_lines(&mut at_once, input.as_bytes(), max), u64::from(count));
+            prop_assert_eq!(at_once, one_by_one);
+        }
+
+        #[test]
+        fn only_parts_are_continued(record: Vec<u8>) {
+            let stored = |end| encoded(&record, usize::MAX, end).0;
+            prop_assert!(is_continued(&stored(End::Continued)));
+            prop_assert!(!is_continued(&stored(End::Newline)));
+            prop_assert!(!is_continued(&stored(End::None)));
         }
 
         #[test]

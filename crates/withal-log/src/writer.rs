@@ -19,6 +19,8 @@ use crate::storage::Storage;
 
 /// How much may be written and not synced: it is kept in memory until it is.
 const UNSYNCED: u64 = 16 * 1024 * 1024;
+/// Up to how much of it is kept in one piece.
+const MERGED: usize = 96 * 1024;
 /// How often a checkpoint is noted, in milliseconds.
 const CHECKPOINT_EVERY: u64 = 1_000;
 /// How long to wait for space before looking again: the first time, and at most.
@@ -29,6 +31,8 @@ const WAIT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_se
 pub(crate) struct Written {
     /// How many lines at its end are not in the log, and why.
     pub(crate) refused: Option<(u64, LogError)>,
+    /// An empty buffer to use again.
+    pub(crate) spare: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -103,12 +107,10 @@ impl Writer {
                 Err(error) => Err(Stopped { written: 0, error }),
             };
             let Err(Stopped { written, error }) = stopped else {
-                self.keep(batch);
                 break;
             };
             let rest = self.split(&mut batch, written);
-            self.keep(batch);
-            batch = rest;
+            drop(self.keep(std::mem::replace(&mut batch, rest)));
             if let Some(stopped) = &self.stopped {
                 return Err(stopped.clone());
             }
@@ -124,7 +126,10 @@ impl Writer {
             return Ok(self.refuse(&batch, error));
         }
         self.flush_sidecar();
-        Ok(Written::default())
+        Ok(Written {
+            refused: None,
+            spare: self.keep(batch),
+        })
     }
 
     /// Splits off what is not written.
@@ -139,11 +144,24 @@ impl Writer {
         }
     }
 
-    /// Keeps what has been written until it is durable.
-    fn keep(&mut self, batch: Batch) {
-        if !batch.is_empty() {
-            self.unsynced_bytes += batch.bytes.len() as u64;
-            self.unsynced.push_back(batch);
+    /// Keeps what has been written until it is durable; gives back a buffer to use again.
+    fn keep(&mut self, mut batch: Batch) -> Vec<u8> {
+        self.unsynced_bytes += batch.bytes.len() as u64;
+        match self.unsynced.back_mut() {
+            Some(last) if last.bytes.len() + batch.bytes.len() <= MERGED => {
+                last.bytes.extend_from_slice(&batch.bytes);
+                last.lines += batch.lines;
+                last.last = batch.last;
+                batch.bytes.clear();
+                batch.bytes
+            }
+            _ => {
+                let spare = Vec::with_capacity(batch.bytes.len().min(MERGED));
+                if !batch.is_empty() {
+                    self.unsynced.push_back(batch);
+                }
+                spare
+            }
         }
     }
 
@@ -200,6 +218,7 @@ impl Writer {
         }
         Written {
             refused: Some((batch.lines, error)),
+            spare: Vec::new(),
         }
     }
 

@@ -10,6 +10,7 @@ use withal_core::{ContextManager, ExitCase};
 
 use crate::layers::{LayerId, Layers};
 use crate::report;
+use crate::shown::shown;
 
 static LAYERS: Layers = Layers::new();
 
@@ -179,7 +180,7 @@ impl ChdirError {
 
 impl fmt::Display for ChdirError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
+        let path = shown(&self.path);
         match self.action {
             Action::Save => write!(
                 f,

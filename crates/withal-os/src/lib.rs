@@ -13,6 +13,7 @@ mod lock;
 mod random;
 mod redirect;
 mod report;
+mod shown;
 mod tempdir;
 mod tree;
 
@@ -22,8 +23,8 @@ mod tree;
 pub mod tokio;
 
 pub use atomic::{
-    AtomicDir, AtomicFile, AtomicWriter, Durability, Preserve, StagedDir, Symlinks, WriteError,
-    WriteErrorKind, write_atomic,
+    AtomicBatch, AtomicDir, AtomicFile, AtomicWriter, BatchError, Durability, Preserve, StagedDir,
+    Stamp, Symlinks, WriteError, WriteErrorKind, write_atomic,
 };
 pub use chdir::{ChangedDir, Chdir, ChdirError, chdir};
 pub use lock::{FileLock, HeldLock, Holder, LockError};

@@ -15,6 +15,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::directory::{Directory, Identity, file_type, sync_names};
+use crate::shown::shown;
 
 const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
@@ -27,7 +28,6 @@ const MAX_PASSES: usize = 8;
 /// What could not be done, the first of it, and where.
 #[derive(Debug)]
 pub(crate) struct TreeError {
-    /// Relative to the tree's parent.
     pub(crate) path: PathBuf,
     pub(crate) failure: TreeFailure,
     pub(crate) source: io::Error,
@@ -49,20 +49,14 @@ pub(crate) enum TreeFailure {
 
 impl fmt::Display for TreeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
+        let path = shown(&self.path);
         match self.failure {
             TreeFailure::Open => write!(f, "cannot open `{path}`")?,
             TreeFailure::Read => write!(f, "cannot read the directory `{path}`")?,
             TreeFailure::Remove => write!(f, "cannot remove `{path}`")?,
             TreeFailure::Sync => write!(f, "cannot sync `{path}`")?,
-            TreeFailure::Mount => write!(
-                f,
-                "`{path}` is a mount point, which is not entered; unmount it and remove it"
-            )?,
-            TreeFailure::Replaced => write!(
-                f,
-                "`{path}` was moved or replaced by somebody else, and is left alone"
-            )?,
+            TreeFailure::Mount => write!(f, "`{path}` is a mount point, which is not entered")?,
+            TreeFailure::Replaced => write!(f, "`{path}` was moved or replaced by somebody else")?,
         }
         match self.others {
             0 => Ok(()),
@@ -87,7 +81,7 @@ pub(crate) fn remove(
     expected: Identity,
 ) -> Result<(), TreeError> {
     let root = CString::new(name.as_bytes()).unwrap_or_default();
-    let mut walk = Walk::new(&root);
+    let mut walk = Walk::new(parent, &root);
     for pass in 0..=MAX_PASSES {
         match walk.open_root(parent, &root, expected)? {
             None => return Ok(()),
@@ -110,7 +104,7 @@ pub(crate) fn remove(
 /// Syncs every file and directory under the directory `root`, which is `name` in `parent`.
 pub(crate) fn sync(parent: &Directory, name: &OsStr, expected: Identity) -> Result<(), TreeError> {
     let root = CString::new(name.as_bytes()).unwrap_or_default();
-    let mut walk = Walk::new(&root);
+    let mut walk = Walk::new(parent, &root);
     match walk.open_root(parent, &root, expected)? {
         None => walk.note(None, TreeFailure::Replaced, Errno::NOENT.into()),
         Some(fd) => walk.run(fd, &Sync)?,
@@ -209,14 +203,17 @@ struct Level {
 }
 
 struct Walk {
+    /// What the root's parent was called when it was opened.
+    parent: PathBuf,
     root: CString,
     levels: Vec<Level>,
     first: Option<TreeError>,
 }
 
 impl Walk {
-    fn new(root: &CStr) -> Walk {
+    fn new(parent: &Directory, root: &CStr) -> Walk {
         Walk {
+            parent: parent.path().to_owned(),
             root: root.to_owned(),
             levels: Vec::new(),
             first: None,
@@ -234,10 +231,10 @@ impl Walk {
             Ok(fd) => fd,
             Err(Errno::NOENT) => return Ok(None),
             Err(Errno::NOTDIR | Errno::LOOP) => {
-                return Err(self.error(None, TreeFailure::Replaced, Errno::NOTDIR.into()));
+                return Err(self.error(None, TreeFailure::Replaced, another()));
             }
             Err(Errno::XDEV) => {
-                return Err(self.error(None, TreeFailure::Mount, Errno::XDEV.into()));
+                return Err(self.error(None, TreeFailure::Mount, mounted()));
             }
             Err(error) => return Err(self.error(None, TreeFailure::Open, error.into())),
         };
@@ -317,7 +314,7 @@ impl Walk {
             match visit.file(here, name, entry.file_type()) {
                 Ok(()) => {}
                 Err(Errno::ISDIR) => directories.push(name.to_owned()),
-                Err(Errno::BUSY) => self.note(Some(name), TreeFailure::Mount, Errno::BUSY.into()),
+                Err(Errno::BUSY) => self.note(Some(name), TreeFailure::Mount, mounted()),
                 Err(error) => self.note(Some(name), V::FAILURE, error.into()),
             }
         }
@@ -330,7 +327,7 @@ impl Walk {
         match open_child(here, name, V::CHANGES) {
             Ok(child) => return Some(child),
             Err(Errno::NOENT) => {}
-            Err(Errno::XDEV) => self.note(Some(name), TreeFailure::Mount, Errno::XDEV.into()),
+            Err(Errno::XDEV) => self.note(Some(name), TreeFailure::Mount, mounted()),
             // Replaced by a file since the listing: the next pass removes it.
             Err(Errno::NOTDIR | Errno::LOOP) => {}
             Err(error) => self.note(Some(name), TreeFailure::Open, error.into()),
@@ -382,7 +379,7 @@ impl Walk {
     }
 
     fn error(&self, name: Option<&CStr>, failure: TreeFailure, source: io::Error) -> TreeError {
-        let mut path = PathBuf::new();
+        let mut path = self.parent.clone();
         match self.levels.as_slice() {
             [] => path.push(OsStr::from_bytes(self.root.to_bytes())),
             levels => path.extend(
@@ -452,7 +449,15 @@ fn open_here(parent: impl AsFd, name: &CStr, flags: OFlags) -> rustix::io::Resul
     }
 }
 
-/// Why something is left alone that has another's place.
+/// Why what has another's place is left alone, and what to do.
 fn another() -> io::Error {
-    io::Error::other("its name leads to something else now")
+    io::Error::other("what has its name now is left alone; remove what you do not need by hand")
+}
+
+/// What to do with a mount that is in the way.
+fn mounted() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ResourceBusy,
+        "unmount it, then remove it by hand",
+    )
 }

@@ -109,7 +109,7 @@ impl Root {
     /// Waits for the teardowns; the second signal shortens the wait, the third ends it.
     async fn drain(&self, signals: &mut Signals, signalled: bool) -> Report {
         let mut deadline = Instant::now() + self.grace;
-        let mut signalled = signalled;
+        let mut signals_seen = u32::from(signalled);
         loop {
             let remaining = deadline.saturating_duration_since(Instant::now());
             let mut draining = pin!(Reaper::global().drain(remaining));
@@ -122,11 +122,13 @@ impl Root {
             .await;
             match drained {
                 Some(report) => return report,
-                None if !signalled => signalled = true,
-                None if deadline > Instant::now() + self.hurry => {
-                    deadline = Instant::now() + self.hurry;
-                }
-                None => return Reaper::global().report(),
+                None => signals_seen += 1,
+            }
+            match signals_seen {
+                0 | 1 => {}
+                // Less may be left of the grace; it is not made longer.
+                2 => deadline = deadline.min(Instant::now() + self.hurry),
+                _ => return Reaper::global().report(),
             }
         }
     }

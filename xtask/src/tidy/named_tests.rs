@@ -2,9 +2,9 @@
 //!
 //! In ARCHITECTURE.md each paragraph that begins `**Architecture Invariant:**` goes on to "Held by
 //! `crate::path::test_name`", or by a chore (`cargo xtask miri`) or a lint that clippy.toml sets up.
-//! In docs/contextlib.md each cell of a column whose heading has the
-//! word "test" names its tests in that way, by the bare name where no crate is meant, or as the
-//! file of a compile-fail case.
+//! In docs/contextlib.md each cell of a column whose heading has the word "test" names its tests in
+//! that way, or by their bare names and as files of compile-fail cases after "crate:" or
+//! "crate, compile-fail:". A row that has none says that it "does not apply", and why.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -31,7 +31,7 @@ pub(super) fn check(documents: &[Document], sources: &[Source], lints: &str) -> 
 
 /// What can hold a promise.
 struct Tests<'s> {
-    /// The functions of each crate, by the name its paths begin with.
+    /// The test functions of each crate, by the name its paths begin with.
     functions: BTreeMap<String, BTreeSet<String>>,
     /// All Rust files, compile-fail cases among them.
     files: BTreeSet<&'s Path>,
@@ -52,7 +52,7 @@ impl Tests<'_> {
             functions
                 .entry(name)
                 .or_default()
-                .extend(source.functions());
+                .extend(source.test_functions());
         }
         let files = sources.iter().map(|source| source.path.as_path());
         Tests {
@@ -87,23 +87,32 @@ impl Tests<'_> {
         match self.functions.get(&crate_.replace('-', "_")) {
             None => Some(format!("`{path}`: there is no crate `{crate_}`")),
             Some(names) if !names.contains(test) => {
-                Some(format!("`{path}`: `{crate_}` has no `fn {test}`"))
+                Some(format!("`{path}`: `{crate_}` has no test `{test}`"))
             }
             Some(_) => None,
         }
     }
 
-    /// The same for a name that may also be bare, or a file.
-    fn complain_of_name(&self, name: &str) -> Option<String> {
-        if name.contains("::") {
-            return self.complain(name);
+    /// The same for a name that may also be bare, or a file: of `crate_`, if that is known.
+    fn complain_of_name(&self, crate_: Option<&str>, name: &str) -> Option<String> {
+        match crate_ {
+            _ if name.contains("::") => self.complain(name),
+            Some(crate_) if !name.ends_with(".rs") => self.complain(&format!("{crate_}::{name}")),
+            _ => (!self.knows(crate_, name)).then(|| format!("`{name}`: there is no such test")),
         }
-        let is_known = if name.ends_with(".rs") {
-            self.files.iter().any(|file| file.ends_with(name))
-        } else {
-            self.functions.values().any(|names| names.contains(name))
-        };
-        (!is_known).then(|| format!("`{name}`: there is no such test"))
+    }
+
+    fn knows(&self, crate_: Option<&str>, name: &str) -> bool {
+        if !name.ends_with(".rs") {
+            return self.functions.values().any(|names| names.contains(name));
+        }
+        let folder = crate_.map(|crate_| Path::new("crates").join(crate_));
+        self.files.iter().any(|file| {
+            file.ends_with(name)
+                && folder
+                    .as_ref()
+                    .is_none_or(|folder| file.starts_with(folder))
+        })
     }
 }
 
@@ -165,25 +174,42 @@ fn held_by(paragraph: &str) -> Vec<String> {
 }
 
 fn check_tables(document: &Document, tests: &Tests<'_>) -> Vec<Finding> {
-    let named = tests_in_tables(&document.text);
-    if named.is_empty() {
+    let rows = rows_with_tests(&document.text);
+    if rows.is_empty() {
         let message = "has no table with a column of tests";
         return vec![Finding::new(&document.path, 0, message)];
     }
-    named
-        .iter()
-        .filter_map(|(line, test)| {
-            let complaint = tests.complain_of_name(test)?;
-            Some(Finding::new(&document.path, *line, complaint))
-        })
-        .collect()
+    let check = |row: &Row| {
+        let finding = |message| Finding::new(&document.path, row.line, message);
+        if row.tests.is_empty() && !row.text.contains(DOES_NOT_APPLY) {
+            let message =
+                format!("the row names no test, and does not say it \"{DOES_NOT_APPLY}\"");
+            return vec![finding(message)];
+        }
+        let named = row.tests.iter();
+        let complaints =
+            named.filter_map(|(crate_, test)| tests.complain_of_name(crate_.as_deref(), test));
+        complaints.map(finding).collect()
+    };
+    rows.iter().flat_map(check).collect()
 }
 
-/// The code spans in columns whose heading has the word "test", with their lines.
-fn tests_in_tables(text: &str) -> Vec<(usize, String)> {
-    let mut found = Vec::new();
+const DOES_NOT_APPLY: &str = "does not apply";
+
+/// A row of a table that has a column of tests.
+#[derive(Default)]
+struct Row {
+    line: usize,
+    text: String,
+    /// The code spans in those columns, each with the crate whose name stands before it.
+    tests: Vec<(Option<String>, String)>,
+}
+
+fn rows_with_tests(text: &str) -> Vec<Row> {
+    let mut rows = Vec::new();
     let mut columns: BTreeSet<usize> = BTreeSet::new();
     let (mut column, mut in_head, mut heading) = (0, false, String::new());
+    let (mut row, mut crate_) = (Row::default(), None);
     for (event, range) in Parser::new_ext(text, Options::ENABLE_TABLES).into_offset_iter() {
         match event {
             Event::Start(Tag::TableHead) => {
@@ -191,8 +217,20 @@ fn tests_in_tables(text: &str) -> Vec<(usize, String)> {
                 (in_head, column) = (true, 0);
             }
             Event::End(TagEnd::TableHead) => in_head = false,
-            Event::Start(Tag::TableRow) => column = 0,
-            Event::Start(Tag::TableCell) => heading.clear(),
+            Event::Start(Tag::TableRow) => {
+                column = 0;
+                row = Row {
+                    line: super::links::line_at(text, range.start),
+                    ..Row::default()
+                };
+            }
+            Event::End(TagEnd::TableRow) if !columns.is_empty() => {
+                rows.push(std::mem::take(&mut row));
+            }
+            Event::Start(Tag::TableCell) => {
+                heading.clear();
+                crate_ = None;
+            }
             Event::End(TagEnd::TableCell) => {
                 if in_head && heading.to_lowercase().contains("test") {
                     let _ = columns.insert(column);
@@ -200,12 +238,23 @@ fn tests_in_tables(text: &str) -> Vec<(usize, String)> {
                 column += 1;
             }
             Event::Text(text) if in_head => heading.push_str(&text),
+            Event::Text(text) => {
+                row.text.push_str(&text);
+                crate_ = crate_before(&text).or(crate_);
+            }
             Event::Code(code) if !in_head && columns.contains(&column) => {
-                found.push((super::links::line_at(text, range.start), code.into_string()));
+                row.tests.push((crate_.clone(), code.into_string()));
             }
             Event::End(TagEnd::Table) => columns.clear(),
             _ => {}
         }
     }
-    found
+    rows
+}
+
+/// The crate in "withal-core:" or "; withal-core, compile-fail:".
+fn crate_before(text: &str) -> Option<String> {
+    let mut words = text.split([' ', ',', ';', ':']);
+    let crate_ = words.rfind(|word| word.starts_with("withal"))?;
+    Some(crate_.to_owned())
 }

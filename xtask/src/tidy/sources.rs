@@ -32,11 +32,11 @@ impl Source {
         Source { path, text, tokens }
     }
 
-    /// The names of the functions it defines.
-    pub(super) fn functions(&self) -> BTreeSet<String> {
+    /// The names of the tests it defines.
+    pub(super) fn test_functions(&self) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         if let Ok(tokens) = &self.tokens {
-            collect_functions(tokens.clone(), &mut names);
+            collect_tests(tokens.clone(), &mut names);
         }
         names
     }
@@ -163,19 +163,34 @@ fn ignores_without_reason(tokens: TokenStream) -> bool {
     ignore.is_some() && !is_punct(tokens.next().as_ref(), '=')
 }
 
-fn collect_functions(tokens: TokenStream, names: &mut BTreeSet<String>) {
+fn collect_tests(tokens: TokenStream, names: &mut BTreeSet<String>) {
     let mut tokens = tokens.into_iter().peekable();
+    let mut is_test = false;
     while let Some(token) = tokens.next() {
         match token {
             TokenTree::Ident(word) if word == "fn" => {
-                if let Some(TokenTree::Ident(name)) = tokens.peek() {
+                if let Some(TokenTree::Ident(name)) = tokens.peek()
+                    && is_test
+                {
                     let _ = names.insert(name.to_string());
                 }
+                is_test = false;
             }
-            TokenTree::Group(group) => collect_functions(group.stream(), names),
+            TokenTree::Group(group) if group.delimiter() == Delimiter::Bracket => {
+                is_test |= makes_a_test(group.stream());
+            }
+            TokenTree::Group(group) => collect_tests(group.stream(), names),
             _ => {}
         }
     }
+}
+
+/// Whether an attribute is `test`, or a path that ends so: `tokio::test(start_paused = true)`.
+fn makes_a_test(attribute: TokenStream) -> bool {
+    let path = attribute
+        .into_iter()
+        .take_while(|token| !matches!(token, TokenTree::Group(_)));
+    matches!(path.last(), Some(TokenTree::Ident(word)) if word == "test")
 }
 
 fn is_punct(token: Option<&TokenTree>, character: char) -> bool {

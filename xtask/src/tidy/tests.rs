@@ -149,7 +149,7 @@ fn an_invariant_names_tests_that_exist() {
     check_named_tests(
         &[("ARCHITECTURE.md", architecture)],
         &[
-            "ARCHITECTURE.md:6: `withal_scope::it::gone`: `withal_scope` has no `fn gone`",
+            "ARCHITECTURE.md:6: `withal_scope::it::gone`: `withal_scope` has no test `gone`",
             "ARCHITECTURE.md:8: `withal_none::gone`: there is no crate `withal_none`",
             "ARCHITECTURE.md:8: `plain` is not of the form `crate::path::test_name`",
             "ARCHITECTURE.md:11: the invariant names no test: \"Held by `…`\"",
@@ -173,14 +173,21 @@ fn the_contextlib_table_names_tests_that_exist() {
     let holds = "**Architecture Invariant:** x.\nHeld by `withal_scope::exits_run`.\n";
     let table = "| python | api | our test |\n| --- | --- | --- |\n\
         | `a` | `withal::b` | `withal_scope::it::exits_run` |\n\
-        | `c` | | `withal_scope::it::gone` |\n| `d` | not applicable | |\n\
-        | `e` | | `exits_run`, `main.rs` |\n| `f` | | `gone`, `ui/gone.rs` |\n";
+        | `c` | | `withal_scope::it::gone` |\n| `d` | does not apply: no | — |\n\
+        | `e` | | `exits_run`, `main.rs` |\n| `f` | | `gone`, `ui/gone.rs` |\n\
+        | `g` | | withal-scope: `exits_run`; withal-scope, compile-fail: `main.rs` |\n\
+        | `h` | | withal-scope: `gone`; withal: `exits_run`; withal-core, ui: `main.rs` |\n\
+        | `i` | not yet | planned |\n";
     check_named_tests(
         &[("ARCHITECTURE.md", holds), ("docs/contextlib.md", table)],
         &[
-            "docs/contextlib.md:4: `withal_scope::it::gone`: `withal_scope` has no `fn gone`",
+            "docs/contextlib.md:4: `withal_scope::it::gone`: `withal_scope` has no test `gone`",
             "docs/contextlib.md:7: `gone`: there is no such test",
             "docs/contextlib.md:7: `ui/gone.rs`: there is no such test",
+            "docs/contextlib.md:9: `withal-scope::gone`: `withal-scope` has no test `gone`",
+            "docs/contextlib.md:9: `withal::exits_run`: there is no crate `withal`",
+            "docs/contextlib.md:9: `main.rs`: there is no such test",
+            "docs/contextlib.md:10: the row names no test, and does not say it \"does not apply\"",
         ],
     );
     check_named_tests(
@@ -231,7 +238,7 @@ fn check_named_tests(documents: &[(&str, &str)], expected: &[&str]) {
         .collect();
     let sources = [Source::new(
         PathBuf::from("crates/withal-scope/tests/it/main.rs"),
-        "//! Tests.\nmod inner { #[test] fn exits_run() {} }\n".to_owned(),
+        "//! Tests.\nmod inner { #[test] fn exits_run() {} fn gone() {} }\n".to_owned(),
     )];
     let lints = "disallowed-methods = []\n";
     assert_eq!(

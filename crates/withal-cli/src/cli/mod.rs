@@ -12,12 +12,15 @@ use nix::sys::signal::Signal;
 
 use crate::message::{Level, Messages, say};
 use crate::run::{Exit, GateArguments, Job, Limits};
+use crate::{atomic, log};
 
-pub(crate) use values::duration;
+pub(crate) use values::{duration, time_limit};
 
 /// What is asked for.
 pub(crate) enum Request {
     Run(Job),
+    Log(log::Command),
+    Atomic(atomic::Job),
 }
 
 #[derive(Debug, Parser)]
@@ -38,6 +41,20 @@ enum Subcommand {
     /// Acquire locks, directories and files, run a command, undo them on every path
     #[command(after_help = help::AFTER, override_usage = help::USAGE, disable_help_flag = true)]
     Run(RunArguments),
+
+    /// Write, read, check and repair logs that are whole after any crash
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        disable_help_subcommand = true
+    )]
+    #[command(after_help = log::AFTER)]
+    Log(log::Command),
+
+    /// Replace a file whole, or leave it as it was
+    #[command(after_help = atomic::AFTER, override_usage = atomic::USAGE)]
+    #[command(arg_required_else_help = true)]
+    Atomic(atomic::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -57,11 +74,11 @@ struct RunArguments {
 #[command(next_help_heading = "Options")]
 struct Options {
     /// Stop the command if it runs longer; the exit status is then 124
-    #[arg(short = 'T', long, value_name = "DUR", value_parser = values::time_limit)]
+    #[arg(short = 'T', long, value_name = "DUR", value_parser = values::time_limit, allow_negative_numbers = true)]
     timeout: Option<Duration>,
 
     /// Time between being asked to stop and being killed
-    #[arg(short = 'k', long, value_name = "DUR", default_value = "5s", value_parser = values::duration)]
+    #[arg(short = 'k', long, value_name = "DUR", default_value = "5s", value_parser = values::duration, allow_negative_numbers = true)]
     grace: Duration,
 
     /// What to send to stop the command when its time is over
@@ -69,7 +86,7 @@ struct Options {
     signal: Signal,
 
     /// Exit status when a lock is busy
-    #[arg(long, value_name = "N", default_value_t = 75)]
+    #[arg(long, value_name = "N", default_value_t = 75, value_parser = values::status, allow_negative_numbers = true)]
     busy_code: u8,
 
     /// On a timeout exit with the command's own status instead of 124
@@ -98,12 +115,15 @@ pub(crate) fn parse() -> Result<Request, Exit> {
     let Some((_, matches)) = matches.subcommand() else {
         unreachable!("clap requires a subcommand");
     };
-    match arguments.subcommand {
-        Subcommand::Run(run) => job(run, matches).map(Request::Run).map_err(|error| {
-            say(format_args!("{error:#}"));
-            Exit::FAILED
-        }),
-    }
+    let request = match arguments.subcommand {
+        Subcommand::Run(run) => job(run, matches).map(Request::Run),
+        Subcommand::Log(command) => command.check().map(Request::Log),
+        Subcommand::Atomic(arguments) => arguments.job().map(Request::Atomic),
+    };
+    request.map_err(|error| {
+        say(format_args!("{error:#}"));
+        Exit::FAILED
+    })
 }
 
 fn job(arguments: RunArguments, matches: &ArgMatches) -> anyhow::Result<Job> {
@@ -150,6 +170,8 @@ fn refuse(error: &clap::Error) -> Exit {
 
 fn describe(error: &clap::Error) -> String {
     let option = context(error, ContextKind::InvalidArg);
+    let asked = asked();
+    let is_run = asked == "withal run";
     match error.kind() {
         ErrorKind::ValueValidation | ErrorKind::InvalidValue if option.is_some() => {
             let option = option.unwrap_or_default();
@@ -162,20 +184,56 @@ fn describe(error: &clap::Error) -> String {
                 false => format!("{option}: `{value}`: {reason}"),
             }
         }
+        ErrorKind::MissingRequiredArgument
+            if option
+                .as_deref()
+                .is_some_and(|option| option.starts_with("--lock")) =>
+        {
+            "--lock-wait: no lock to wait for; write `--lock PATH`, too".to_owned()
+        }
+        ErrorKind::MissingRequiredArgument if !is_run => {
+            let missing = option.unwrap_or_default();
+            format!("no {missing}: see `{asked} --help`")
+        }
         ErrorKind::MissingRequiredArgument => {
             "no command: write it after `--`, as in `withal run --tempdir -- make`".to_owned()
         }
-        ErrorKind::UnknownArgument if !option.as_deref().unwrap_or("-").starts_with('-') => {
+        ErrorKind::UnknownArgument
+            if is_run && !option.as_deref().unwrap_or("-").starts_with('-') =>
+        {
             let word = option.unwrap_or_default();
             format!("`{word}`: a command and its arguments stand after `--`")
+        }
+        ErrorKind::InvalidSubcommand => {
+            let word = context(error, ContextKind::InvalidSubcommand).unwrap_or_default();
+            format!("`{word}`: no subcommand; to run it, write `withal run -- {word}`")
+        }
+        ErrorKind::UnknownArgument if error.get(ContextKind::SuggestedArg).is_some() => {
+            let similar = context(error, ContextKind::SuggestedArg).unwrap_or_default();
+            let option = option.unwrap_or_default();
+            format!("{option}: no such option; did you mean `{similar}`?")
         }
         _ => {
             let text = error.to_string();
             let first = text.lines().next().unwrap_or_default();
             let first = first.strip_prefix("error: ").unwrap_or(first);
-            format!("{first}; see `withal run --help`")
+            format!("{first}; see `{asked} --help`")
         }
     }
+}
+
+/// The subcommand that was asked for, with its own if it has any.
+fn asked() -> String {
+    let words = std::env::args_os().skip(1).take(2);
+    let mut asked = "withal".to_owned();
+    for word in words.map_while(|word| word.into_string().ok()) {
+        let is_group = asked == "withal log";
+        if word.starts_with('-') || !(is_group || asked == "withal") {
+            break;
+        }
+        asked = format!("{asked} {word}");
+    }
+    asked
 }
 
 fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {

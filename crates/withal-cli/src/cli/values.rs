@@ -31,6 +31,12 @@ pub(crate) fn time_limit(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// `75`.
+pub(crate) fn status(text: &str) -> Result<u8, String> {
+    let parsed = text.parse();
+    parsed.map_err(|_| "not an exit status; write a number from 0 to 255".to_owned())
+}
+
 /// `TERM`, `SIGTERM`, `term` or `15`.
 pub(crate) fn signal(text: &str) -> Result<Signal, String> {
     let upper = text.to_ascii_uppercase();

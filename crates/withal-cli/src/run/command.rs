@@ -2,17 +2,20 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{self, IsTerminal as _};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::libc;
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
-use nix::unistd::{Pid, getpgid};
+use nix::unistd::{Pid, getpgid, getpgrp, getppid, getsid, tcgetpgrp};
 
 use super::Exit;
 use super::signals::Arrived;
+use crate::message::shown;
 use crate::process;
 
 /// Why the command does not run.
@@ -38,7 +41,7 @@ impl Running {
         if has_own_group {
             let _ = command.process_group(0);
         }
-        process::hand_on_signals(&mut command, mask);
+        process::hand_on(&mut command, mask);
         let child = command.spawn();
         let child = child.map_err(|error| not_started(&command, &error))?;
         let pid = child
@@ -66,6 +69,15 @@ impl Running {
         self.send(Signal::SIGCONT, true);
     }
 
+    /// Whether our parent is a shell with job control that runs us, and so the command, as a job:
+    /// then it is told of stops, and can continue what has stopped.
+    pub(super) fn is_shells_job(&self) -> bool {
+        let parent = getppid();
+        let is_elsewhere = getpgid(Some(parent)).is_ok_and(|group| group != getpgrp());
+        let is_on_our_terminal = getsid(Some(parent)) == getsid(None);
+        !self.has_own_group && is_elsewhere && is_on_our_terminal
+    }
+
     /// Signals the command, or, if `is_for_all`, the group it leads.
     ///
     /// It has not been reaped, or it would not be signalled any more: its id means nobody else.
@@ -82,10 +94,11 @@ impl Running {
 
 /// Whether there is a terminal whose Ctrl-C and Ctrl-Z are meant for the command, too.
 fn has_terminal() -> bool {
+    // Only a controlling terminal tells its foreground group; any other sends no signals here.
     let streams = [
-        io::stdin().is_terminal(),
-        io::stdout().is_terminal(),
-        io::stderr().is_terminal(),
+        tcgetpgrp(io::stdin()).is_ok(),
+        tcgetpgrp(io::stdout()).is_ok(),
+        tcgetpgrp(io::stderr()).is_ok(),
     ];
     // All three may be redirected while the shell's job is in the foreground all the same.
     streams.contains(&true) || File::open("/dev/tty").is_ok()
@@ -93,19 +106,34 @@ fn has_terminal() -> bool {
 
 fn not_started(command: &Command, error: &io::Error) -> NotStarted {
     let program = command.get_program();
-    let name = program.to_string_lossy();
+    let name = shown(program);
     let (exit, reason) = match error.raw_os_error() {
         Some(libc::EAGAIN | libc::ENOMEM) => {
             (Exit::FAILED, format!("cannot start {name}: {error}"))
         }
-        Some(libc::ENOENT) if !is_found(program, command) => {
+        Some(libc::ENOENT) if program.is_empty() => (
+            Exit::NOT_FOUND,
+            "the command's name is empty; write it after `--`".to_owned(),
+        ),
+        Some(libc::ENOENT) if find(program, command).is_none() => {
             (Exit::NOT_FOUND, format!("{name}: command not found"))
         }
         Some(libc::ENOENT) => (
             Exit::NOT_EXECUTABLE,
             format!("{name}: the interpreter in its first line was not found"),
         ),
-        Some(libc::ENOTDIR) => (Exit::NOT_FOUND, format!("{name}: {error}")),
+        Some(libc::ENOTDIR) => (
+            Exit::NOT_FOUND,
+            format!("{name}: command not found: {error}"),
+        ),
+        Some(libc::EACCES) => {
+            let found = find(program, command);
+            let remedy = found.as_deref().map_or("", why_not_executable);
+            (
+                Exit::NOT_EXECUTABLE,
+                format!("{name}: cannot be executed: {error}{remedy}"),
+            )
+        }
         _ => (
             Exit::NOT_EXECUTABLE,
             format!("{name}: cannot be executed: {error}"),
@@ -114,10 +142,22 @@ fn not_started(command: &Command, error: &io::Error) -> NotStarted {
     NotStarted { exit, reason }
 }
 
-/// Whether `program` exists where the command's own `PATH` leads.
-fn is_found(program: &OsStr, command: &Command) -> bool {
-    if Path::new(program).components().count() > 1 || program.is_empty() {
-        return fs::symlink_metadata(program).is_ok();
+/// What is wrong with a file that may not be executed, where it can be seen, and what to do.
+fn why_not_executable(file: &Path) -> &'static str {
+    match fs::metadata(file) {
+        Ok(metadata) if metadata.is_dir() => "; it is a directory",
+        Ok(metadata) if metadata.permissions().mode() & 0o111 == 0 => {
+            "; make it executable with `chmod +x`"
+        }
+        _ => "",
+    }
+}
+
+/// The file of `program`, where the command's own `PATH` leads.
+fn find(program: &OsStr, command: &Command) -> Option<PathBuf> {
+    if program.as_bytes().contains(&b'/') {
+        let path = PathBuf::from(program);
+        return fs::symlink_metadata(&path).is_ok().then_some(path);
     }
     let set = command.get_envs().find(|(name, _)| *name == "PATH");
     let path: Option<OsString> = match set {
@@ -125,5 +165,6 @@ fn is_found(program: &OsStr, command: &Command) -> bool {
         None => std::env::var_os("PATH"),
     };
     let folders = path.unwrap_or_default();
-    std::env::split_paths(&folders).any(|folder| folder.join(program).is_file())
+    let mut files = std::env::split_paths(&folders).map(|folder| folder.join(program));
+    files.find(|file| file.is_file())
 }

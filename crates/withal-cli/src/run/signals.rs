@@ -84,11 +84,28 @@ impl Blocked {
         self.inherited
     }
 
+    /// Begins to read them without a runtime: each call waits for the next one that asks to stop.
+    pub(crate) fn stops(&self) -> anyhow::Result<impl Iterator<Item = Arrived> + Send + use<>> {
+        let descriptor = self.open(SfdFlags::SFD_CLOEXEC)?;
+        let stops = std::iter::from_fn(move || {
+            loop {
+                let info = descriptor.read_signal().ok()??;
+                if let Some(arrived) = arrived(&info).filter(Arrived::asks_to_stop) {
+                    return Some(arrived);
+                }
+            }
+        });
+        Ok(stops)
+    }
+
+    fn open(&self, flags: SfdFlags) -> anyhow::Result<SignalFd> {
+        let descriptor = SignalFd::with_flags(&self.handled, flags).map_err(io::Error::from);
+        descriptor.context("cannot read signals")
+    }
+
     /// Begins to read them, in a runtime.
     pub(crate) fn listen(&self) -> anyhow::Result<Signals> {
-        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-        let descriptor = SignalFd::with_flags(&self.handled, flags).map_err(io::Error::from);
-        let descriptor = descriptor.context("cannot read signals")?;
+        let descriptor = self.open(SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         #[expect(
             deprecated,
             reason = "its unsafe successor is for types that lend a descriptor; this one owns it"

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, raise};
 use nix::unistd::Pid;
 use rustix::process::WaitStatus;
 use tokio::time::Instant;
@@ -103,7 +103,7 @@ impl<'a> Supervisor<'a> {
             }
             let arrived = self.signals.next_before(self.deadline()).await;
             match arrived {
-                Some(arrived) if arrived.is_about_children() => {}
+                Some(arrived) if arrived.is_about_children() => self.stop_with_command().await,
                 Some(arrived) if self.tree.ended().is_none() => self.signalled(arrived),
                 Some(arrived) => self.signalled_at_the_end(arrived, &left),
                 None => self.deadline_passed(),
@@ -143,6 +143,25 @@ impl<'a> Supervisor<'a> {
             Phase::Grace(_) | Phase::Killing(_) => {}
         }
         self.asked_to_stop = true;
+    }
+
+    /// Stops if the command has stopped and a shell waits to hear that of its job: it sees this
+    /// process only. Ctrl-Z stops both anyway; a command may also stop itself.
+    async fn stop_with_command(&mut self) {
+        if !matches!(self.phase, Phase::Free) || !self.running.is_shells_job() {
+            return;
+        }
+        // What has arrived meanwhile comes first. A continuation among it means that the shell has
+        // seen a stop already: it is passed on, and there is nothing to stop for any more.
+        while let Some(arrived) = self.signals.next_before(Some(Instant::now())).await {
+            if !arrived.is_about_children() {
+                self.signalled(arrived);
+            }
+        }
+        if self.tree.has_stopped() {
+            // Goes on here when it is continued. The continuation is a signal to be passed on.
+            let _ = raise(Signal::SIGSTOP);
+        }
     }
 
     /// A signal when only what the command left behind still runs, and is being ended.

@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
-use rustix::process::{WaitOptions, WaitStatus, wait};
+use rustix::process::{WaitId, WaitIdOptions, WaitOptions, WaitStatus, wait, waitid};
 
 /// The command and what has become of its descendants.
 #[derive(Debug)]
@@ -60,6 +60,14 @@ impl Tree {
         }
     }
 
+    /// Whether the command is stopped; each stop is told once.
+    pub(super) fn has_stopped(&self) -> bool {
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+        let command = rustix::process::Pid::from_raw(self.command.as_raw());
+        let is_stop = |command| matches!(waitid(WaitId::Pid(command), options), Ok(Some(_)));
+        self.ended.is_none() && command.is_some_and(is_stop)
+    }
+
     /// The children that are left, the command among them.
     ///
     /// Where `/proc` cannot be read, the command is all we know of.
@@ -93,10 +101,10 @@ pub(super) fn kill_all(processes: &[Pid]) {
     }
 }
 
-/// `123 (sleep)`, for messages. A process chooses its name, so it may hold anything.
+/// `123 (sleep)`, for messages.
 pub(super) fn describe(pid: Pid) -> String {
     match fs::read_to_string(format!("/proc/{pid}/comm")) {
-        Ok(name) => format!("{pid} ({})", name.trim_end().escape_debug()),
+        Ok(name) => format!("{pid} ({})", name.trim_end()),
         Err(_) => pid.to_string(),
     }
 }

@@ -218,7 +218,7 @@ fn an_output_that_cannot_be_replaced_is_refused_before_the_command_starts() {
         assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
         assert!(!sandbox.has("started"));
     };
-    check("folder", "not a regular file");
+    check("folder", "a directory; name a file in it");
     check("fifo", "not a regular file");
     check("/dev/null", "not a regular file");
     check("nowhere/out", "No such file or directory");

@@ -190,3 +190,19 @@ fn stdin_is_the_commands_alone() {
     let ended = sandbox.shell("printf 'one\\ntwo\\n' | { $W run -- head -c 4; cat; }");
     assert_eq!(ended.stdout, "one\ntwo\n");
 }
+
+#[test]
+fn a_stream_that_came_in_closed_is_closed_for_the_command() {
+    let sandbox = Sandbox::new();
+    let script = "echo x && echo y >&2 && cat";
+    for closed in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"] {
+        let direct = sandbox.shell(&format!("sh -c '{script}' {closed}; echo $?"));
+        let through = sandbox.shell(&format!("$W run -t -- sh -c '{script}' {closed}; echo $?"));
+        assert_eq!(through.stdout, direct.stdout, "{closed}");
+        assert!(!direct.stdout.ends_with("0\n"), "{direct:?}");
+    }
+    // What a gate puts there stays.
+    let ended = sandbox.shell("$W run -o out -- echo whole >&-");
+    ended.check_code(0);
+    assert_eq!(sandbox.read("out"), "whole\n");
+}

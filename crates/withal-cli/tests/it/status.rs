@@ -46,18 +46,18 @@ fn what_does_not_start_is_127_or_126() {
     };
     check("no-such-command", 127, "command not found");
     check("./no-such-command", 127, "command not found");
-    check("./plain/inside", 127, "Not a directory (os error 20)");
+    check(
+        "./plain/inside",
+        127,
+        "command not found: Not a directory (os error 20)",
+    );
+    let denied = "cannot be executed: Permission denied (os error 13)";
     check(
         "./plain",
         126,
-        "cannot be executed: Permission denied (os error 13)",
+        &format!("{denied}; make it executable with `chmod +x`"),
     );
-    check(
-        "/",
-        126,
-        "cannot be executed: Permission denied (os error 13)",
-    );
-    check("", 127, "command not found");
+    check("/", 126, &format!("{denied}; it is a directory"));
     sandbox.write("script", "#!/no/such/interpreter\n");
     sandbox.shell("chmod +x script").check_code(0);
     check(

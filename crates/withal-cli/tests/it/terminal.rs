@@ -109,6 +109,19 @@ fn the_command_shares_the_process_group_if_there_is_a_terminal() {
 }
 
 #[test]
+fn a_terminal_of_another_session_is_none() {
+    let sandbox = Sandbox::new();
+    let pty = openpty(None, None).unwrap();
+    let arguments = ["-w", WITHAL, "run", "--", "sh", "-c", SHOW_GROUPS];
+    let mut command = sandbox.command("setsid", &arguments);
+    let _ = command.stdin(pty.slave);
+    let shown = sandbox.start(command).finish().stdout;
+    let groups: Vec<_> = shown.lines().collect();
+    assert_eq!(groups.len(), 2, "{shown}");
+    assert_ne!(groups[0], groups[1]);
+}
+
+#[test]
 fn a_terminal_that_no_stream_is_connected_to_counts() {
     let sandbox = Sandbox::new();
     sandbox.write("notes.sh", NOTES_CTRL_C);

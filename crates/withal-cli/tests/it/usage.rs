@@ -1,5 +1,8 @@
 //! The command line and what is said about it.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+
 use crate::support::{Sandbox, WITHAL};
 
 #[test]
@@ -42,7 +45,7 @@ fn wrong_usage_is_125_and_one_line_that_says_what_to_write() {
     );
     check(
         &["--busy-code", "256", "--", "true"],
-        "--busy-code: `256`: 256 is not in 0..=255",
+        "--busy-code: `256`: not an exit status; write a number from 0 to 255",
     );
     check(&["-T"], "--timeout: a value is required");
     check(
@@ -70,8 +73,93 @@ fn wrong_usage_is_125_and_one_line_that_says_what_to_write() {
         "--lock: `a`: given twice, it would wait for itself",
     );
     check(
+        &["-l", "a", "-l", "./a", "--", "true"],
+        "--lock: `./a`: given twice, it would wait for itself",
+    );
+    check(
+        &["-k", "-5", "--", "true"],
+        &format!("--grace: `-5`: {remedy}"),
+    );
+    check(
+        &["--lock-wait", "5", "--", "true"],
+        "--lock-wait: no lock to wait for; write `--lock PATH`, too",
+    );
+    check(
+        &["--timout", "5", "--", "true"],
+        "--timout: no such option; did you mean `--timeout`?",
+    );
+    check(
+        &["-T", "5\n\x1b[1m", "--", "true"],
+        &format!("--timeout: `5\\n\\u{{1b}}[1m`: {remedy}"),
+    );
+    check(
         &["--nonsense", "--", "true"],
         "unexpected argument '--nonsense' found; see `withal run --help`",
+    );
+}
+
+#[test]
+fn what_is_not_there_is_told_in_one_line_with_its_remedy() {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.path("folder")).unwrap();
+    let check = |arguments: &[&OsStr], code: i32, message: &str| {
+        let mut command = sandbox.run_command(&[]);
+        let _ = command.args(arguments);
+        let ended = sandbox.start(command).finish();
+        ended.check_code(code);
+        assert_eq!(ended.stderr, format!("withal: {message}\n"));
+    };
+    let run = |program: &str, code: i32, message: &str| {
+        check(&["--".as_ref(), program.as_ref()], code, message);
+    };
+    run("", 127, "the command's name is empty; write it after `--`");
+    run("no\nsuch", 127, "no\\nsuch: command not found");
+    let gate = |option: &str, path: &[u8], message: &str| {
+        let path = OsStr::from_bytes(path);
+        check(
+            &[option.as_ref(), path, "--".as_ref(), "true".as_ref()],
+            125,
+            message,
+        );
+    };
+    gate(
+        "-l",
+        b"no/lock",
+        "--lock: cannot open the lock file `no/lock`: its directory does not exist; make it first",
+    );
+    gate(
+        "-o",
+        b"no\n\xff/out",
+        "--output: `no\\n\\xff/out` was not written: cannot open the directory `no\\n\\xff/`; make \
+         it first: No such file or directory (os error 2)",
+    );
+    gate(
+        "-o",
+        b"folder",
+        "--output: `folder`: a directory; name a file in it",
+    );
+    gate(
+        "-o",
+        b"/dev/null",
+        "--output: `/dev/null`: not a regular file, so it cannot be replaced; redirect with `>`",
+    );
+    let mut command = sandbox.run_command(&["-t", "--", "true"]);
+    let _ = command.env("TMPDIR", "/no/such");
+    let ended = sandbox.start(command).finish();
+    ended.check_code(125);
+    assert_eq!(
+        ended.stderr,
+        "withal: --tempdir: cannot make a temporary directory in `/no/such`, where `$TMPDIR` \
+         points: No such file or directory (os error 2)\n"
+    );
+    let mut command = sandbox.run_command(&["-t", "--", "sh", "-c", "echo $TMPDIR"]);
+    let _ = command.env("TMPDIR", "");
+    let ended = sandbox.start(command).finish();
+    assert!(ended.stdout.starts_with("/tmp/withal-"), "{ended:?}");
+    let ended = sandbox.start(sandbox.command(WITHAL, &["make"])).finish();
+    assert_eq!(
+        ended.stderr,
+        "withal: `make`: no subcommand; to run it, write `withal run -- make`\n"
     );
 }
 

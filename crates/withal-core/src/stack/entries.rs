@@ -10,6 +10,8 @@ use crate::{BoxError, Entry, ExitCase, Verdict};
 pub(super) trait StackEntry {
     fn entry(&self) -> &Entry;
     fn exit(&self, unwind: &mut Unwind);
+    /// Whether it has been exited ahead of the stack, so that nothing is left to do.
+    fn is_done(&self) -> bool;
 }
 
 /// An exit that is a function.
@@ -42,6 +44,10 @@ where
         let case = unwind.case();
         let ended = catch_unwind(AssertUnwindSafe(|| exit(case).map_err(Into::into)));
         unwind.exited(&self.entry, ended);
+    }
+
+    fn is_done(&self) -> bool {
+        self.exit.borrow().is_none()
     }
 }
 

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::entries::StackEntry;
 use crate::notice::{self, Notice, NoticeKind};
 use crate::unwind::Unwind;
-use crate::{BoxError, ContextManager, Entry, Error, ExitCase, Verdict};
+use crate::{BoxError, ContextManager, Entry, Error, ExitCase, Place, Verdict};
 
 /// A resource lent out by an [`ExitStack`](crate::ExitStack): use it like a `&mut R`.
 ///
@@ -29,6 +29,7 @@ trait TakesBack<R> {
 
 pub(super) struct Home<M: ContextManager<V>, V: Verdict> {
     entry: Entry,
+    place: Place,
     state: RefCell<State<M::Resource>>,
     verdict: PhantomData<fn() -> V>,
 }
@@ -42,12 +43,23 @@ enum State<R> {
 }
 
 impl<M: ContextManager<V>, V: Verdict> Home<M, V> {
-    pub(super) fn new(entry: Entry) -> Self {
+    pub(super) fn new(entry: Entry, place: Place) -> Self {
         Home {
             entry,
+            place,
             state: RefCell::new(State::Lent),
             verdict: PhantomData,
         }
+    }
+
+    /// Notes that there is no stack that could exit it: that is done when it is given back.
+    pub(super) fn overdue(&self, case: ExitCase) {
+        drop(self.state.replace(State::Overdue(case)));
+        notice::emit(&Notice::new(NoticeKind::StackGone, Some(&self.entry), None));
+    }
+
+    fn exit_resource(&self, resource: M::Resource, unwind: &mut Unwind) {
+        crate::with::exit::<M, V>(resource, &self.entry, &self.place, unwind);
     }
 }
 
@@ -58,7 +70,7 @@ impl<M: ContextManager<V>, V: Verdict> StackEntry for Home<M, V> {
 
     fn exit(&self, unwind: &mut Unwind) {
         match self.state.replace(State::Exited) {
-            State::Back(resource) => crate::with::exit::<M, V>(resource, &self.entry, unwind),
+            State::Back(resource) => self.exit_resource(resource, unwind),
             State::Lent => {
                 let _ = self.state.replace(State::Overdue(unwind.case()));
                 let error: BoxError = "its resource is still lent out; it is exited when that is \
@@ -69,6 +81,10 @@ impl<M: ContextManager<V>, V: Verdict> StackEntry for Home<M, V> {
             State::Overdue(_) | State::Exited => {}
         }
     }
+
+    fn is_done(&self) -> bool {
+        matches!(*self.state.borrow(), State::Exited)
+    }
 }
 
 impl<M: ContextManager<V>, V: Verdict> TakesBack<M::Resource> for Home<M, V> {
@@ -76,7 +92,7 @@ impl<M: ContextManager<V>, V: Verdict> TakesBack<M::Resource> for Home<M, V> {
         match self.state.replace(State::Exited) {
             State::Overdue(case) => {
                 let mut unwind = Unwind::from_case(case);
-                crate::with::exit::<M, V>(resource, &self.entry, &mut unwind);
+                self.exit_resource(resource, &mut unwind);
                 let failures = unwind.into_failures();
                 notice::emit(&Notice::new(
                     NoticeKind::StillLent,
@@ -94,7 +110,7 @@ impl<M: ContextManager<V>, V: Verdict> TakesBack<M::Resource> for Home<M, V> {
             _ => ExitCase::Succeeded,
         };
         let mut unwind = Unwind::from_case(case.clone());
-        crate::with::exit::<M, V>(resource, &self.entry, &mut unwind);
+        self.exit_resource(resource, &mut unwind);
         unwind.into_exit::<V>(&case).map(drop)
     }
 }
@@ -112,6 +128,8 @@ impl<'a, R> Lent<'a, R> {
     }
 
     /// Exits it now, ahead of the stack, as after a clean body.
+    ///
+    /// The stack forgets it: one that lives long may lend any number of resources in turn.
     ///
     /// If the stack was left before, the exit sees what it would have seen then.
     ///

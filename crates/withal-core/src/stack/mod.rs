@@ -59,15 +59,19 @@ pub struct ExitStack<'a, V: Verdict = ()> {
 /// Registers further exits on an [`ExitStack`], also while it is being left.
 ///
 /// What an exit registers runs next, before the older entries. On a stack that is gone, what is
-/// registered is exited at once.
+/// registered is exited at once, and a [`Notice`] says so.
 pub struct StackHandle<'a, V: Verdict = ()> {
     shared: Weak<Shared<'a>>,
     verdict: PhantomData<fn() -> V>,
 }
 
-/// The entries, oldest first.
 #[derive(Default)]
-struct Shared<'a>(RefCell<Vec<Rc<dyn StackEntry + 'a>>>);
+struct Shared<'a> {
+    /// Oldest first.
+    entries: RefCell<Vec<Rc<dyn StackEntry + 'a>>>,
+    /// It stands in for a stack that is gone: what is registered is left with the call.
+    is_gone: bool,
+}
 
 impl<'a> ExitStack<'a> {
     /// An empty stack whose entries never swallow errors.
@@ -130,7 +134,7 @@ impl<'a, V: Verdict> ExitStack<'a, V> {
     /// all of them, success hands them over.
     pub fn pop_all(&mut self) -> ExitStack<'a, V> {
         let moved = ExitStack::default();
-        let _ = moved.shared.0.replace(self.shared.0.take());
+        let _ = moved.shared.entries.replace(self.shared.entries.take());
         moved
     }
 
@@ -173,16 +177,18 @@ impl<'a, V: Verdict> ExitStack<'a, V> {
         }
     }
 
-    /// How many exits are registered.
+    /// How many exits are due: those registered, without what was [closed](Lent::close) early.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shared.0.borrow().len()
+        let entries = self.shared.entries.borrow();
+        entries.iter().filter(|entry| !entry.is_done()).count()
     }
 
-    /// Whether no exit is registered.
+    /// Whether no exit is due.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        let entries = self.shared.entries.borrow();
+        entries.iter().all(|entry| entry.is_done())
     }
 }
 
@@ -226,7 +232,11 @@ impl<'a, V: Verdict> StackHandle<'a, V> {
 
     /// The stack, or a new one that is dropped, and so left, as soon as the call is over.
     fn shared(&self) -> Rc<Shared<'a>> {
-        self.shared.upgrade().unwrap_or_default()
+        let gone = || Shared {
+            entries: RefCell::default(),
+            is_gone: true,
+        };
+        self.shared.upgrade().unwrap_or_else(|| Rc::new(gone()))
     }
 }
 
@@ -241,9 +251,14 @@ impl<'a> Shared<'a> {
         W: Verdict,
     {
         let entry = Entry::at(manager.name(), location);
-        let resource = manager.enter_at(location)?;
-        let home = Rc::new(Home::<M, W>::new(entry));
-        self.0.borrow_mut().push(Rc::clone(&home) as _);
+        let place = manager.place(location);
+        let resource = manager.enter_in(&place)?;
+        let home = Rc::new(Home::<M, W>::new(entry, place));
+        if self.is_gone {
+            home.overdue(dropped());
+        } else {
+            self.add(Rc::clone(&home) as _);
+        }
         Ok(Lent::new(resource, home))
     }
 
@@ -254,7 +269,7 @@ impl<'a> Shared<'a> {
         E: Into<BoxError> + 'a,
     {
         let exit = ExitFn::new(Entry::at(name, location), exit);
-        self.0.borrow_mut().push(Rc::new(exit));
+        self.add(Rc::new(exit));
     }
 
     fn callback<F, R>(&self, location: &'static Location<'static>, callback: F)
@@ -265,10 +280,18 @@ impl<'a> Shared<'a> {
         self.push("callback", location, |_case| callback().into_result());
     }
 
+    fn add(&self, entry: Rc<dyn StackEntry + 'a>) {
+        let mut entries = self.entries.borrow_mut();
+        if entries.len() == entries.capacity() {
+            make_room(&mut entries);
+        }
+        entries.push(entry);
+    }
+
     /// Runs the exits, newest first; those registered meanwhile run next.
     fn unwind(&self, unwind: &mut Unwind) {
         loop {
-            let Some(newest) = self.0.borrow_mut().pop() else {
+            let Some(newest) = self.entries.borrow_mut().pop() else {
                 return;
             };
             newest.exit(unwind);
@@ -276,15 +299,24 @@ impl<'a> Shared<'a> {
     }
 }
 
+/// Forgets the entries that are done, and grows if most are not: a call makes room for as many as
+/// it looks at, and the stack is never longer than four times what was due at once.
+#[cold]
+fn make_room(entries: &mut Vec<Rc<dyn StackEntry + '_>>) {
+    entries.retain(|entry| !entry.is_done());
+    if entries.len() > entries.capacity() / 2 {
+        entries.reserve(entries.capacity());
+    }
+}
+
 impl Drop for Shared<'_> {
     fn drop(&mut self) {
-        let Some(entry) = self.0.get_mut().last().map(|newest| newest.entry().clone()) else {
+        let entries = self.entries.get_mut().iter().rev();
+        let mut due = entries.filter(|entry| !entry.is_done());
+        let Some(entry) = due.next().map(|newest| newest.entry().clone()) else {
             return;
         };
-        let case = match std::thread::panicking() {
-            true => ExitCase::Panicked(Error::new("the thread is panicking")),
-            false => ExitCase::Cancelled,
-        };
+        let case = dropped();
         let mut unwind = Unwind::from_case(case.clone());
         self.unwind(&mut unwind);
         let failures = unwind.into_failures();
@@ -292,11 +324,19 @@ impl Drop for Shared<'_> {
             (Some(failures), Some(known)) => failures.since(known),
             _ => failures,
         };
-        notice::emit(&Notice::new(
-            NoticeKind::NotClosed,
-            Some(&entry),
-            failed.as_ref(),
-        ));
+        let kind = match self.is_gone {
+            true => NoticeKind::StackGone,
+            false => NoticeKind::NotClosed,
+        };
+        notice::emit(&Notice::new(kind, Some(&entry), failed.as_ref()));
+    }
+}
+
+/// What the exits of a stack see that nobody closes.
+fn dropped() -> ExitCase {
+    match std::thread::panicking() {
+        true => ExitCase::Panicked(Error::new("the thread is panicking")),
+        false => ExitCase::Cancelled,
     }
 }
 
@@ -335,7 +375,7 @@ impl<V: Verdict> Clone for StackHandle<'_, V> {
 
 impl<V: Verdict> fmt::Debug for ExitStack<'_, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let entries = self.shared.0.borrow();
+        let entries = self.shared.entries.borrow();
         f.debug_list()
             .entries(entries.iter().map(|entry| entry.entry().to_string()))
             .finish()
@@ -345,5 +385,25 @@ impl<V: Verdict> fmt::Debug for ExitStack<'_, V> {
 impl<V: Verdict> fmt::Debug for StackHandle<'_, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StackHandle").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nullcontext;
+
+    #[test]
+    fn a_stack_that_lives_long_forgets_what_was_closed_early() {
+        let mut stack = ExitStack::new();
+        let _base = stack.enter_context(nullcontext(0)).unwrap();
+        for _ in 0..10_000 {
+            let first = stack.enter_context(nullcontext(1)).unwrap();
+            let second = stack.enter_context(nullcontext(2)).unwrap();
+            first.close().unwrap();
+            second.close().unwrap();
+            assert_eq!(stack.len(), 1);
+        }
+        assert!(stack.shared.entries.borrow().capacity() <= 16);
     }
 }

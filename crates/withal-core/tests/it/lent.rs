@@ -4,6 +4,7 @@ use withal_core::{ContextManager, ExitCase, ExitStack, Lent, NoticeKind, closing
 
 use crate::support::{
     Act, Oops, Plain, caught, check, fail, flow, log, noticing, oldest_first, oops, step, throw,
+    trace,
 };
 
 #[test]
@@ -56,6 +57,41 @@ fn close_exits_ahead_of_the_stack_and_only_once() {
         "exit b: errored: body",
     ];
     check(program, &want).unwrap_err();
+}
+
+#[test]
+fn what_is_left_after_many_were_closed_early_is_exited_in_reverse_order() {
+    let program = || {
+        let mut stack = ExitStack::new();
+        for n in 0..100 {
+            let kept = ["0", "40", "80"].into_iter().find(|k| k.parse() == Ok(n));
+            let lent = stack.enter_context(step(kept.unwrap_or("closed"))).unwrap();
+            if kept.is_none() {
+                lent.close().unwrap();
+            }
+        }
+        trace();
+        assert_eq!(stack.len(), 3);
+        stack.close()
+    };
+    let want = [
+        "exit 80: succeeded",
+        "exit 40: succeeded",
+        "exit 0: succeeded",
+    ];
+    check(program, &want).unwrap();
+}
+
+#[test]
+fn a_stack_with_nothing_due_is_empty_and_dropped_in_silence() {
+    let ((), notices) = noticing(|| {
+        let mut stack = ExitStack::new();
+        let lent = stack.enter_context(step("a")).unwrap();
+        lent.close().unwrap();
+        assert!(stack.is_empty());
+    });
+    assert_eq!(notices, []);
+    trace();
 }
 
 #[test]

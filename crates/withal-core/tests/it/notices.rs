@@ -122,6 +122,7 @@ fn every_kind_says_what_happened() {
         NoticeKind::Suppressed,
         NoticeKind::BesidePanic,
         NoticeKind::NotClosed,
+        NoticeKind::StackGone,
         NoticeKind::TeardownFailed,
         NoticeKind::TeardownTimedOut,
         NoticeKind::TeardownLost,

@@ -138,8 +138,11 @@ fn a_panic_in_a_name_or_in_an_errors_conversion_skips_no_exit() {
         }
     }
 
+    // Names are asked for before anything is entered.
+    check(|| caught(|| with((step("a"), Nameless), |_| Ok(()))), &[]);
     let name = ["enter a", "exit a: panicked: panicked: in the name"];
-    check(|| caught(|| with((step("a"), Nameless), |_| Ok(()))), &name);
+    let nested = || with(step("a"), |_| Ok(with(Nameless, |()| Ok(()))?));
+    check(|| caught(nested), &name);
     let conversion = ["enter a", "exit a: panicked: panicked: in the conversion"];
     for enters in [true, false] {
         let tuple = || with((step("a"), Converts(enters)), |_| Ok(()));

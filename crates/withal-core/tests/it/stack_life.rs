@@ -93,7 +93,29 @@ fn registering_on_a_stack_that_is_gone_runs_at_once() {
         "held",
         "exit a: cancelled",
     ];
-    check(|| noticing(program), &want);
+    let ((), notices) = check(|| noticing(program), &want);
+    let said: Vec<_> = notices
+        .iter()
+        .map(|n| (n.kind, n.entry.as_deref()))
+        .collect();
+    let want = [
+        (NoticeKind::StackGone, Some("callback")),
+        (NoticeKind::StackGone, Some("exit function")),
+        (NoticeKind::StackGone, Some("a")),
+        (NoticeKind::StillLent, Some("a")),
+    ];
+    assert_eq!(said, want);
+    assert!(notices.iter().all(|notice| notice.texts.is_empty()));
+}
+
+#[test]
+fn what_fails_on_a_stack_that_is_gone_is_in_the_notice() {
+    let ((), notices) = noticing(|| {
+        let handle = ExitStack::new().handle();
+        handle.callback(|| Err(oops("late")));
+    });
+    assert_eq!(notices[0].kind, NoticeKind::StackGone);
+    assert_eq!(notices[0].texts, ["late"]);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Rows W3–W19: the statement itself.
 
-use withal_core::{ContextManager, Error, ExitCase, Stage, with};
+use withal_core::{ContextManager, Error, ExitCase, ExitStack, Stage, nullcontext, with};
 
 use crate::support::{
-    Act, Oops, check, fail, flow, log, newest_first, oldest_first, oops, step, trace,
+    Act, Oops, check, fail, flow, log, newest_first, noticing, oldest_first, oops, step, trace,
 };
 
 #[test]
@@ -264,14 +264,95 @@ fn w19_the_error_names_the_manager_that_failed_and_its_place() {
     trace();
 }
 
-/// A member's `enter` is where its own name is known. When it is exited as part of a tuple, only
-/// its type is left, and errors show that.
+/// Enter consumes the manager, and its name with it; the block has taken that down before.
 #[test]
-fn an_exit_inside_a_tuple_is_named_after_its_type() {
-    let bad = step("b").exit(Act::Fail("x"));
-    let error = with((step("a"), bad), |_| Ok(())).unwrap_err();
-    assert_eq!(error.first().entry().unwrap().name(), "Plain");
+fn an_exit_inside_a_tuple_or_array_is_named_as_its_manager_was() {
+    let bad = |name| step(name).exit(Act::Fail("x"));
+    let line = line!() + 1;
+    let error = with((step("a"), bad("b")), |_| Ok(())).unwrap_err();
+    assert_eq!(names_and_lines(&error), [("b".to_owned(), line)]);
     assert_eq!(oldest_first(&error), ["x"]);
     assert_eq!(error.downcast::<Oops>().unwrap(), oops("x"));
+
+    let nested = ((bad("a"), [bad("b"), bad("c")]), nullcontext(()), bad("d"));
+    let error = with(nested, |_| Ok(())).unwrap_err();
+    let names: Vec<_> = error.exits().map(|f| f.entry().unwrap().name()).collect();
+    assert_eq!(names, ["d", "c", "b", "a"]);
+
+    let line = line!() + 1;
+    let error = with([step("a"), bad("b"), step("c")], |_| Ok(())).unwrap_err();
+    assert_eq!(names_and_lines(&error), [("b".to_owned(), line)]);
     trace();
+}
+
+#[test]
+fn a_member_without_a_name_of_its_own_is_named_after_its_type_beside_one_that_has() {
+    struct Unnamed;
+    impl ContextManager for Unnamed {
+        type Resource = ();
+        type Error = Oops;
+        fn enter(self) -> Result<(), Oops> {
+            Ok(())
+        }
+        fn exit((): (), _: ExitCase) -> Result<(), Oops> {
+            Err(oops("x"))
+        }
+    }
+    let error = with((step("a"), Unnamed, step("c")), |_| Ok(())).unwrap_err();
+    assert_eq!(error.first().entry().unwrap().name(), "Unnamed");
+    trace();
+}
+
+#[test]
+fn members_exited_because_a_later_one_failed_to_enter_keep_their_names() {
+    let bad = || step("a").exit(Act::Fail("exit"));
+    let late = || step("b").enter(Act::Fail("enter"));
+    let blocks: [fn(_, _) -> _; 2] = [
+        |bad, late| with((bad, late), |_| Ok(())),
+        |bad, late| with([bad, late], |_| Ok(())),
+    ];
+    for block in blocks {
+        let error: Error = block(bad(), late()).unwrap_err();
+        let names: Vec<_> = error.iter().map(|f| f.entry().unwrap().name()).collect();
+        assert_eq!(names, ["b", "a"]);
+    }
+    trace();
+}
+
+#[test]
+fn a_tuple_on_a_stack_keeps_the_names_of_its_members_and_the_place_it_was_entered_at() {
+    let bad = |name| step(name).exit(Act::Fail("x"));
+    let mut stack = ExitStack::new();
+    let line = line!() + 1;
+    let early = stack.enter_context((bad("a"), step("b"))).unwrap();
+    let late = stack.enter_context([bad("c"), bad("d")]).unwrap();
+    assert_eq!(
+        names_and_lines(&early.close().unwrap_err()),
+        [("a".to_owned(), line)]
+    );
+    drop(late);
+    let want = [("d".to_owned(), line + 1), ("c".to_owned(), line + 1)];
+    assert_eq!(names_and_lines(&stack.close().unwrap_err()), want);
+    trace();
+}
+
+#[test]
+fn what_a_member_swallows_is_noticed_under_its_name() {
+    let program = || {
+        with((flow("quiet", Act::Suppress), step("b")), |_| {
+            fail::<()>("x")
+        })
+    };
+    let (ran, notices) = noticing(program);
+    assert_eq!(ran.unwrap(), None);
+    assert_eq!(notices[0].entry.as_deref(), Some("quiet"));
+    trace();
+}
+
+/// The names and lines of the exits that failed, in that order.
+fn names_and_lines(error: &Error) -> Vec<(String, u32)> {
+    let entries = error.exits().map(|failure| failure.entry().unwrap());
+    entries
+        .map(|entry| (entry.name().to_owned(), entry.location().line()))
+        .collect()
 }

@@ -190,12 +190,15 @@ proptest! {
         at in 0_u64..80,
         seed in 1_u64..,
         killed: bool,
+        compress: bool,
         again in proptest::option::of(0_u64..12),
     ) {
         let disk = FaultDisk::default();
         disk.plan(at, Fault::Crash);
         let mut done = Run::default();
-        let _ = run(&disk, options(WRITTEN, rotate), &steps, &mut done);
+        let options = options(WRITTEN, rotate);
+        let options = if compress { options.compress(1) } else { options };
+        let _ = run(&disk, options, &steps, &mut done);
         let left = match killed {
             true => Left::by_kill(&disk, &done, seed),
             false => Left::by_power_loss(&disk, &done, seed),

@@ -1,7 +1,10 @@
 //! Damage of any kind is found and named, and never makes anything panic or loop.
 
 use proptest::prelude::*;
-use withal_log::{Durability, Log, ProblemKind, Reader, Verdict, verify_in};
+use withal_log::{
+    Durability, Log, LogErrorKind, ProblemKind, Reader, RepairKind, RepairOptions, Verdict,
+    repair_in, verify_in,
+};
 
 use crate::disk::FaultDisk;
 
@@ -122,4 +125,139 @@ proptest! {
             log.close().unwrap();
         }
     }
+}
+
+const REINDEX: RepairOptions = RepairOptions {
+    dry_run: false,
+    reindex: true,
+};
+
+fn text(disk: &FaultDisk) -> Vec<u8> {
+    let is_text = |name: &String| name.ends_with(".log");
+    let files = disk.names().into_iter().filter(is_text);
+    files.flat_map(|file| disk.read(&file).unwrap()).collect()
+}
+
+fn verdict(disk: &FaultDisk) -> Verdict {
+    verify_in(&disk.storage(), |_| ()).unwrap().verdict()
+}
+
+#[test]
+fn a_whole_log_needs_no_repair() {
+    let disk = log(24);
+    assert_eq!(repair_in(&disk.storage(), &REINDEX).unwrap(), []);
+    assert_eq!(verdict(&disk), Verdict::Clean);
+}
+
+#[test]
+fn any_damaged_sidecar_can_be_made_anew() {
+    let whole = log(24);
+    for file in segment_files(&whole) {
+        if file.ends_with(".log") {
+            continue;
+        }
+        for byte in 0..whole.read(&file).unwrap().len() {
+            let disk = whole.after_kill();
+            disk.damage(&file, |content| content[byte] ^= 0x40);
+            let foreseen = repair_in(
+                &disk.storage(),
+                &RepairOptions {
+                    dry_run: true,
+                    ..REINDEX
+                },
+            );
+            assert_ne!(verdict(&disk), Verdict::Clean, "a dry run changes nothing");
+            let actions = repair_in(&disk.storage(), &REINDEX).unwrap();
+            assert!(
+                !actions.is_empty() && !foreseen.unwrap().is_empty(),
+                "{file} at {byte}"
+            );
+            let report = verify_in(&disk.storage(), |_| ()).unwrap();
+            assert_eq!(report.problems, [], "{file} at {byte}: {actions:?}");
+            assert_eq!(text(&disk), text(&whole));
+            assert_eq!(report.lines, 24);
+        }
+    }
+}
+
+#[test]
+fn a_torn_end_is_cut_into_quarantine() {
+    let disk = log(24);
+    let last = segment_files(&disk)
+        .into_iter()
+        .rfind(|name| name.ends_with(".log"))
+        .unwrap();
+    disk.damage(&last, |content| {
+        content.extend_from_slice(b"whole\ntorn\0\0\0rest\n")
+    });
+    assert_eq!(verdict(&disk), Verdict::TornTail);
+    let plain = RepairOptions::default();
+    let foreseen = repair_in(
+        &disk.storage(),
+        &RepairOptions {
+            dry_run: true,
+            ..plain
+        },
+    )
+    .unwrap();
+    let actions = repair_in(&disk.storage(), &plain).unwrap();
+    assert_eq!(foreseen, actions);
+    let kinds: Vec<_> = actions.iter().map(|action| action.kind).collect();
+    assert_eq!(
+        kinds,
+        [
+            RepairKind::Cut { bytes: 12 },
+            RepairKind::Covered { bytes: 6 }
+        ]
+    );
+    assert_eq!(verdict(&disk), Verdict::Clean);
+    assert!(text(&disk).ends_with(b"whole\n"));
+    let kept = disk
+        .names()
+        .into_iter()
+        .find(|name| name.starts_with("quarantine/"))
+        .unwrap();
+    assert_eq!(disk.read(&kept).unwrap(), b"torn\0\0\0rest\n");
+}
+
+#[test]
+fn changed_text_is_left_where_it_is() {
+    let disk = log(24);
+    let file = segment_files(&disk)
+        .into_iter()
+        .find(|name| name.ends_with(".log"))
+        .unwrap();
+    disk.damage(&file, |content| content[3] = b'X');
+    let damaged = text(&disk);
+    let actions = repair_in(&disk.storage(), &REINDEX).unwrap();
+    let left = actions
+        .iter()
+        .all(|action| matches!(action.kind, RepairKind::Left(_)));
+    assert!(left && !actions.is_empty(), "{actions:?}");
+    assert_eq!(text(&disk), damaged);
+    assert_eq!(verdict(&disk), Verdict::Corrupt);
+}
+
+#[test]
+fn lost_durable_text_stops_the_writer_until_it_is_repaired() {
+    let disk = log(24);
+    let last = segment_files(&disk)
+        .into_iter()
+        .rfind(|name| name.ends_with(".log"))
+        .unwrap();
+    disk.damage(&last, |content| content.truncate(content.len() - 5));
+    let refused = Log::open("log").open_in(disk.storage()).unwrap_err();
+    assert_eq!(refused.kind(), LogErrorKind::Corrupt);
+    assert!(refused.to_string().contains("repair"), "{refused}");
+    assert_eq!(verdict(&disk), Verdict::Corrupt);
+    assert!(
+        !repair_in(&disk.storage(), &RepairOptions::default())
+            .unwrap()
+            .is_empty()
+    );
+    let log = Log::open("log").open_in(disk.storage()).unwrap();
+    log.append_durable("goes on").unwrap();
+    log.close().unwrap();
+    assert!(text(&disk).ends_with(b"0022\ngoes on\n"));
+    assert_eq!(verdict(&disk), Verdict::Clean);
 }

@@ -41,6 +41,7 @@ struct World {
     fault: Option<(u64, Fault)>,
     /// From this operation to that one the disk is full.
     full: Option<(u64, u64)>,
+    broken: bool,
     crashed: bool,
     locked: bool,
 }
@@ -90,6 +91,11 @@ impl FaultDisk {
         world.full = Some((world.operations + from, world.operations + to));
     }
 
+    /// Nothing can be written or synced from now on.
+    pub(crate) fn plan_broken(&self) {
+        self.world().broken = true;
+    }
+
     pub(crate) fn read(&self, name: &str) -> Option<Vec<u8>> {
         let world = self.world();
         let content = *world.names.get(name)?;
@@ -113,6 +119,7 @@ impl FaultDisk {
         let mut world = self.world().clone();
         world.fault = None;
         world.full = None;
+        world.broken = false;
         world.crashed = false;
         world.locked = false;
         FaultDisk(Arc::new(Mutex::new(world)))
@@ -187,6 +194,9 @@ impl World {
     fn step(&mut self) -> io::Result<Option<Fault>> {
         if self.crashed {
             return Err(crashed());
+        }
+        if self.broken {
+            return Err(io::ErrorKind::Other.into());
         }
         let number = self.operations;
         self.operations += 1;

@@ -11,3 +11,7 @@ mod basics;
 mod crash;
 mod damage;
 mod disk;
+#[cfg(feature = "tracing")]
+mod layer;
+mod policies;
+mod reading;

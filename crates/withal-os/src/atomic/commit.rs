@@ -11,18 +11,17 @@ use crate::atomic::attributes;
 use crate::atomic::error::{WriteError, WriteErrorKind};
 use crate::atomic::file::AtomicFile;
 use crate::atomic::options::{Backup, Durability};
+use crate::atomic::stamp::Stamp;
 use crate::atomic::target::{Target, split};
 use crate::atomic::temporary;
 use crate::directory::{Directory, Identity};
+use crate::shown::shown;
 
 /// How often a backup's link is made anew after another writer swept it away as a dead temporary.
 const MAX_ATTEMPTS: usize = 16;
 
 pub(crate) fn commit(writer: &mut AtomicFile) -> Result<(), WriteError> {
-    let new = written(writer)?;
-    let old = writer.target.regular_file(writer.options.no_clobber)?;
-    let AtomicFile { file, target, .. } = &*writer;
-    attributes::apply(file, &new, target, old.as_ref(), &writer.options)?;
+    let ready = prepare(writer)?;
     let durable = writer.options.durability == Durability::Durable;
     if durable {
         // All of it, not only the data: the mode and the owner are part of the new file.
@@ -32,20 +31,75 @@ pub(crate) fn commit(writer: &mut AtomicFile) -> Result<(), WriteError> {
                 .failed("cannot sync its temporary file", error)
         })?;
     }
-    check_ours(writer, Identity::of(&new))?;
-    if let (Some(backup), Some(_)) = (&writer.options.backup, &old) {
-        keep_old(&writer.target, backup, durable)?;
-    }
-    rename(writer)?;
+    place(writer, &ready)?;
     if durable {
         sync_directory(&writer.target)?;
     }
     Ok(())
 }
 
+/// A temporary file in which everything is, attributes included.
+pub(crate) struct Ready {
+    new: Stat,
+    has_old: bool,
+}
+
+impl Ready {
+    /// The filesystem it is on.
+    pub(crate) fn device(&self) -> u64 {
+        self.new.st_dev
+    }
+}
+
+/// Makes sure that everything is written, and gives it the attributes it is to have.
+pub(crate) fn prepare(writer: &AtomicFile) -> Result<Ready, WriteError> {
+    let new = written(writer)?;
+    let old = writer.target.regular_file(writer.options.no_clobber)?;
+    let AtomicFile { file, target, .. } = writer;
+    attributes::apply(file, &new, target, old.as_ref(), &writer.options)?;
+    Ok(Ready {
+        new,
+        has_old: old.is_some(),
+    })
+}
+
+/// Puts it in the target's place.
+pub(crate) fn place(writer: &mut AtomicFile, ready: &Ready) -> Result<(), WriteError> {
+    check_ours(writer, Identity::of(&ready.new))?;
+    check_unchanged(writer)?;
+    if let (Some(backup), true) = (&writer.options.backup, ready.has_old) {
+        let durable = writer.options.durability == Durability::Durable;
+        keep_old(&writer.target, backup, durable)?;
+    }
+    rename(writer)
+}
+
+/// The target is still the file that the new one was made from.
+fn check_unchanged(writer: &AtomicFile) -> Result<(), WriteError> {
+    let AtomicFile {
+        target, options, ..
+    } = writer;
+    let Some(expected) = options.unchanged else {
+        return Ok(());
+    };
+    let found = target
+        .parent
+        .stat(&target.name)
+        .map_err(|error| target.failed("cannot look at the old file", error))?;
+    if found.as_ref().map(Stamp::of_stat) == expected {
+        return Ok(());
+    }
+    let detail = "somebody else has changed it since it was read: read it again, and start over";
+    Err(WriteError::new(
+        &target.given,
+        WriteErrorKind::Changed,
+        detail,
+    ))
+}
+
 pub(crate) fn sync_directory(target: &Target) -> Result<(), WriteError> {
     target.parent.sync().map_err(|error| {
-        let directory = target.parent.path().display();
+        let directory = shown(target.parent.path());
         let detail = format!(
             "its directory `{directory}` could not be synced: a power cut may still undo it"
         );
@@ -84,8 +138,12 @@ fn check_ours(writer: &AtomicFile, ours: Identity) -> Result<(), WriteError> {
 }
 
 fn lost(writer: &AtomicFile) -> WriteError {
-    let name = writer.temporary.display();
-    let detail = format!("its temporary file `{name}` was removed or replaced by somebody else");
+    let path = writer.target.parent.path().join(&writer.temporary);
+    let detail = format!(
+        "its temporary file `{}` was removed or replaced by somebody else; see that it is left \
+         alone, and write it again",
+        shown(&path)
+    );
     WriteError::new(&writer.target.given, WriteErrorKind::Lost, detail)
 }
 
@@ -136,7 +194,7 @@ fn keep_old(target: &Target, backup: &Backup, durable: bool) -> Result<(), Write
     let failed = |error: io::Error| {
         let detail = format!(
             "cannot keep the old file as `{}`",
-            shown(target, backup).display()
+            shown(&backup_path(target, backup))
         );
         target.failed(detail, error)
     };
@@ -165,7 +223,7 @@ fn keep_old(target: &Target, backup: &Backup, durable: bool) -> Result<(), Write
     Ok(())
 }
 
-fn shown(target: &Target, backup: &Backup) -> std::path::PathBuf {
+fn backup_path(target: &Target, backup: &Backup) -> std::path::PathBuf {
     match backup {
         Backup::Path(path) => path.clone(),
         Backup::Suffix(suffix) => {

@@ -17,6 +17,7 @@ use crate::atomic::umask::umask;
 use crate::atomic::{stale, temporary};
 use crate::directory::{Identity, file_type, sync_names, type_name};
 use crate::report;
+use crate::shown::shown;
 use crate::tree;
 
 /// Replaces a directory, with all that is in it, whole or not at all.
@@ -92,7 +93,7 @@ impl AtomicDir {
         let _old = old(&target)?;
         stale::sweep(&target.parent, FileType::Directory);
         let failed = |error| {
-            let directory = target.parent.path().display();
+            let directory = shown(target.parent.path());
             target.failed(
                 format!("cannot make a temporary directory in `{directory}`"),
                 error,
@@ -234,8 +235,7 @@ impl StagedDir {
 
     fn remove_old(&self, old: Identity) -> Result<(), WriteError> {
         tree::remove(&self.target.parent, &self.temporary, old).map_err(|error| {
-            let directory = self.target.parent.path().display();
-            let detail = format!("the old directory was not removed: in `{directory}`, {error}");
+            let detail = format!("the old directory was not removed: {error}");
             WriteError::io(
                 &self.target.given,
                 WriteErrorKind::NotRemoved,
@@ -250,9 +250,7 @@ impl StagedDir {
             return Ok(());
         }
         tree::remove(&self.target.parent, &self.temporary, self.identity).map_err(|error| {
-            let directory = self.target.parent.path().display();
-            let detail =
-                format!("cannot remove its temporary directory: in `{directory}`, {error}");
+            let detail = format!("its temporary directory was not removed: {error}");
             self.target.failed(detail, error.source)
         })
     }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::shown::shown;
+
 /// A file or directory was not replaced; or it was, and something after that failed.
 ///
 /// [`is_committed`](WriteError::is_committed) tells the two apart. Nothing is to be retried on the
@@ -24,13 +26,17 @@ pub enum WriteErrorKind {
     /// The path can name no file: it is empty, ends in `/` or `..`, or contains NUL. Not committed.
     InvalidPath,
     /// The target is a directory, device, FIFO or socket, or for
-    /// [`AtomicDir`](crate::AtomicDir) no directory. Not committed.
+    /// [`AtomicDir`](crate::AtomicDir) no directory. Name a file in the directory, or replace it
+    /// whole with `AtomicDir`; write to a device directly. Not committed.
     WrongType,
     /// The target is a symbolic link and [`Symlinks::Refuse`](crate::Symlinks::Refuse) was asked
     /// for. Not committed.
     Symlink,
     /// The target exists and `no_clobber` was asked for. Not committed.
     AlreadyExists,
+    /// The target is not the file any more that
+    /// [`if_unchanged`](crate::AtomicWriter::if_unchanged) was told of. Not committed.
+    Changed,
     /// The temporary was removed, replaced or cut short by somebody else. Not committed.
     Lost,
     /// The filesystem or kernel cannot do what was asked for. Not committed.
@@ -118,7 +124,7 @@ impl WriteError {
 
 impl fmt::Display for WriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (path, detail) = (self.path.display(), &self.detail);
+        let (path, detail) = (shown(&self.path), &self.detail);
         if self.is_committed() {
             write!(f, "`{path}` was written, but {detail}")
         } else {

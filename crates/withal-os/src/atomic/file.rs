@@ -12,6 +12,7 @@ use crate::atomic::stale;
 use crate::atomic::target::Target;
 use crate::atomic::temporary;
 use crate::report;
+use crate::shown::shown;
 
 /// The new content of a file, on its way: what an [`AtomicWriter`](crate::AtomicWriter) lends.
 ///
@@ -57,11 +58,12 @@ impl AtomicFile {
         stale::sweep(&target.parent, rustix::fs::FileType::RegularFile);
         let (temporary, file) =
             temporary::create_file(&target.parent, &target.name).map_err(|error| {
-                let directory = target.parent.path().display();
-                target.failed(
-                    format!("cannot make a temporary file in `{directory}`"),
-                    error,
-                )
+                let directory = shown(target.parent.path());
+                let detail = format!(
+                    "cannot make a temporary file in `{directory}`, where its replacement is \
+                     written"
+                );
+                target.failed(detail, error)
             })?;
         Ok(AtomicFile {
             target,
@@ -122,9 +124,9 @@ impl AtomicFile {
             return Ok(());
         }
         self.target.parent.unlink(&self.temporary).map_err(|error| {
-            let name = self.temporary.display();
-            self.target
-                .failed(format!("cannot remove its temporary file `{name}`"), error)
+            let path = self.target.parent.path().join(&self.temporary);
+            let detail = format!("cannot remove its temporary file `{}`", shown(&path));
+            self.target.failed(detail, error)
         })
     }
 

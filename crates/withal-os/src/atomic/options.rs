@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::atomic::stamp::Stamp;
+
 /// What is known to be on disk once a commit has returned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -59,4 +61,6 @@ pub(crate) struct Options {
     pub(crate) owner: Preserve,
     pub(crate) xattrs: Preserve,
     pub(crate) backup: Option<Backup>,
+    /// What the target must still be like; `Some(None)` if there must be none.
+    pub(crate) unchanged: Option<Option<Stamp>>,
 }

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use crate::atomic::error::{WriteError, WriteErrorKind};
 use crate::atomic::options::Symlinks;
 use crate::directory::{Directory, file_type, type_name};
+use crate::shown::shown;
 
 /// The kernel's own limit for links in a path.
 const MAX_LINKS: usize = 40;
@@ -34,8 +35,7 @@ impl Target {
             let (parent, name) = split(&path)
                 .map_err(|reason| WriteError::new(given, WriteErrorKind::InvalidPath, reason))?;
             let parent = Directory::open(parent).map_err(|error| {
-                let detail = format!("cannot open the directory `{}`", parent.display());
-                WriteError::not_committed(given, detail, error)
+                WriteError::not_committed(given, not_opened(parent, &error), error)
             })?;
             let mut target = Target {
                 parent,
@@ -75,7 +75,10 @@ impl Target {
     pub(crate) fn stat(&self) -> Result<Option<Stat>, WriteError> {
         self.parent
             .stat(&self.name)
-            .map_err(|error| self.failed("cannot look at what is there now", error))
+            .map_err(|error| match Errno::from_io_error(&error) {
+                Some(Errno::NAMETOOLONG) => self.failed("choose a shorter name", error),
+                _ => self.failed("cannot look at what is there now", error),
+            })
     }
 
     /// Refuses what was there when the target was resolved, if it cannot be replaced.
@@ -100,7 +103,7 @@ impl Target {
             FileType::Symlink => Ok(None),
             FileType::Directory => Err(self.wrong_type("it is a directory; name a file in it")),
             other => Err(self.wrong_type(format!(
-                "it is {}, which cannot be replaced atomically; open it and write to it directly",
+                "it is {}, which cannot be replaced; write to it directly",
                 type_name(other)
             ))),
         }
@@ -125,6 +128,16 @@ impl Target {
     ) -> WriteError {
         WriteError::not_committed(&self.given, detail, error)
     }
+}
+
+/// Why nothing can be made in the directory at `path`, and what to do.
+fn not_opened(path: &Path, error: &io::Error) -> String {
+    let remedy = match Errno::from_io_error(error) {
+        Some(Errno::NOENT) => "; make it first",
+        Some(Errno::NOTDIR) => "; name a file in a directory",
+        _ => "",
+    };
+    format!("cannot open the directory `{}`{remedy}", shown(path))
 }
 
 /// Splits a path at its last slash. `Path::file_name` would take `a/` and `a/.` for `a`.

@@ -9,6 +9,7 @@ use withal_core::{ContextManager, ExitCase};
 use crate::atomic::error::WriteError;
 use crate::atomic::file::AtomicFile;
 use crate::atomic::options::{Backup, Durability, Options, Preserve, Symlinks};
+use crate::atomic::stamp::Stamp;
 
 /// Replaces a file whole or not at all.
 ///
@@ -155,6 +156,31 @@ impl AtomicWriter {
     /// `.bak`. See [`backup`](AtomicWriter::backup).
     pub fn backup_suffix(mut self, suffix: impl Into<OsString>) -> AtomicWriter {
         self.options.backup = Some(Backup::Suffix(suffix.into()));
+        self
+    }
+
+    /// Commits only if the target is still as it was when `stamp` was taken: no update of somebody
+    /// else is lost.
+    ///
+    /// It is looked at just before the rename, so a writer that takes no part in this can still
+    /// come in between; for certainty among your own writers take a [`FileLock`](crate::FileLock).
+    ///
+    /// ```
+    /// use withal_os::{AtomicWriter, Stamp, WriteErrorKind};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = withal_os::TempDir::new().open()?;
+    /// # let path = directory.path().join("config.toml");
+    /// # std::fs::write(&path, "old")?;
+    /// let stamp = Stamp::of(&path)?;
+    /// let file = AtomicWriter::create(&path).if_unchanged(stamp).open()?;
+    /// std::fs::write(&path, "somebody else's")?;
+    /// assert_eq!(file.commit().unwrap_err().kind(), WriteErrorKind::Changed);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn if_unchanged(mut self, stamp: Option<Stamp>) -> AtomicWriter {
+        self.options.unchanged = Some(stamp);
         self
     }
 

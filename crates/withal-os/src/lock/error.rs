@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::lock::holder::Holder;
+use crate::shown::shown;
 
 /// A lock was not taken, or not released as it should be.
 #[derive(Debug)]
@@ -81,7 +82,7 @@ impl LockError {
 
 impl fmt::Display for LockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path().display();
+        let path = shown(self.path());
         match self {
             LockError::Busy { holder, limit, .. } => {
                 match holder {

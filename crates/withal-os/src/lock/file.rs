@@ -187,9 +187,15 @@ impl FileLock {
         let mode = Mode::from_raw_mode(self.mode & 0o7777);
         let opened =
             match rustix::fs::open(&self.path, common | OFlags::RDWR | OFlags::CREATE, mode) {
-                // A file that may only be read, or a directory, can be locked all the same.
-                Err(Errno::ACCESS | Errno::PERM | Errno::ISDIR | Errno::ROFS) => {
-                    rustix::fs::open(&self.path, common | OFlags::RDONLY, Mode::empty())
+                // A file that may only be read, or a directory, can be locked all the same. If
+                // there is none, the reason is why it could not be made.
+                Err(first @ (Errno::ACCESS | Errno::PERM | Errno::ISDIR | Errno::ROFS)) => {
+                    rustix::fs::open(&self.path, common | OFlags::RDONLY, Mode::empty()).map_err(
+                        |error| match error {
+                            Errno::NOENT => first,
+                            error => error,
+                        },
+                    )
                 }
                 opened => opened,
             };
@@ -221,6 +227,10 @@ impl FileLock {
             Some(Errno::NXIO) => io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "it is a socket or a device; name a regular file or a directory",
+            ),
+            Some(Errno::NOENT) if !has_directory(&self.path) => io::Error::new(
+                io::ErrorKind::NotFound,
+                "its directory does not exist; make it first",
             ),
             _ => source,
         };
@@ -269,6 +279,15 @@ impl FileLock {
             holder,
             limit,
         }
+    }
+}
+
+/// Whether there is a directory for the file at `path` to be made in.
+fn has_directory(path: &Path) -> bool {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => true,
+        Some(parent) => parent.exists(),
+        None => true,
     }
 }
 

@@ -6,6 +6,7 @@ use std::fs;
 use rustix::fs::Stat;
 
 use crate::lock::record;
+use crate::shown::shown;
 
 /// A process that holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,7 +54,7 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "process {}", self.pid)?;
         match &self.command {
-            Some(command) => write!(f, " ({command})"),
+            Some(command) => write!(f, " ({})", shown(command)),
             None => Ok(()),
         }
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::shown::shown;
 use crate::tree::TreeError;
 
 /// A temporary directory could not be made, or not all of it be removed.
@@ -14,9 +15,11 @@ pub struct TempDirError {
     source: io::Error,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Action {
     Create,
+    /// The same where `$TMPDIR` says.
+    CreateInTmpdir,
     /// What could not be removed, in words.
     Remove(String),
 }
@@ -50,9 +53,13 @@ impl TempDirError {
 
 impl fmt::Display for TempDirError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
+        let path = shown(&self.path);
         match &self.action {
             Action::Create => write!(f, "cannot make a temporary directory in `{path}`"),
+            Action::CreateInTmpdir => write!(
+                f,
+                "cannot make a temporary directory in `{path}`, where `$TMPDIR` points"
+            ),
             Action::Remove(detail) => {
                 write!(f, "temporary directory `{path}` was not removed: {detail}")
             }

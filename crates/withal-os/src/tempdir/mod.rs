@@ -66,7 +66,7 @@ impl Default for TempDir {
 }
 
 impl TempDir {
-    /// A directory in `$TMPDIR`, or in `/tmp` where that is not set.
+    /// A directory in `$TMPDIR`, or in `/tmp` where that is not set or empty.
     pub fn new() -> TempDir {
         TempDir::default()
     }
@@ -91,8 +91,12 @@ impl TempDir {
     ///
     /// The parent cannot be opened, or no directory can be made in it; the prefix contains a slash.
     pub fn open(self) -> Result<OpenTempDir, TempDirError> {
-        let parent = self.parent.unwrap_or_else(std::env::temp_dir);
-        let failed = |source| TempDirError::new(&parent, Action::Create, source);
+        let (parent, action) = match (self.parent, tmpdir()) {
+            (Some(parent), _) => (parent, Action::Create),
+            (None, Some(parent)) => (parent, Action::CreateInTmpdir),
+            (None, None) => (PathBuf::from("/tmp"), Action::Create),
+        };
+        let failed = |source| TempDirError::new(&parent, action.clone(), source);
         if self.prefix.as_bytes().contains(&b'/') {
             let detail = "its prefix contains a slash: give the directory to `new_in`";
             return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, detail)));
@@ -117,6 +121,12 @@ impl TempDir {
             armed: true,
         })
     }
+}
+
+/// Where `$TMPDIR` says; set to nothing it says nothing.
+fn tmpdir() -> Option<PathBuf> {
+    let value = std::env::var_os("TMPDIR").filter(|value| !value.is_empty());
+    value.map(PathBuf::from)
 }
 
 /// Opens what was just made, and takes back what the umask may have taken too much.

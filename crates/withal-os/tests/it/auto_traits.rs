@@ -15,6 +15,9 @@ fn managers_resources_and_errors_are_send_and_sync() {
     check::<AtomicWriter>();
     check::<AtomicFile>();
     check::<AtomicDir>();
+    check::<withal_os::AtomicBatch>();
+    check::<withal_os::BatchError>();
+    check::<withal_os::Stamp>();
     check::<StagedDir>();
     check::<WriteError>();
     check::<TempDir>();

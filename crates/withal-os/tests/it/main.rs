@@ -14,6 +14,7 @@
 mod atomic_dir;
 mod attributes;
 mod auto_traits;
+mod batch;
 mod chdir;
 mod child;
 mod concurrency;

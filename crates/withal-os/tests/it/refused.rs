@@ -1,13 +1,15 @@
 //! What cannot be replaced, and what is said about it.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use withal_os::{AtomicWriter, Symlinks, WriteErrorKind, write_atomic};
+use withal_os::{AtomicWriter, FileLock, Symlinks, WriteErrorKind, write_atomic};
 
 use crate::child;
 use crate::support::{Mount, Place, chain, is_root, read, set_mode};
@@ -17,7 +19,8 @@ fn check(path: &Path, kind: WriteErrorKind, reason: &str) {
     assert_eq!(error.kind(), kind, "{error}");
     assert_eq!(error.path(), path);
     assert!(!error.is_committed());
-    let want = format!("`{}` was not written: {reason}", path.display());
+    let shown = path.display().to_string().replace('\0', "\\u{0}");
+    let want = format!("`{shown}` was not written: {reason}");
     assert_eq!(chain(&error), want);
 }
 
@@ -40,18 +43,17 @@ fn directories_and_special_files_are_refused_before_anything_is_written() {
     check(
         &place.join("fifo"),
         WriteErrorKind::WrongType,
-        "it is a FIFO, which cannot be replaced atomically; open it and write to it directly",
+        "it is a FIFO, which cannot be replaced; write to it directly",
     );
     check(
         &place.join("socket"),
         WriteErrorKind::WrongType,
-        "it is a socket, which cannot be replaced atomically; open it and write to it directly",
+        "it is a socket, which cannot be replaced; write to it directly",
     );
     check(
         Path::new("/dev/null"),
         WriteErrorKind::WrongType,
-        "it is a character device, which cannot be replaced atomically; open it and write to it \
-         directly",
+        "it is a character device, which cannot be replaced; write to it directly",
     );
     assert_eq!(place.names(), before);
 }
@@ -98,7 +100,7 @@ fn a_directory_that_is_missing_or_none_is_named() {
         &place.join("missing/a"),
         WriteErrorKind::NotCommitted,
         &format!(
-            "cannot open the directory `{}/`: No such file or directory (os error 2)",
+            "cannot open the directory `{}/`; make it first: No such file or directory (os error 2)",
             place.join("missing").display()
         ),
     );
@@ -106,14 +108,14 @@ fn a_directory_that_is_missing_or_none_is_named() {
         &place.join("file/a"),
         WriteErrorKind::NotCommitted,
         &format!(
-            "cannot open the directory `{}/`: Not a directory (os error 20)",
+            "cannot open the directory `{}/`; name a file in a directory: Not a directory (os error 20)",
             place.join("file").display()
         ),
     );
     check(
         &place.join("x".repeat(256)),
         WriteErrorKind::NotCommitted,
-        "cannot look at what is there now: File name too long (os error 36)",
+        "choose a shorter name: File name too long (os error 36)",
     );
 }
 
@@ -180,11 +182,52 @@ pub(crate) fn as_nobody(path: &Path) -> i32 {
         path,
         WriteErrorKind::NotCommitted,
         &format!(
-            "cannot make a temporary file in `{}/`: Permission denied (os error 13)",
+            "cannot make a temporary file in `{}/`, where its replacement is written: Permission \
+             denied (os error 13)",
             path.parent().unwrap().display()
         ),
     );
+    // Not that there is no such file: it could not be made.
+    let lock = path.with_file_name("lock");
+    let error = FileLock::exclusive(&lock).lock().unwrap_err();
+    assert_eq!(
+        chain(&error),
+        format!(
+            "cannot open the lock file `{}`: Permission denied (os error 13)",
+            lock.display()
+        )
+    );
     0
+}
+
+#[test]
+fn a_path_that_is_no_line_of_text_is_told_as_one() {
+    let place = Place::new();
+    let path = place.join(OsStr::from_bytes(b"two\nlines\xff/a"));
+    let error = chain(&write_atomic(path, "").unwrap_err());
+    assert!(
+        error.contains("two\\nlines\\xff/a` was not written"),
+        "{error}"
+    );
+    assert!(!error.contains('\n'), "{error}");
+}
+
+#[test]
+fn a_temporary_that_somebody_removed_is_named_with_its_place() {
+    let place = Place::new();
+    let path = place.join("a");
+    let file = AtomicWriter::create(&path).open().unwrap();
+    let temporary = place.join(&place.names()[0]);
+    fs::remove_file(&temporary).unwrap();
+    assert_eq!(
+        chain(&file.commit().unwrap_err()),
+        format!(
+            "`{}` was not written: its temporary file `{}` was removed or replaced by somebody \
+             else; see that it is left alone, and write it again",
+            path.display(),
+            temporary.display()
+        )
+    );
 }
 
 #[test]

@@ -87,22 +87,23 @@ fn a_directory_that_was_replaced_is_left_alone() {
     fs::write(path.join("theirs"), "").unwrap();
     let error = directory.close().unwrap_err();
     assert_eq!(error.path(), path);
-    let name = path.file_name().unwrap().to_str().unwrap();
-    assert_eq!(
-        error.to_string(),
+    let replaced = |path: &Path| {
         format!(
-            "temporary directory `{}` was not removed: `{name}` was moved or replaced by somebody \
-             else, and is left alone",
+            "temporary directory `{0}` was not removed: `{0}` was moved or replaced by somebody \
+             else: what has its name now is left alone; remove what you do not need by hand",
             path.display()
         )
-    );
+    };
+    assert_eq!(chain(&error), replaced(&path));
     assert_eq!(names(&path), ["theirs"]);
     assert!(place.join("moved").is_dir());
 
     let directory = TempDir::new_in(&*place).open().unwrap();
     fs::rename(directory.path(), place.join("again")).unwrap();
     symlink(place.join("moved"), directory.path()).unwrap();
-    directory.close().unwrap_err();
+    let path = directory.path().to_owned();
+    let error = directory.close().unwrap_err();
+    assert_eq!(chain(&error), replaced(&path));
     assert!(place.join("moved").is_dir());
 }
 
@@ -141,8 +142,10 @@ fn a_mount_inside_is_reported_and_not_entered() {
             return;
         };
         fs::write(path.join("deep/mount/inside"), "").unwrap();
-        let error = directory.close().unwrap_err().to_string();
-        let want = "/deep/mount` is a mount point, which is not entered; unmount it and remove it";
+        let error = directory.close().unwrap_err();
+        let error = chain(&error);
+        let want = "/deep/mount` is a mount point, which is not entered: unmount it, then remove \
+                    it by hand";
         assert!(error.ends_with(want), "{error}");
         assert_eq!(names(&path.join("deep")), ["mount"], "the rest is removed");
         assert!(path.join("deep/mount/inside").exists());

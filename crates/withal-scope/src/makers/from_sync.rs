@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use withal_core::{AsyncContextManager, ContextManager, ExitCase, Site, Verdict};
+use withal_core::{AsyncContextManager, ContextManager, ExitCase, Place, Site, Verdict};
 
 /// Enters and exits a sync manager from async code; neither waits.
 pub(crate) struct FromSync<M>(M);
@@ -35,11 +35,15 @@ where
         self.0.name()
     }
 
-    async fn enter_at(self, site: Site) -> Result<M::Resource, M::Error> {
-        self.0.enter_at(site)
+    fn place(&self, site: Site) -> Place {
+        self.0.place(site)
     }
 
-    async fn exit_at(resource: M::Resource, case: ExitCase, site: Site) -> Result<V, M::Error> {
-        M::exit_at(resource, case, site)
+    async fn enter_in(self, place: Place) -> Result<M::Resource, M::Error> {
+        self.0.enter_in(&place)
+    }
+
+    async fn exit_in(resource: M::Resource, case: ExitCase, place: Place) -> Result<V, M::Error> {
+        M::exit_in(resource, case, &place)
     }
 }

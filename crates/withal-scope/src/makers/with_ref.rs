@@ -62,8 +62,9 @@ where
     let site = Location::caller();
     async move {
         let entry = Entry::at(manager.name(), site);
+        let place = manager.place(site);
         let mut unwind = Unwind::default();
-        let value = match catch(manager.enter_at(site)).await {
+        let value = match catch(manager.enter_in(place.clone())).await {
             Ok(Ok(resource)) => {
                 let mut abandon = Abandon::<M, V>(Some(resource));
                 let value = match abandon.0.as_mut() {
@@ -74,7 +75,7 @@ where
                     None => None,
                 };
                 if let Some(resource) = abandon.0.take() {
-                    let ended = catch(M::exit_at(resource, unwind.case(), site)).await;
+                    let ended = catch(M::exit_in(resource, unwind.case(), place)).await;
                     unwind.exited(&entry, ended.map(|ended| ended.map_err(Into::into)));
                 }
                 value

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use withal_core::{
-    AsyncContextManager, BoxError, Entry, Error, ExitCase, Notice, NoticeKind, Site, Verdict,
-    emit_notice,
+    AsyncContextManager, BoxError, Entry, Error, ExitCase, Notice, NoticeKind, Place, Site,
+    Verdict, emit_notice,
 };
 
 use crate::cell::{StackFrame, push_live};
@@ -56,6 +56,7 @@ impl<M, V> Homed<M, V> {
 /// Where the resource is while it is not lent out.
 pub(super) struct Home<M: AsyncContextManager<V>, V: Verdict> {
     entry: Entry,
+    place: Place,
     state: Mutex<State<M::Resource>>,
     verdict: PhantomData<fn() -> V>,
 }
@@ -86,9 +87,11 @@ where
 
     async fn enter(self) -> Result<Arc<Home<M, V>>, Self::Error> {
         let entry = Entry::at(self.manager.name(), self.site);
-        let resource = self.manager.enter_at(self.site).await;
+        let place = self.manager.place(self.site);
+        let resource = self.manager.enter_in(place.clone()).await;
         Ok(Arc::new(Home {
             entry,
+            place,
             state: Mutex::new(State::Here(resource.map_err(HomedError::Own)?)),
             verdict: PhantomData,
         }))
@@ -96,7 +99,7 @@ where
 
     async fn exit(home: Arc<Home<M, V>>, case: ExitCase) -> Result<V, Self::Error> {
         match home.replace(State::Exited) {
-            State::Here(resource) => M::exit_at(resource, case, home.entry.location())
+            State::Here(resource) => M::exit_in(resource, case, home.place.clone())
                 .await
                 .map_err(HomedError::Own),
             State::Lent => {
@@ -164,7 +167,8 @@ where
         match self.replace(State::Exited) {
             State::Overdue(case, runtime) => {
                 emit_notice(&Notice::new(NoticeKind::StillLent, Some(&self.entry), None));
-                let exit = leave_alone::<M, V>(self.entry.clone(), resource, case);
+                let exit =
+                    leave_alone::<M, V>(self.entry.clone(), self.place.clone(), resource, case);
                 Reaper::global()
                     .adopt(runtime, Box::pin(async move { exit.await.into_failures() }));
             }
@@ -177,7 +181,12 @@ where
         resource: M::Resource,
     ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {
         drop(self.replace(State::Exited));
-        let exit = leave_alone::<M, V>(self.entry.clone(), resource, ExitCase::Succeeded);
+        let exit = leave_alone::<M, V>(
+            self.entry.clone(),
+            self.place.clone(),
+            resource,
+            ExitCase::Succeeded,
+        );
         Box::pin(async move {
             exit.await
                 .finish::<withal_core::Flow, ()>(Some(()))
@@ -189,6 +198,7 @@ where
 /// Exits one resource as a block of its own: dropped half way, the reaper goes on.
 fn leave_alone<M, V>(
     entry: Entry,
+    place: Place,
     resource: M::Resource,
     case: ExitCase,
 ) -> impl Future<Output = withal_core::unwind::Unwind> + Send
@@ -198,9 +208,8 @@ where
     M::Error: 'static,
     V: Verdict,
 {
-    let site = entry.location();
-    let alone = StackFrame::new(site);
-    let exit = move |resource, case| M::exit_at(resource, case, site);
+    let alone = StackFrame::new(entry.location());
+    let exit = move |resource, case| M::exit_in(resource, case, place);
     let Ok(()) = push_live(alone.frame(), Kind::Resource, entry, resource, exit) else {
         unreachable!("a new stack has not been left");
     };

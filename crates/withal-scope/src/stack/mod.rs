@@ -73,7 +73,7 @@ pub struct AsyncExitStack<V: Verdict = ()> {
 /// Registers further exits on an [`AsyncExitStack`], also while it is being left.
 ///
 /// What an exit registers runs next, before the older entries. On a stack that has been left, what
-/// is registered is exited at once, in the reaper.
+/// is registered is exited at once, in the reaper, and a [`Notice`] says so.
 pub struct AsyncStackHandle<V: Verdict = ()> {
     frame: Weak<AnyFrame>,
     site: Site,
@@ -302,7 +302,7 @@ impl<V: Verdict> AsyncStackHandle<V> {
         E: Into<BoxError> + Send + 'static,
     {
         let entry = Entry::at("exit function", Location::caller());
-        self.on_frame(|frame| push_sync(frame, entry, exit));
+        self.on_frame(entry, |frame, entry| push_sync(frame, entry, exit));
     }
 
     /// As [`AsyncExitStack::push_async`].
@@ -317,7 +317,7 @@ impl<V: Verdict> AsyncStackHandle<V> {
         E: Into<BoxError> + Send + 'static,
     {
         let entry = Entry::at("exit function", Location::caller());
-        self.on_frame(|frame| push_async(frame, entry, exit));
+        self.on_frame(entry, |frame, entry| push_async(frame, entry, exit));
     }
 
     /// As [`AsyncExitStack::callback`].
@@ -328,14 +328,19 @@ impl<V: Verdict> AsyncStackHandle<V> {
         R: CallbackResult,
     {
         let entry = Entry::at("callback", Location::caller());
-        self.on_frame(|frame| push_sync(frame, entry, |_case| callback().into_result()));
+        self.on_frame(entry, |frame, entry| {
+            push_sync(frame, entry, |_case| callback().into_result());
+        });
     }
 
     /// Runs `register` on the stack, or on a new one, which is dropped, and so left, at once.
-    fn on_frame(&self, register: impl FnOnce(&AnyFrame)) {
+    fn on_frame(&self, entry: Entry, register: impl FnOnce(&AnyFrame, Entry)) {
         match self.frame.upgrade() {
-            Some(frame) => register(&frame),
-            None => register(StackFrame::new(self.site).frame()),
+            Some(frame) => register(&frame, entry),
+            None => {
+                notice_late(&entry);
+                register(StackFrame::new(self.site).frame(), entry);
+            }
         }
     }
 }
@@ -347,11 +352,8 @@ where
     E: Into<BoxError> + Send + 'static,
 {
     let exit_now = |exit: F, case| ready(exit(case));
-    let site = entry.location();
-    exit_if_late(
-        push_live(frame, Kind::Callback, entry, exit, exit_now),
-        site,
-    );
+    let pushed = push_live(frame, Kind::Callback, entry.clone(), exit, exit_now);
+    exit_if_late(pushed, &entry);
 }
 
 fn push_async<F, W, E>(frame: &AnyFrame, entry: Entry, exit: F)
@@ -360,17 +362,23 @@ where
     W: Verdict,
     E: Into<BoxError> + Send + 'static,
 {
-    let site = entry.location();
-    exit_if_late(push_live(frame, Kind::Callback, entry, exit, F::call), site);
+    let pushed = push_live(frame, Kind::Callback, entry.clone(), exit, F::call);
+    exit_if_late(pushed, &entry);
 }
 
 /// An entry that comes after its stack has been left is exited at once, by the reaper.
-fn exit_if_late(pushed: Result<(), Rejected>, site: Site) {
+fn exit_if_late(pushed: Result<(), Rejected>, entry: &Entry) {
     let Err(late) = pushed else { return };
-    let alone = StackFrame::new(site);
+    notice_late(entry);
+    let alone = StackFrame::new(entry.location());
     let Ok(()) = late.push_onto(alone.frame()) else {
         unreachable!("a new stack has not been left");
     };
+}
+
+#[cold]
+fn notice_late(entry: &Entry) {
+    emit_notice(&Notice::new(NoticeKind::StackGone, Some(entry), None));
 }
 
 impl<V: Verdict> AsyncContextManager<V> for AsyncExitStack<V> {

@@ -1,6 +1,6 @@
 //! S8, S10, S11: exit stacks.
 
-use withal_core::{ExitCase, Flow, NoticeKind, suppress};
+use withal_core::{Error, ExitCase, Flow, NoticeKind, suppress};
 use withal_scope::{AsyncExitStack, Reaper, async_with};
 
 use crate::support::*;
@@ -107,6 +107,8 @@ async fn an_exit_may_register_further_exits_which_run_next() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_registered_too_late_is_exited_at_once() {
+    let said = |name| notices(NoticeKind::StackGone, name);
+    let before = (said("exit function"), said("callback"));
     let t = Trace::default();
     let mut stack = AsyncExitStack::new();
     let handle = stack.handle();
@@ -121,6 +123,8 @@ async fn what_is_registered_too_late_is_exited_at_once() {
     handle.callback(move || trace.note("later"));
     tokio::time::sleep(ms(100)).await;
     assert_eq!(t.take(), "late cancelled later");
+    let after = (said("exit function"), said("callback"));
+    assert_eq!(after, (before.0 + 1, before.1 + 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -173,6 +177,59 @@ async fn a_lent_resource_can_be_closed_early() {
     drop(b);
     stack.close().await.unwrap();
     assert_eq!(t.take(), "+a =a +b =b -a ok -b ok");
+}
+
+/// Enter consumes the managers, and their names with them; the stack has taken those down before.
+#[tokio::test(start_paused = true)]
+async fn an_exit_inside_a_tuple_or_array_on_a_stack_is_named_as_its_manager_was() {
+    let t = Trace::default();
+    let bad = |name| Step {
+        exit: Does::Fail,
+        ..step(name, &t)
+    };
+    let mut stack = AsyncExitStack::new();
+    let line = line!() + 1;
+    let early = stack.enter_async_context((bad("a"), [step("b", &t), bad("c")]));
+    let early = early.await.unwrap();
+    let late = stack.enter_async_context((step("d", &t), bad("e")));
+    drop(late.await.unwrap());
+    assert_eq!(
+        names_and_lines(&early.close().await.unwrap_err()),
+        [("c".to_owned(), line), ("a".to_owned(), line)]
+    );
+    let error = stack.close().await.unwrap_err();
+    assert_eq!(names_and_lines(&error), [("e".to_owned(), line + 2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_of_a_tuple_that_failed_to_enter_on_a_stack_keep_their_names() {
+    let t = Trace::default();
+    let a = Step {
+        exit: Does::Fail,
+        ..step("a", &t)
+    };
+    let b = Step {
+        enter: Does::Fail,
+        ..step("b", &t)
+    };
+    let mut stack = AsyncExitStack::new();
+    let error = stack
+        .enter_async_context((a, b))
+        .await
+        .map(drop)
+        .unwrap_err();
+    let error = error.downcast::<Error>().unwrap();
+    let names: Vec<_> = error.iter().map(|f| f.entry().unwrap().name()).collect();
+    assert_eq!(names, ["b", "a"]);
+    stack.close().await.unwrap();
+}
+
+/// The names and lines of the exits that failed, in that order.
+fn names_and_lines(error: &Error) -> Vec<(String, u32)> {
+    let entries = error.exits().map(|failure| failure.entry().unwrap());
+    entries
+        .map(|entry| (entry.name().to_owned(), entry.location().line()))
+        .collect()
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ use std::process::Command;
 use withal_core::{AsyncContextManager, ExitCase};
 
 use super::{Equip, Kind};
+use crate::message::shown;
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -52,7 +53,7 @@ impl Env {
 
 impl fmt::Display for Env {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "env {}", self.name.to_string_lossy())
+        write!(f, "env {}", shown(&self.name))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use withal_scope::cancellable;
 
 use super::{Busy, Equip, Kind};
 use crate::cli::duration;
+use crate::message::shown;
 
 /// How long to pause between two tries while the time to wait is limited.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -27,7 +28,7 @@ pub(super) struct Arguments {
     lock: Vec<PathBuf>,
 
     /// Give up on a lock after DUR, 0 at once [default: wait]
-    #[arg(long, value_name = "DUR", requires = "lock", value_parser = duration)]
+    #[arg(long, value_name = "DUR", requires = "lock", value_parser = duration, allow_negative_numbers = true)]
     lock_wait: Option<Duration>,
 }
 
@@ -38,8 +39,11 @@ impl Kind for Arguments {
     fn gates(self) -> anyhow::Result<Vec<Lock>> {
         let mut gates: Vec<Lock> = Vec::new();
         for path in self.lock {
-            let is_twice = gates.iter().any(|earlier| earlier.path == path);
-            let name = path.display();
+            let place = place(&path);
+            let is_twice = gates
+                .iter()
+                .any(|earlier| self::place(&earlier.path) == place);
+            let name = shown(&path);
             anyhow::ensure!(
                 !is_twice,
                 "--lock: `{name}`: given twice, it would wait for itself"
@@ -53,6 +57,19 @@ impl Kind for Arguments {
     }
 }
 
+/// Which file a path names, as far as that can be known before it is made.
+fn place(path: &Path) -> PathBuf {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return path.to_owned();
+    };
+    let parent = match parent.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => parent,
+    };
+    let parent = parent.canonicalize();
+    parent.map_or_else(|_| path.to_owned(), |parent| parent.join(name))
+}
+
 pub(super) struct Lock {
     path: PathBuf,
     /// How long to wait; `None` is for ever.
@@ -61,7 +78,7 @@ pub(super) struct Lock {
 
 impl fmt::Display for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "lock {}", self.path.display())
+        write!(f, "lock {}", shown(&self.path))
     }
 }
 

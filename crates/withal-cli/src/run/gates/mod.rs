@@ -22,6 +22,8 @@ use withal_scope::AsyncExitStack;
 
 use crate::message::Messages;
 
+pub(crate) use output::{gate as output, open as open_output};
+
 /// Lists the kinds of gates; their order here is that of the help text only.
 macro_rules! kinds {
     ($($kind:ident),+) => {

@@ -10,7 +10,8 @@ use tokio::task::spawn_blocking;
 use withal_core::{AsyncContextManager, ExitCase};
 use withal_os::{AtomicFile, AtomicWriter, WriteErrorKind};
 
-use super::{Equip, Kind};
+use super::{BoxGate, Equip, Kind};
+use crate::message::shown;
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -26,18 +27,47 @@ impl Kind for Arguments {
 
     fn gates(self) -> anyhow::Result<Vec<Output>> {
         if let [first, second, ..] = self.output.as_slice() {
-            let (first, second) = (first.display(), second.display());
+            let (first, second) = (shown(first), shown(second));
             anyhow::bail!("--output: `{first}` and `{second}`: there is one stdout; name one file");
         }
-        Ok(self.output.into_iter().map(Output).collect())
+        let outputs = self.output.into_iter();
+        let outputs = outputs.map(|path| Output {
+            writer: AtomicWriter::create(path),
+            option: "--output",
+        });
+        Ok(outputs.collect())
     }
 }
 
-pub(super) struct Output(PathBuf);
+/// The command's stdout as `writer` says; `option` is what asked for that.
+pub(crate) fn gate(writer: AtomicWriter, option: &'static str) -> BoxGate {
+    Box::new(Output { writer, option })
+}
+
+/// Opens it.
+pub(crate) fn open(writer: AtomicWriter) -> anyhow::Result<AtomicFile> {
+    let path = writer.path().to_owned();
+    writer.open().map_err(|error| match error.kind() {
+        WriteErrorKind::WrongType => {
+            let (name, is_directory) = (shown(&path), path.is_dir());
+            let reason = match is_directory {
+                true => "a directory; name a file in it",
+                false => "not a regular file, so it cannot be replaced; redirect with `>`",
+            };
+            anyhow::anyhow!("`{name}`: {reason}")
+        }
+        _ => error.into(),
+    })
+}
+
+pub(super) struct Output {
+    writer: AtomicWriter,
+    option: &'static str,
+}
 
 impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "output {}", self.0.display())
+        write!(f, "output {}", shown(self.writer.path()))
     }
 }
 
@@ -46,14 +76,7 @@ impl AsyncContextManager for Output {
     type Error = anyhow::Error;
 
     async fn enter(self) -> anyhow::Result<AtomicFile> {
-        let opened = AtomicWriter::create(&self.0).open();
-        opened.map_err(|error| match error.kind() {
-            WriteErrorKind::WrongType => anyhow::anyhow!(
-                "`{}`: not a regular file; name one, or redirect with `>`",
-                self.0.display()
-            ),
-            _ => error.into(),
-        })
+        open(self.writer)
     }
 
     /// Syncing may take long: off the main thread, which has signals to answer.
@@ -67,7 +90,7 @@ impl AsyncContextManager for Output {
     }
 
     fn name(&self) -> Cow<'static, str> {
-        Cow::Borrowed("--output")
+        Cow::Borrowed(self.option)
     }
 }
 

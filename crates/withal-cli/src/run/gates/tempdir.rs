@@ -11,6 +11,7 @@ use withal_core::{AsyncContextManager, ExitCase};
 use withal_os::OpenTempDir;
 
 use super::{Equip, Kind};
+use crate::message::shown;
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -26,7 +27,7 @@ impl Kind for Arguments {
 
     fn gates(self) -> anyhow::Result<Vec<TempDir>> {
         let gates = self.tempdir.into_iter().map(|variable| {
-            let name = variable.to_string_lossy();
+            let name = shown(&variable);
             let is_name = !name.is_empty() && !name.contains('=');
             anyhow::ensure!(
                 is_name,
@@ -44,7 +45,7 @@ pub(super) struct TempDir {
 
 impl fmt::Display for TempDir {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "tempdir {}", self.variable.to_string_lossy())
+        write!(f, "tempdir {}", shown(&self.variable))
     }
 }
 
@@ -82,6 +83,6 @@ impl Equip for Open {
     }
 
     fn detail(&self) -> Option<String> {
-        Some(self.directory.path().display().to_string())
+        Some(shown(self.directory.path()))
     }
 }

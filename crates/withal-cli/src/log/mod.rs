@@ -1,0 +1,151 @@
+//! `withal log`: logs that are whole after any crash.
+
+mod ack;
+mod cat;
+mod help;
+mod output;
+mod records;
+mod repair;
+mod stamp;
+mod stats;
+mod tail;
+mod values;
+mod verify;
+mod write;
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use nix::libc;
+use withal_log::{LogError, LogErrorKind};
+
+use crate::message::say;
+use crate::process;
+use crate::run::Exit;
+
+use output::Closed;
+
+pub(crate) use help::AFTER;
+
+/// What to do with a log.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Append the lines of stdin to a log
+    #[command(after_help = help::WRITE, arg_required_else_help = true)]
+    Write(write::Arguments),
+
+    /// Print a log as it was written
+    #[command(after_help = help::CAT, arg_required_else_help = true)]
+    Cat(cat::Arguments),
+
+    /// Print the end of a log, and what is added to it
+    #[command(after_help = help::TAIL, arg_required_else_help = true)]
+    Tail(tail::Arguments),
+
+    /// Check every byte of a log
+    #[command(after_help = help::VERIFY, arg_required_else_help = true)]
+    Verify(verify::Arguments),
+
+    /// Cut what a crash has torn, and make lost sidecars anew
+    #[command(after_help = help::REPAIR, arg_required_else_help = true)]
+    Repair(repair::Arguments),
+
+    /// Show what a log holds
+    #[command(after_help = help::STATS, arg_required_else_help = true)]
+    Stats(stats::Arguments),
+}
+
+impl Command {
+    /// What no single option can know of itself.
+    pub(crate) fn check(self) -> anyhow::Result<Command> {
+        if let Command::Cat(arguments) = &self {
+            arguments.check()?;
+        }
+        Ok(self)
+    }
+}
+
+/// Does it. The answer is how this process should end.
+pub(crate) fn run(command: Command) -> Exit {
+    let done = match command {
+        Command::Write(arguments) => write::run(&arguments),
+        Command::Cat(arguments) => cat::run(&arguments),
+        Command::Tail(arguments) => tail::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Repair(arguments) => repair::run(&arguments),
+        Command::Stats(arguments) => stats::run(&arguments),
+    };
+    done.unwrap_or_else(|error| failed(&error))
+}
+
+/// The exit status when another process writes the log.
+const BUSY: Exit = Exit::Code(75);
+
+fn failed(error: &anyhow::Error) -> Exit {
+    if error.is::<Closed>() && !process::came_ignored(libc::SIGPIPE) {
+        return Exit::Signal(libc::SIGPIPE);
+    }
+    let kind = error.downcast_ref().map(LogError::kind);
+    match kind {
+        Some(LogErrorKind::Busy) => {
+            say(format_args!(
+                "{error}: another process writes this log; wait for its end, or name another directory"
+            ));
+            BUSY
+        }
+        Some(LogErrorKind::Corrupt) => {
+            say(format_args!(
+                "{error:#}; `withal log verify` shows what is wrong"
+            ));
+            Exit::FAILED
+        }
+        _ => {
+            say(format_args!("{error:#}"));
+            Exit::FAILED
+        }
+    }
+}
+
+/// Refuses a directory that is no log, which would read as an empty one.
+fn check_is_log(path: &Path) -> anyhow::Result<()> {
+    let names = names(path)?;
+    let is_log = |name: &String| name == "META" || name == "LOCK" || is_segment(name);
+    match names.iter().any(is_log) {
+        true => Ok(()),
+        false => anyhow::bail!(
+            "`{}`: not a log: there is no segment in it; `withal log write` makes one",
+            path.display()
+        ),
+    }
+}
+
+/// Refuses to make a log among other files.
+fn check_may_be_log(path: &Path) -> anyhow::Result<()> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let names = names(path)?;
+    let is_log = |name: &String| name == "META" || name == "LOCK" || is_segment(name);
+    match names.iter().find(|name| !name.starts_with('.')) {
+        Some(other) if !names.iter().any(is_log) => anyhow::bail!(
+            "`{}`: not a log, and not empty: it holds `{other}`; name a new directory",
+            path.display()
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn names(path: &Path) -> anyhow::Result<Vec<String>> {
+    let cannot = || format!("cannot open the log `{}`", path.display());
+    let entries = std::fs::read_dir(path).with_context(cannot)?;
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    names
+        .collect::<std::io::Result<_>>()
+        .with_context(|| format!("cannot read the directory `{}`", path.display()))
+}
+
+fn is_segment(name: &str) -> bool {
+    let known = [".log", ".idx", ".log.zst"];
+    name.starts_with(|first: char| first.is_ascii_digit())
+        && known.iter().any(|end| name.ends_with(end))
+}

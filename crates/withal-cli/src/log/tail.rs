@@ -1,0 +1,58 @@
+//! `withal log tail`: the end of a log.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use withal_log::Reader;
+
+use super::cat::Printer;
+use super::check_is_log;
+use crate::run::Exit;
+
+/// How often to look whether anybody still reads stdout.
+const LOOK: Duration = Duration::from_secs(1);
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The directory of the log
+    #[arg(value_name = "DIR")]
+    path: PathBuf,
+
+    /// How many lines
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    lines: usize,
+
+    /// Go on with what is written from now on
+    #[arg(short, long)]
+    follow: bool,
+
+    /// Only lines that no power loss can take any more
+    #[arg(long)]
+    durable: bool,
+
+    /// Print lines as they are stored
+    #[arg(long)]
+    raw: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
+    check_is_log(&arguments.path)?;
+    let reader = Reader::open(&arguments.path)?;
+    let reader = match arguments.durable {
+        true => reader.durable_only(),
+        false => reader,
+    };
+    let mut reader = reader.skip_to_last(arguments.lines)?;
+    let mut printer = Printer::new(arguments.raw, None)?;
+    loop {
+        while let Some(lines) = reader.next_chunk()? {
+            printer.lines(lines)?;
+        }
+        if !arguments.follow {
+            printer.finish()?;
+            return Ok(Exit::SUCCESS);
+        }
+        printer.flush()?;
+        let _may_be_more = reader.wait(LOOK)?;
+    }
+}

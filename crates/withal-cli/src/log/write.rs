@@ -1,0 +1,303 @@
+//! `withal log write`: stdin into a log.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use memchr::{memchr_iter, memrchr};
+use withal_log::{Durability, Log, LogError, LogErrorKind, LogOptions, OnFull};
+
+use super::ack::Acks;
+use super::stamp::{self, Format};
+use super::{check_may_be_log, values};
+use crate::cli::time_limit;
+use crate::input::Input;
+use crate::message::{Level, Messages};
+use crate::run::Exit;
+use crate::stop::Stop;
+
+/// How much is read at a time.
+const CHUNK: usize = 256 * 1024;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The directory of the log, made if it is not there
+    #[arg(value_name = "DIR")]
+    path: PathBuf,
+
+    /// What a line is safe from: always, batch=5ms,1MiB, interval=1s or buffered
+    #[arg(short, long, value_name = "MODE", default_value = "interval=1s", value_parser = values::durability)]
+    durability: Durability,
+
+    /// Begin a new file when one has this size
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = values::size)]
+    rotate_size: u64,
+
+    /// Begin a new file when one is this old
+    #[arg(long, value_name = "DUR", value_parser = time_limit)]
+    rotate_every: Option<Duration>,
+
+    /// Remove the oldest files while all together are larger
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    keep_size: Option<u64>,
+
+    /// Remove files all lines of which are older
+    #[arg(long, value_name = "DUR", value_parser = time_limit)]
+    keep_age: Option<Duration>,
+
+    /// Compress ended files with zstd, at a level from 1 to 19
+    #[arg(long, value_name = "LEVEL", num_args = 0..=1, require_equals = true, default_missing_value = "3",
+        value_parser = clap::value_parser!(i32).range(1..=19))]
+    compress: Option<i32>,
+
+    /// While the disk is full: wait (at most DUR), remove the oldest files, drop lines, or end
+    #[arg(long, value_name = "block[=DUR]|prune|drop|fail", default_value = "block", value_parser = values::on_full)]
+    on_full: OnFull,
+
+    /// Store lines longer than this as several, which are read as one
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = values::line)]
+    max_line: usize,
+
+    /// Put the time before each line
+    #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "rfc3339")]
+    stamp: Option<Format>,
+
+    /// Print what was read on stdout, too, once it is in the log
+    #[arg(long, conflicts_with = "ack")]
+    tee: bool,
+
+    /// Print how many lines of this run are durable, each time that more are
+    #[arg(long)]
+    ack: bool,
+
+    /// Say what was done at the end
+    #[arg(short, long, conflicts_with = "quiet")]
+    verbose: bool,
+
+    /// Say nothing but why withal itself failed
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
+    let messages = arguments.messages();
+    check_may_be_log(&arguments.path)?;
+    let stop = Stop::listen("ended at once: the last lines may not be in the log")?;
+    withal_core::set_notice_hook(move |notice| messages.warn(notice));
+    let log = arguments.options().open()?;
+    if let Some(recovery) = log.recovery().filter(|recovery| recovery.cut > 0) {
+        messages.warn(format_args!(
+            "`{}`: {} bytes that a crash has torn are cut off, and kept in quarantine/",
+            recovery.segment, recovery.cut
+        ));
+    }
+    let acks = match arguments.ack {
+        true => Some(Acks::new(&log, messages).context("cannot start a thread")?),
+        false => None,
+    };
+    let mut input = Input::new(stop);
+    let mut sink = Sink::new(log, arguments, acks);
+    let copied = copy(&mut input, &mut sink, arguments.max_line);
+    let counted = (sink.records, sink.bytes);
+    let closed = sink.close();
+    // What stopped it says more than what closing it met after that.
+    copied?;
+    let dropped = closed?;
+    if dropped > 0 {
+        messages.warn(format_args!(
+            "{dropped} lines were dropped, because the disk was full"
+        ));
+    }
+    let (records, bytes) = counted;
+    messages.step(format_args!(
+        "`{}`: {records} lines, {bytes} bytes, all durable",
+        arguments.path.display()
+    ));
+    Ok(input.stopped().map_or(Exit::SUCCESS, |stop| stop.exit()))
+}
+
+impl Arguments {
+    fn options(&self) -> LogOptions {
+        let mut options = Log::open(&self.path)
+            .durability(self.durability)
+            .on_full(self.on_full)
+            .max_line(self.max_line)
+            .rotate_size(self.rotate_size);
+        if let Some(age) = self.rotate_every {
+            options = options.rotate_every(age);
+        }
+        if let Some(bytes) = self.keep_size {
+            options = options.keep_size(bytes);
+        }
+        if let Some(age) = self.keep_age {
+            options = options.keep_age(age);
+        }
+        if let Some(level) = self.compress {
+            options = options.compress(level);
+        }
+        options
+    }
+
+    fn messages(&self) -> Messages {
+        Messages::new(match (self.verbose, self.quiet) {
+            (true, _) => Level::Verbose,
+            (_, true) => Level::Quiet,
+            _ => Level::Normal,
+        })
+    }
+}
+
+/// Puts all input into the log. Only the beginning of a line is kept for the next read, and no
+/// more of it than fits a line of the log.
+fn copy(input: &mut Input, sink: &mut Sink, max_line: usize) -> anyhow::Result<()> {
+    let most_kept = max_line.max(CHUNK);
+    let mut buffer = vec![0; CHUNK];
+    let mut kept = 0;
+    loop {
+        if buffer.len() - kept < CHUNK / 2 {
+            buffer.resize(kept + CHUNK, 0);
+        }
+        let (_, space) = buffer.split_at_mut(kept);
+        let read = input.read(space).context("cannot read stdin")?;
+        let filled = kept + read;
+        let (bytes, _) = buffer.split_at(filled);
+        let (old, fresh) = bytes.split_at(kept);
+        let mut taken = memrchr(b'\n', fresh).map_or(0, |newline| old.len() + newline + 1);
+        if taken > 0 {
+            sink.lines(bytes.split_at(taken).0)?;
+        }
+        let (_, rest) = bytes.split_at(taken);
+        if read == 0 {
+            if !rest.is_empty() {
+                sink.unended(rest)?;
+            }
+            return Ok(());
+        }
+        if rest.len() >= most_kept {
+            let part = whole_characters(rest, rest.len() - rest.len() % max_line);
+            sink.part(rest.split_at(part).0)?;
+            taken += part;
+        }
+        sink.pass_on(fresh);
+        buffer.copy_within(taken..filled, 0);
+        kept = filled - taken;
+    }
+}
+
+/// Where to cut, at most at `end`, so that no character is.
+fn whole_characters(bytes: &[u8], end: usize) -> usize {
+    let is_start = |at: &usize| bytes.get(*at).is_none_or(|byte| byte & 0xC0 != 0x80);
+    (end.saturating_sub(3).max(1)..=end)
+        .rev()
+        .find(is_start)
+        .unwrap_or(end)
+}
+
+/// Where lines go.
+struct Sink {
+    log: Log,
+    acks: Option<Acks>,
+    messages: Messages,
+    drops: bool,
+    stamp: Option<Format>,
+    stamped: Vec<u8>,
+    /// Whether a part of the next line is in the log.
+    is_begun: bool,
+    /// Whether stdout gets the lines, too.
+    tees: bool,
+    records: u64,
+    bytes: u64,
+}
+
+impl Sink {
+    fn new(log: Log, arguments: &Arguments, acks: Option<Acks>) -> Sink {
+        Sink {
+            log,
+            acks,
+            messages: arguments.messages(),
+            drops: arguments.on_full == OnFull::Drop,
+            stamp: arguments.stamp,
+            stamped: Vec::new(),
+            is_begun: false,
+            tees: arguments.tee,
+            records: 0,
+            bytes: 0,
+        }
+    }
+
+    fn lines(&mut self, lines: &[u8]) -> Result<(), LogError> {
+        let line = self.append(lines, |log, lines| log.append_lines(lines))?;
+        self.is_begun = false;
+        self.records += memchr_iter(b'\n', lines).count() as u64;
+        self.submitted(line);
+        Ok(())
+    }
+
+    fn part(&mut self, part: &[u8]) -> Result<(), LogError> {
+        let _line = self.append(part, |log, part| log.append_part(part))?;
+        self.is_begun = true;
+        Ok(())
+    }
+
+    fn unended(&mut self, line: &[u8]) -> Result<(), LogError> {
+        let line = self.append(line, |log, line| log.append_unended(line))?;
+        self.records += 1;
+        self.submitted(line);
+        Ok(())
+    }
+
+    /// Appends with stamps; gives the last line's number, if it was not dropped.
+    fn append(
+        &mut self,
+        bytes: &[u8],
+        append: impl FnOnce(&Log, &[u8]) -> Result<u64, LogError>,
+    ) -> Result<Option<u64>, LogError> {
+        self.bytes += bytes.len() as u64;
+        let stored = match self.stamp {
+            Some(format) => {
+                let stamp = stamp::stamp(format, Timestamp::now());
+                stamp::put(stamp.as_bytes(), bytes, self.is_begun, &mut self.stamped);
+                &self.stamped
+            }
+            None => bytes,
+        };
+        match append(&self.log, stored) {
+            Ok(line) => Ok(Some(line)),
+            Err(error) if self.drops && error.kind() == LogErrorKind::Full => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn submitted(&self, line: Option<u64>) {
+        if let (Some(acks), Some(line)) = (&self.acks, line) {
+            acks.submitted(line, self.records);
+        }
+    }
+
+    /// `--tee`. The log goes on if stdout does not.
+    fn pass_on(&mut self, bytes: &[u8]) {
+        if !self.tees {
+            return;
+        }
+        let mut stdout = io::stdout().lock();
+        let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+        if let Err(error) = written {
+            self.messages.warn(format_args!(
+                "stdout: {error}: nothing is passed on any more, logging goes on"
+            ));
+            self.tees = false;
+        }
+    }
+
+    /// Makes all of it durable and tells so; gives how many lines were dropped.
+    fn close(self) -> Result<u64, LogError> {
+        let dropped = self.log.clone();
+        let closed = self.log.close();
+        if let Some(acks) = self.acks {
+            acks.finish();
+        }
+        closed.map(|()| dropped.dropped())
+    }
+}

@@ -1,0 +1,341 @@
+//! Bringing a damaged log back to where it can be written and verified.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use memchr::memchr_iter;
+use serde_json::json;
+
+use crate::error::{LogError, LogErrorKind};
+use crate::events;
+use crate::files::{Files, SegmentFiles};
+use crate::options::Settings;
+use crate::read::open_disk;
+use crate::recover::{self, read_from};
+use crate::scan::Scan;
+use crate::segment::BLOCK;
+use crate::sidecar::{self, Entry, Flags, Header, checksum};
+use crate::storage::Storage;
+use crate::verify::{ProblemKind, verify_in};
+
+/// How to repair a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RepairOptions {
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// Make lost and damaged sidecars anew from the text: what the text has now counts as right
+    /// from then on.
+    pub reindex: bool,
+}
+
+/// Something that was done, or would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RepairAction {
+    /// The file it was done to.
+    pub file: String,
+    /// What it was.
+    pub kind: RepairKind,
+}
+
+/// What was done to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RepairKind {
+    /// A torn end was copied to `quarantine/` and cut off.
+    Cut {
+        /// How many bytes it was.
+        bytes: u64,
+    },
+    /// Text without a checksum got one.
+    Covered {
+        /// How many bytes it was.
+        bytes: u64,
+    },
+    /// The sidecar was made anew.
+    Reindexed,
+    /// What identifies the log was made anew.
+    Identified,
+    /// It is left as it is: only a copy from elsewhere can repair it.
+    Left(ProblemKind),
+}
+
+impl fmt::Display for RepairAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.file)?;
+        match self.kind {
+            RepairKind::Cut { bytes } => {
+                write!(f, "{bytes} torn bytes cut off the end, kept in quarantine/")
+            }
+            RepairKind::Covered { bytes } => write!(f, "{bytes} bytes of whole lines covered"),
+            RepairKind::Reindexed => f.write_str("made anew from the text"),
+            RepairKind::Identified => f.write_str("made anew"),
+            RepairKind::Left(problem) => write!(f, "{problem}: left as it is"),
+        }
+    }
+}
+
+/// Repairs the log in the directory `path`, as far as nothing can be lost by it.
+///
+/// It cuts what a crash has torn, and keeps a copy; with `reindex` it makes sidecars anew. Text that
+/// does not match its checksum is left where it is: `verify` says where.
+///
+/// ```
+/// use withal_log::{Log, RepairOptions, repair};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("log");
+/// Log::open(&path).open()?.close()?;
+/// assert!(repair(&path, &RepairOptions::default())?.is_empty());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// [`Busy`](LogErrorKind::Busy) if the log is being written, or what the file system said.
+pub fn repair(
+    path: impl AsRef<Path>,
+    options: &RepairOptions,
+) -> Result<Vec<RepairAction>, LogError> {
+    repair_in(&open_disk(path.as_ref())?, options)
+}
+
+/// Repairs the log in any storage: for tests.
+///
+/// # Errors
+///
+/// As `repair`.
+#[doc(hidden)]
+pub fn repair_in(
+    storage: &Arc<dyn Storage>,
+    options: &RepairOptions,
+) -> Result<Vec<RepairAction>, LogError> {
+    let _lock = match options.dry_run {
+        true => None,
+        false => Some(storage.lock("LOCK").map_err(|error| {
+            LogError::io(format!("cannot repair `{}`", storage.display("")), error)
+        })?),
+    };
+    let mut repair = Repair {
+        storage,
+        options,
+        now: (Settings::default().clock)(),
+        actions: Vec::new(),
+    };
+    repair.run()?;
+    Ok(repair.actions)
+}
+
+struct Repair<'r> {
+    storage: &'r Arc<dyn Storage>,
+    options: &'r RepairOptions,
+    now: u64,
+    actions: Vec<RepairAction>,
+}
+
+impl Repair<'_> {
+    fn run(&mut self) -> Result<(), LogError> {
+        let files = Files::list(self.storage)?;
+        let Some((last, ended)) = files.segments().split_last() else {
+            return Ok(());
+        };
+        let log_id = self.identity()?;
+        let mut before: Option<&SegmentFiles> = None;
+        for segment in ended {
+            if self.is_ended_badly(segment)? {
+                self.reindex(log_id, segment, before)?;
+            }
+            before = Some(segment);
+        }
+        self.last(log_id, last)?;
+        for problem in verify_in(self.storage, |_| ())?.problems {
+            let kind = problem.kind;
+            let by_itself = self.options.dry_run
+                && matches!(kind, ProblemKind::TornTail | ProblemKind::CorruptSidecar);
+            if !by_itself {
+                self.act(problem.file, RepairKind::Left(kind));
+            }
+        }
+        Ok(())
+    }
+
+    /// What identifies the log.
+    fn identity(&mut self) -> Result<u128, LogError> {
+        match recover::identity(self.storage) {
+            Err(error) if error.kind() == LogErrorKind::Corrupt => {
+                let file = self.storage.display("META");
+                self.act(file, RepairKind::Identified);
+                if !self.options.dry_run {
+                    self.storage
+                        .remove("META")
+                        .map_err(|error| self.cannot("META", error))?;
+                    return recover::identity(self.storage);
+                }
+                Ok(0)
+            }
+            other => other,
+        }
+    }
+
+    /// Whether the sidecar of a segment that has ended does not say so.
+    fn is_ended_badly(&self, segment: &SegmentFiles) -> Result<bool, LogError> {
+        let scan = Scan::new(&segment.read_sidecar(self.storage)?);
+        let is_of_it = scan
+            .header
+            .is_ok_and(|header| header.base == segment.name.base);
+        Ok(!is_of_it || !scan.is_ended() || scan.rest > 0)
+    }
+
+    /// Makes the sidecar of an ended segment anew.
+    fn reindex(
+        &mut self,
+        log_id: u128,
+        segment: &SegmentFiles,
+        before: Option<&SegmentFiles>,
+    ) -> Result<(), LogError> {
+        if !self.options.reindex {
+            return Ok(());
+        }
+        let file = segment.name.sidecar();
+        self.act(self.storage.display(&file), RepairKind::Reindexed);
+        if self.options.dry_run {
+            return Ok(());
+        }
+        let header = recover::new_header(self.storage, log_id, segment, before)?;
+        let text = segment.open_text(self.storage)?;
+        let size = text.size().map_err(|error| self.cannot(&file, error))?;
+        let sidecar = index(&*text, size, &header, self.now);
+        let sidecar = sidecar.map_err(|error| self.cannot(&segment.name.text(), error))?;
+        self.storage
+            .replace(&file, &sidecar)
+            .map_err(|error| self.cannot(&file, error))?;
+        events::note(
+            self.storage,
+            self.now,
+            "reindexed",
+            &json!({ "file": file }),
+        );
+        Ok(())
+    }
+
+    /// The last segment is repaired by opening it.
+    fn last(&mut self, log_id: u128, last: &SegmentFiles) -> Result<(), LogError> {
+        let scan = Scan::new(&last.read_sidecar(self.storage)?);
+        let text = last.open_text(self.storage)?;
+        let name = last.name.text();
+        let size = text.size().map_err(|error| self.cannot(&name, error))?;
+        let file = last.name.sidecar();
+        let due = match scan.is_ended() {
+            true => scan.covered(),
+            false => scan.checkpoint(),
+        };
+        let is_lost = last.has_text && (due > size || (self.options.reindex && scan.rest > 0));
+        if is_lost {
+            self.act(self.storage.display(&file), RepairKind::Reindexed);
+        }
+        if self.options.dry_run {
+            return self.foresee(last, &*text, size, &scan);
+        }
+        if is_lost {
+            self.storage
+                .remove(&file)
+                .map_err(|error| self.cannot(&file, error))?;
+        }
+        let (mut segment, recovery) = recover::open(self.storage, log_id, self.now)?;
+        let released = segment.release().and_then(|()| segment.sync_sidecar());
+        released.map_err(|error| self.cannot(&name, error))?;
+        if let Some(recovery) = recovery {
+            let file = self.storage.display(&recovery.segment);
+            self.recovered(file, recovery.cut, recovery.uncovered);
+        }
+        Ok(())
+    }
+
+    /// What opening the last segment would do.
+    fn foresee(
+        &mut self,
+        last: &SegmentFiles,
+        text: &dyn crate::storage::File,
+        size: u64,
+        scan: &Scan,
+    ) -> Result<(), LogError> {
+        if scan.is_ended() {
+            return Ok(());
+        }
+        let name = last.name.text();
+        let sound = recover::sound_entries(scan, text, size);
+        let (_, covered) = sound.map_err(|error| self.cannot(&name, error))?;
+        let rest = read_from(text, covered, size).map_err(|error| self.cannot(&name, error))?;
+        let whole = recover::whole_lines(&rest) as u64;
+        let file = self.storage.display(&name);
+        self.recovered(file, size - covered - whole, whole);
+        Ok(())
+    }
+
+    fn recovered(&mut self, file: String, cut: u64, covered: u64) {
+        if cut > 0 {
+            self.act(file.clone(), RepairKind::Cut { bytes: cut });
+        }
+        if covered > 0 {
+            self.act(file, RepairKind::Covered { bytes: covered });
+        }
+    }
+
+    fn act(&mut self, file: String, kind: RepairKind) {
+        self.actions.push(RepairAction { file, kind });
+    }
+
+    fn cannot(&self, file: &str, error: std::io::Error) -> LogError {
+        LogError::io(
+            format!("cannot repair `{}`", self.storage.display(file)),
+            error,
+        )
+    }
+}
+
+/// A whole sidecar for a segment that has ended.
+fn index(
+    text: &dyn crate::storage::File,
+    size: u64,
+    header: &Header,
+    now: u64,
+) -> std::io::Result<Vec<u8>> {
+    let raw = header.encode();
+    let mut chain = sidecar::chain(&raw);
+    let mut sidecar = raw.to_vec();
+    let mut entry = Entry {
+        first: now,
+        last: now,
+        total_lines: header.base_lines,
+        flags: Flags::BLOCK | Flags::RECOVERED,
+        ..Entry::default()
+    };
+    let mut push = |entry: &Entry| {
+        let raw = entry.encode(chain);
+        chain = sidecar::chain(&raw);
+        sidecar.extend_from_slice(&raw);
+    };
+    while entry.end < size {
+        let block = read_from(text, entry.end, size.min(entry.end + BLOCK as u64))?;
+        if block.is_empty() {
+            break;
+        }
+        entry.len = block.len() as u32;
+        entry.end += block.len() as u64;
+        entry.crc = checksum(0, &block);
+        entry.lines = memchr_iter(b'\n', &block).count() as u32;
+        entry.total_lines += u64::from(entry.lines);
+        push(&entry);
+    }
+    push(&Entry {
+        len: 0,
+        crc: 0,
+        lines: 0,
+        flags: Flags::CHECKPOINT | Flags::SEAL | Flags::RECOVERED,
+        ..entry
+    });
+    Ok(sidecar)
+}

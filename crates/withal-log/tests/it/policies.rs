@@ -1,0 +1,249 @@
+//! Rotation, retention, full disks, clocks that step, directories that go away.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use withal_log::{Durability, Log, LogErrorKind, OnFull, Reader, Verdict, verify, verify_in};
+
+use crate::crash::read;
+use crate::disk::{Fault, FaultDisk};
+
+fn segments(log: &Path) -> Vec<String> {
+    let names = fs::read_dir(log)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = names
+        .map(|name| name.into_string().unwrap())
+        .filter(|name| name.ends_with(".log"))
+        .collect();
+    names.sort();
+    names
+}
+
+fn events(log: &Path) -> String {
+    fs::read_to_string(log.join("events.jsonl")).unwrap_or_default()
+}
+
+#[test]
+fn a_segment_ends_when_it_is_old_enough() {
+    static NOW: AtomicU64 = AtomicU64::new(1_763_680_800_000);
+    let folder = tempfile::tempdir().unwrap();
+    let log = Log::open(folder.path())
+        .durability(Durability::Always)
+        .rotate_every(Duration::from_secs(60))
+        .clock(|| NOW.load(Ordering::Relaxed));
+    let log = log.open().unwrap();
+    for _ in 0..4 {
+        log.append("one").unwrap();
+        NOW.fetch_add(30_000, Ordering::Relaxed);
+    }
+    log.close().unwrap();
+    assert_eq!(segments(folder.path()).len(), 2);
+}
+
+#[test]
+fn a_clock_that_steps_back_loses_nothing_and_is_noted() {
+    static NOW: AtomicU64 = AtomicU64::new(1_763_680_800_000);
+    let disk = FaultDisk::default();
+    let log = Log::open("log")
+        .durability(Durability::Always)
+        .rotate_size(100);
+    let log = log.clock(|| NOW.load(Ordering::Relaxed));
+    let log = log.open_in(disk.storage()).unwrap();
+    let mut text = String::new();
+    for number in 0..50 {
+        NOW.fetch_sub(10_000, Ordering::Relaxed);
+        log.append(format!("line {number}")).unwrap();
+        text.push_str(&format!("line {number}\n"));
+    }
+    log.close().unwrap();
+    assert_eq!(read(&disk.storage()).unwrap(), text.as_bytes());
+    assert_eq!(
+        verify_in(&disk.storage(), |_| ()).unwrap().verdict(),
+        Verdict::Clean
+    );
+}
+
+#[test]
+fn old_segments_go_by_size_and_by_age_and_the_rest_reads_and_verifies() {
+    let folder = tempfile::tempdir().unwrap();
+    let by_size = folder.path().join("size");
+    let log = Log::open(&by_size)
+        .rotate_size(1_000)
+        .keep_size(5_000)
+        .open()
+        .unwrap();
+    for number in 0..1_000 {
+        log.append(format!("line number {number}")).unwrap();
+    }
+    log.close().unwrap();
+    assert!(
+        (3..8).contains(&segments(&by_size).len()),
+        "{:?}",
+        segments(&by_size)
+    );
+    let report = verify(&by_size, |_| ()).unwrap();
+    assert_eq!(report.problems, []);
+    let mut reader = Reader::open(&by_size).unwrap();
+    assert!(
+        reader
+            .next_chunk()
+            .unwrap()
+            .unwrap()
+            .starts_with(b"line number 7")
+    );
+    assert!(events(&by_size).contains("segment removed"));
+
+    static NOW: AtomicU64 = AtomicU64::new(1_763_680_800_000);
+    let by_age = folder.path().join("age");
+    let log = Log::open(&by_age)
+        .rotate_size(50)
+        .keep_age(Duration::from_secs(3600))
+        .clock(|| NOW.fetch_add(60_000, Ordering::Relaxed));
+    let log = log.open().unwrap();
+    for number in 0..500 {
+        log.append(format!("line number {number}")).unwrap();
+    }
+    log.close().unwrap();
+    assert!(segments(&by_age).len() < 20, "{:?}", segments(&by_age));
+    assert_eq!(verify(&by_age, |_| ()).unwrap().problems, []);
+}
+
+/// Writes while the disk is full for some operations.
+fn on_full(policy: OnFull, lasts: u64) -> (FaultDisk, Vec<Option<LogErrorKind>>, u64) {
+    let disk = FaultDisk::default();
+    let log = Log::open("log")
+        .durability(Durability::Always)
+        .rotate_size(40);
+    let log = log.on_full(policy).open_in(disk.storage()).unwrap();
+    for number in 0..12 {
+        log.append(format!("before {number}")).unwrap();
+    }
+    disk.plan_full(0, lasts);
+    let appended = |number| {
+        log.append(format!("while {number}"))
+            .err()
+            .map(|error| error.kind())
+    };
+    let results = (0..5).map(appended).collect();
+    disk.plan_full(0, 0);
+    log.append("after").unwrap();
+    let dropped = log.dropped();
+    log.close().unwrap();
+    (disk, results, dropped)
+}
+
+#[test]
+fn a_full_disk_may_refuse() {
+    let (disk, results, dropped) = on_full(OnFull::Fail, u64::MAX / 2);
+    assert_eq!(results, [Some(LogErrorKind::Full); 5]);
+    assert_eq!(dropped, 0);
+    let text = String::from_utf8(read(&disk.storage()).unwrap()).unwrap();
+    assert!(
+        !text.contains("while") && text.ends_with("after\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_full_disk_may_drop_and_count() {
+    let (disk, results, dropped) = on_full(OnFull::Drop, u64::MAX / 2);
+    // Whoever asked for durability is told.
+    assert_eq!(results, [Some(LogErrorKind::Full); 5]);
+    assert_eq!(dropped, 5);
+    assert_eq!(
+        verify_in(&disk.storage(), |_| ()).unwrap().verdict(),
+        Verdict::Clean
+    );
+}
+
+#[test]
+fn a_full_disk_may_be_waited_for_but_not_for_ever() {
+    let limit = Some(Duration::from_millis(30));
+    let (_, results, _) = on_full(OnFull::Block(limit), u64::MAX / 2);
+    assert_eq!(results, [Some(LogErrorKind::Full); 5]);
+}
+
+#[test]
+fn a_full_disk_may_cost_the_oldest_segments() {
+    let (disk, results, _) = on_full(OnFull::Prune, 3);
+    assert_eq!(results, [None; 5]);
+    let text = String::from_utf8(read(&disk.storage()).unwrap()).unwrap();
+    assert!(text.ends_with("while 3\nwhile 4\nafter\n"), "{text}");
+}
+
+#[test]
+fn two_failures_in_a_row_stop_the_log_and_keep_what_was_acknowledged() {
+    let disk = FaultDisk::default();
+    let log = Log::open("log").durability(Durability::Always);
+    let log = log.open_in(disk.storage()).unwrap();
+    log.append("safe").unwrap();
+    disk.plan_broken();
+    let stopped = log.append("lost").unwrap_err();
+    assert_eq!(stopped.kind(), LogErrorKind::Stopped);
+    assert_eq!(
+        log.append("also").unwrap_err().kind(),
+        LogErrorKind::Stopped
+    );
+    assert_eq!(log.sync().unwrap_err().kind(), LogErrorKind::Stopped);
+    log.close().unwrap_err();
+    assert_eq!(read(&disk.after_kill().storage()).unwrap(), b"safe\n");
+}
+
+#[test]
+fn a_failure_that_nobody_waited_for_is_heard_later() {
+    let disk = FaultDisk::default();
+    let log = Log::open("log")
+        .durability(Durability::Buffered)
+        .on_full(OnFull::Fail);
+    let log = log.open_in(disk.storage()).unwrap();
+    disk.plan_full(0, u64::MAX / 2);
+    log.append("lost").unwrap();
+    assert_eq!(log.sync().unwrap_err().kind(), LogErrorKind::Full);
+    disk.plan(u64::MAX / 2, Fault::Short);
+    disk.plan_full(0, 0);
+    log.append("kept").unwrap();
+    log.close().unwrap();
+    assert_eq!(read(&disk.storage()).unwrap(), b"kept\n");
+}
+
+#[test]
+fn a_directory_that_is_removed_under_the_writer_is_an_error_at_the_next_rotation() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let log = Log::open(&path)
+        .durability(Durability::Always)
+        .rotate_size(10)
+        .open()
+        .unwrap();
+    log.append("written").unwrap();
+    fs::remove_dir_all(&path).unwrap();
+    let error = log
+        .append("into nothing")
+        .and_then(|_| log.append("more"))
+        .unwrap_err();
+    assert_eq!(error.kind(), LogErrorKind::Stopped, "{error}");
+    assert!(error.to_string().contains("log"), "{error}");
+    log.close().unwrap_err();
+}
+
+#[test]
+fn many_segments_open_read_and_verify() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = Log::open(folder.path())
+        .durability(Durability::Buffered)
+        .rotate_size(1);
+    let log = log.open().unwrap();
+    for number in 0..300 {
+        log.append(format!("line {number}")).unwrap();
+        log.sync().unwrap();
+    }
+    log.close().unwrap();
+    assert_eq!(segments(folder.path()).len(), 300);
+    let log = Log::open(folder.path()).open().unwrap();
+    assert_eq!(log.append("last").unwrap(), 301);
+    log.close().unwrap();
+    assert_eq!(verify(folder.path(), |_| ()).unwrap().problems, []);
+}

@@ -1,0 +1,265 @@
+//! Ranges of time, from the end, while it is written, compressed or not.
+
+use std::path::Path;
+use std::time::Duration;
+
+use withal_log::{
+    Durability, Log, LogOptions, Reader, ReverseReader, Verdict, last_lines, verify, verify_in,
+};
+
+use crate::disk::FaultDisk;
+
+fn all(mut reader: Reader) -> String {
+    let mut text = Vec::new();
+    while let Some(chunk) = reader.next_chunk().unwrap() {
+        text.extend_from_slice(chunk);
+    }
+    String::from_utf8(text).unwrap()
+}
+
+fn reversed(mut reader: ReverseReader) -> String {
+    let mut lines = Vec::new();
+    while let Some(line) = reader.next_line().unwrap() {
+        lines.push(line);
+    }
+    lines.reverse();
+    String::from_utf8(lines.concat()).unwrap()
+}
+
+/// Ten segments or more; gives the text.
+fn write(options: LogOptions, lines: usize) -> String {
+    let log = options.rotate_size(lines as u64 * 2).open().unwrap();
+    let mut text = String::new();
+    for number in 0..lines {
+        let line = format!("line number {number} of {lines}");
+        log.append(&line).unwrap();
+        text.push_str(&line);
+        text.push('\n');
+    }
+    log.close().unwrap();
+    text
+}
+
+fn names(log: &Path, end: &str) -> usize {
+    let names = std::fs::read_dir(log)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    names
+        .filter(|name| name.to_str().unwrap().ends_with(end))
+        .count()
+}
+
+#[test]
+fn it_is_read_forwards_and_backwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = write(Log::open(folder.path()), 5_000);
+    assert!(names(folder.path(), ".log") > 10);
+    assert_eq!(all(Reader::open(folder.path()).unwrap()), text);
+    assert_eq!(reversed(ReverseReader::open(folder.path()).unwrap()), text);
+    let last = last_lines(folder.path(), 3).unwrap();
+    let expected: Vec<_> = text.lines().rev().take(3).collect();
+    let expected: String = expected
+        .iter()
+        .rev()
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert_eq!(String::from_utf8(last).unwrap(), expected);
+    assert!(last_lines(folder.path(), 0).unwrap().is_empty());
+    assert_eq!(last_lines(folder.path(), 1 << 20).unwrap(), text.as_bytes());
+}
+
+#[test]
+fn compressed_segments_read_and_verify_as_others_and_zstd_knows_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = write(Log::open(folder.path()).compress(1), 20_000);
+    // All but the last segment.
+    assert_eq!(names(folder.path(), ".log"), 1);
+    assert!(names(folder.path(), ".log.zst") > 10);
+    assert_eq!(all(Reader::open(folder.path()).unwrap()), text);
+    assert_eq!(reversed(ReverseReader::open(folder.path()).unwrap()), text);
+    let report = verify(folder.path(), |_| ()).unwrap();
+    assert_eq!(report.verdict(), Verdict::Clean, "{report:?}");
+    assert_eq!(report.lines, 20_000);
+
+    let mut files: Vec<_> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
+    files.sort();
+    let first = files
+        .iter()
+        .find(|path| path.to_str().unwrap().ends_with(".log.zst"))
+        .unwrap();
+    let plain = zstd::decode_all(std::fs::File::open(first).unwrap()).unwrap();
+    assert!(text.as_bytes().starts_with(&plain));
+
+    // A flipped byte in it is found.
+    let mut bytes = std::fs::read(first).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(first, bytes).unwrap();
+    let report = verify(folder.path(), |_| ()).unwrap();
+    assert_eq!(report.verdict(), Verdict::Corrupt);
+    assert!(report.problems[0].lines.is_some(), "{report:?}");
+
+    let log = Log::open(folder.path()).open().unwrap();
+    assert_eq!(log.append("more").unwrap(), 20_001);
+    log.close().unwrap();
+}
+
+#[test]
+fn a_reader_follows_a_log_over_its_rotations() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = Log::open(folder.path())
+        .rotate_size(2_000)
+        .compress(1)
+        .open()
+        .unwrap();
+    log.append("first").unwrap();
+    let mut reader = Reader::open(folder.path()).unwrap();
+    let writer = std::thread::spawn(move || {
+        for number in 0..3_000 {
+            log.append(format!("line {number}")).unwrap();
+        }
+        log.append("last").unwrap();
+        log.close().unwrap();
+    });
+    let mut text = Vec::new();
+    while !text.ends_with(b"\nlast\n") {
+        match reader.next_chunk().unwrap() {
+            Some(chunk) => text.extend_from_slice(chunk),
+            None => drop(reader.wait(Duration::from_secs(10)).unwrap()),
+        }
+    }
+    writer.join().unwrap();
+    let text = String::from_utf8(text).unwrap();
+    let expected: String = (0..3_000)
+        .map(|number| format!("line {number}\n"))
+        .collect();
+    assert_eq!(text, format!("first\n{expected}last\n"));
+}
+
+#[test]
+fn a_reader_may_begin_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(write(Log::open(folder.path()), 100));
+    let mut reader = Reader::open(folder.path()).unwrap().skip_to_end().unwrap();
+    assert_eq!(reader.next_chunk().unwrap(), None);
+    let log = Log::open(folder.path()).rotate_size(10).open().unwrap();
+    log.append("new").unwrap();
+    log.append("newer").unwrap();
+    log.close().unwrap();
+    assert_eq!(all(reader), "new\nnewer\n");
+}
+
+#[test]
+fn a_reader_may_begin_a_number_of_records_before_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let text = write(Log::open(&path).max_line(8), 40);
+    let records: Vec<&str> = text.split_inclusive('\n').collect();
+    for count in [0, 1, 2, 7, 39, 40, 41, 1000] {
+        let mut reader = Reader::open(&path).unwrap().skip_to_last(count).unwrap();
+        let mut last = Vec::new();
+        while let Some(chunk) = reader.next_chunk().unwrap() {
+            withal_log::decode(chunk, &mut last);
+        }
+        let expected = records[records.len().saturating_sub(count)..].concat();
+        assert_eq!(String::from_utf8(last).unwrap(), expected, "{count}");
+        let log = Log::open(&path).open().unwrap();
+        assert_eq!(reader.next_chunk().unwrap(), None);
+        log.close().unwrap();
+    }
+}
+
+#[test]
+fn marks_before_the_end_of_a_line_do_not_continue_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let log = Log::open(&path).open().unwrap();
+    for marks in [1, 7, 8, 200, 201] {
+        log.append([vec![0xC0; marks], vec![0x81]].concat())
+            .unwrap();
+    }
+    log.append_part("a").unwrap();
+    let _ = log.append_lines("b\nc\n").unwrap();
+    log.close().unwrap();
+    let mut reader = Reader::open(&path).unwrap().skip_to_last(3).unwrap();
+    let mut last = Vec::new();
+    withal_log::decode(reader.next_chunk().unwrap().unwrap(), &mut last);
+    assert_eq!(last, [vec![0xC0; 201], b"\x81\nab\nc\n".to_vec()].concat());
+}
+
+fn clock() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NOW: AtomicU64 = AtomicU64::new(0);
+    1_763_680_800_000 + NOW.fetch_add(10, Ordering::Relaxed)
+}
+
+#[test]
+fn a_range_of_time_is_found_to_the_block() {
+    let disk = FaultDisk::default();
+    let log = Log::open("log")
+        .durability(Durability::Always)
+        .rotate_size(300_000)
+        .clock(clock);
+    let log = log.open_in(disk.storage()).unwrap();
+    let mut stamps = Vec::new();
+    for number in 0..200 {
+        let stamp = clock();
+        log.append(format!("{stamp} {number} {}", "x".repeat(4_000)))
+            .unwrap();
+        stamps.push(stamp);
+    }
+    log.close().unwrap();
+    let read = |since, until| {
+        let reader = Reader::open_in(disk.storage())
+            .unwrap()
+            .between(since, until);
+        let stamps = all(reader);
+        let stamps = stamps
+            .lines()
+            .map(|line| line.split_once(' ').unwrap().0.parse().unwrap());
+        stamps.collect::<Vec<u64>>()
+    };
+    assert_eq!(read(None, None), stamps);
+    for (since, until) in [(50, 60), (0, 10), (190, 199), (20, 150), (100, 100)] {
+        // A record comes after its stamp.
+        let first = stamps[since];
+        let last = stamps.get(until + 1).copied().unwrap_or(u64::MAX);
+        let found = read(Some(first), Some(last));
+        assert!(
+            stamps[since..=until]
+                .iter()
+                .all(|stamp| found.contains(stamp))
+        );
+        // A block of 64 KiB holds sixteen of them.
+        assert!(
+            found.len() <= until - since + 40,
+            "{} for {since} to {until}",
+            found.len()
+        );
+    }
+    assert!(read(None, Some(stamps[0] - 1_000_000)).is_empty());
+}
+
+#[test]
+fn durable_lines_only() {
+    let disk = FaultDisk::default();
+    let never = Durability::Interval(Duration::from_secs(3600));
+    let log = Log::open("log").durability(never).clock(clock);
+    let log = log.open_in(disk.storage()).unwrap();
+    log.append("durable").unwrap();
+    // A checkpoint is noted once a second of this clock.
+    for _ in 0..200 {
+        clock();
+    }
+    log.sync().unwrap();
+    log.append("not yet").unwrap();
+    let reader = || Reader::open_in(disk.storage()).unwrap();
+    assert_eq!(all(reader()), "durable\nnot yet\n");
+    assert_eq!(all(reader().durable_only()), "durable\n");
+    log.close().unwrap();
+    assert_eq!(all(reader().durable_only()), "durable\nnot yet\n");
+    assert_eq!(verify_in(&disk.storage(), |_| ()).unwrap().problems, []);
+}

@@ -1,0 +1,108 @@
+//! Many files at once, and files that nobody else may have changed.
+
+use std::fs;
+use std::io::Write;
+
+use withal_os::{AtomicBatch, AtomicWriter, Durability, Stamp, TempDir, WriteErrorKind};
+
+use crate::support::*;
+
+#[test]
+fn all_files_of_a_batch_are_replaced() {
+    for durability in [Durability::Durable, Durability::Atomic] {
+        let directory = TempDir::new().open().unwrap();
+        fs::create_dir(directory.path().join("sub")).unwrap();
+        let path = |number| match number % 2 {
+            0 => directory.path().join(format!("file {number}")),
+            _ => directory.path().join(format!("sub/file {number}")),
+        };
+        for number in 0..10 {
+            fs::write(path(number), "old").unwrap();
+        }
+        let mut batch = AtomicBatch::new();
+        for number in 0..20 {
+            let writer = AtomicWriter::create(path(number)).durability(durability);
+            write!(batch.open(writer).unwrap(), "new {number}").unwrap();
+        }
+        assert_eq!((batch.len(), batch.is_empty()), (20, false));
+        batch.commit().unwrap();
+        for number in 0..20 {
+            assert_eq!(read(path(number)), format!("new {number}"));
+        }
+        assert_eq!(names(directory.path()).len(), 11);
+    }
+}
+
+#[test]
+fn a_batch_that_is_dropped_changes_nothing() {
+    let directory = TempDir::new().open().unwrap();
+    let path = directory.path().join("file");
+    fs::write(&path, "old").unwrap();
+    let mut batch = AtomicBatch::new();
+    let file = batch.open(AtomicWriter::create(&path)).unwrap();
+    file.write_all(b"new").unwrap();
+    drop(batch);
+    assert_eq!(read(&path), "old");
+    assert_eq!(names(directory.path()), ["file"]);
+}
+
+#[test]
+fn a_file_that_fails_does_not_keep_the_others() {
+    let directory = TempDir::new().open().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let mut batch = AtomicBatch::new();
+    for name in ["a", "b", "c"] {
+        let file = batch.open(AtomicWriter::create_new(path(name))).unwrap();
+        file.write_all(name.as_bytes()).unwrap();
+    }
+    fs::write(path("b"), "somebody's").unwrap();
+    let error = batch.commit().unwrap_err();
+    let failed = error.of(path("b")).unwrap();
+    assert_eq!(failed.kind(), WriteErrorKind::AlreadyExists);
+    assert_eq!(error.failures().len(), 1);
+    assert!(
+        error.to_string().starts_with("1 of 3 files failed: `"),
+        "{error}"
+    );
+    assert_eq!(
+        (read(path("a")), read(path("b"))),
+        ("a".into(), "somebody's".into())
+    );
+    assert_eq!(names(directory.path()), ["a", "b", "c"]);
+}
+
+#[test]
+fn a_file_is_replaced_only_if_it_is_still_the_one_that_was_read() {
+    let directory = TempDir::new().open().unwrap();
+    let path = directory.path().join("file");
+    let replace = |stamp, meanwhile: &dyn Fn()| {
+        let mut file = AtomicWriter::create(&path)
+            .if_unchanged(stamp)
+            .open()
+            .unwrap();
+        file.write_all(b"mine").unwrap();
+        meanwhile();
+        file.commit().map_err(|error| error.kind())
+    };
+    let theirs = || fs::write(&path, "theirs").unwrap();
+
+    // It is not there, and stays so; or it comes.
+    let none = Stamp::of(&path).unwrap();
+    assert_eq!(none, None);
+    assert_eq!(replace(none, &theirs), Err(WriteErrorKind::Changed));
+    assert_eq!(read(&path), "theirs");
+    fs::remove_file(&path).unwrap();
+    assert_eq!(replace(none, &|| ()), Ok(()));
+
+    // It is there, and stays so; or it is written to, replaced, removed.
+    let stamp = Stamp::of(&path).unwrap();
+    let open = fs::File::open(&path).unwrap();
+    assert_eq!(stamp, Some(Stamp::of_file(&open).unwrap()));
+    assert_eq!(replace(stamp, &|| ()), Ok(()));
+    assert_eq!(replace(stamp, &|| ()), Err(WriteErrorKind::Changed));
+    let stamp = || Stamp::of(&path).unwrap();
+    assert_eq!(replace(stamp(), &theirs), Err(WriteErrorKind::Changed));
+    let removed = || fs::remove_file(&path).unwrap();
+    assert_eq!(replace(stamp(), &removed), Err(WriteErrorKind::Changed));
+    assert_eq!(names(directory.path()), [""; 0]);
+}
