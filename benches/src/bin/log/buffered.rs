@@ -12,21 +12,20 @@ use tracing_appender::non_blocking::NonBlockingBuilder;
 use withal_benches::{Bench, US, timed};
 use withal_log::{Durability, Log};
 
-use crate::LINE;
+use crate::{LINE, Open};
 
 const WORK: &str = "append a line, buffered";
 /// As the log's default, so that all begin a new file as often.
 const ROTATE: usize = 64 << 20;
 
 pub(crate) fn add(bench: &mut Bench<'_>, folder: &Path) {
-    let log = Log::open(folder.join("buffered"))
+    let options = Log::open(folder.join("buffered"))
         .durability(Durability::Buffered)
         .rotate_size(ROTATE as u64)
-        .keep_size(4 * ROTATE as u64)
-        .open()
-        .expect("the folder can be written");
+        .keep_size(4 * ROTATE as u64);
+    let log = Open(options.open().expect("the folder can be written"));
     bench.rate(WORK, US, move |n| {
-        timed(n, |_| log.append(LINE).expect("the log can be written"))
+        timed(n, |_| log.0.append(LINE).expect("the log can be written"))
     });
     let path = folder.join("appender");
     bench.rate(WORK, "tracing-appender, not lossy", move |n| {

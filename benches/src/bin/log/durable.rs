@@ -10,7 +10,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use withal_benches::{Bench, US};
 use withal_log::{Durability, Log};
 
-use crate::LINE;
+use crate::{LINE, Open};
 
 pub(crate) fn add(bench: &mut Bench<'_>, folder: &Path) {
     for writers in [1, 16] {
@@ -18,13 +18,12 @@ pub(crate) fn add(bench: &mut Bench<'_>, folder: &Path) {
             1 => "durable append, 1 writer".to_owned(),
             _ => format!("durable append, {writers} writers"),
         };
-        let log = Log::open(folder.join(format!("withal{writers}")))
-            .durability(Durability::Always)
-            .open()
-            .expect("the folder can be written");
+        let options =
+            Log::open(folder.join(format!("withal{writers}"))).durability(Durability::Always);
+        let log = Open(options.open().expect("the folder can be written"));
         bench.rate(&work, US, move |n| {
             side_by_side(n, writers, || {
-                let log = log.clone();
+                let log = log.0.clone();
                 move || {
                     let _ = log.append(LINE).expect("the log can be written");
                 }

@@ -1,7 +1,7 @@
 //! A large log: opened after it was killed, verified, and what its sidecars take.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -60,7 +60,8 @@ pub(crate) fn reopen(folder: &Path) -> io::Result<()> {
     for _ in 0..UNSYNCED / record.len() as u64 {
         let _ = log.append(&record).map_err(io::Error::other)?;
     }
-    io::Write::write_all(&mut io::stdout(), took.as_nanos().to_string().as_bytes())?;
+    // A whole line, as what is buffered dies with the process.
+    writeln!(io::stdout(), "{}", took.as_nanos())?;
     kill_process(getpid(), Signal::KILL)?;
     Ok(())
 }
@@ -72,7 +73,7 @@ fn killed_and_reopened(log: &Path) -> Duration {
         .arg(log)
         .output()
         .expect("this program can be started");
-    let nanoseconds = String::from_utf8_lossy(&output.stdout).parse();
+    let nanoseconds = String::from_utf8_lossy(&output.stdout).trim().parse();
     Duration::from_nanos(nanoseconds.expect("it says how long it took"))
 }
 

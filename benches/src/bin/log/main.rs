@@ -10,6 +10,7 @@ use std::io;
 use std::path::Path;
 
 use withal_benches::Bench;
+use withal_log::Log;
 
 /// What is appended everywhere, without its newline.
 const LINE: &[u8] = &[b'x'; 120];
@@ -26,4 +27,13 @@ fn main() -> io::Result<()> {
     buffered::add(&mut bench, folder.path());
     large::add(&mut bench, large.path())?;
     bench.run()
+}
+
+/// A log that is closed with the case that uses it.
+struct Open(Log);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.clone().close().expect("the log can be written");
+    }
 }
