@@ -19,12 +19,17 @@ pub(crate) fn warn(
     facts: &Value,
     error: &LogError,
 ) {
+    tell(error);
+    note(storage, now, what, facts);
+}
+
+/// Says at WARN what went wrong.
+pub(crate) fn tell(error: &LogError) {
     emit_notice(&Notice::new(
         NoticeKind::WorkedAround,
         None,
         Some(&Error::new(error.clone())),
     ));
-    note(storage, now, what, facts);
 }
 
 /// Notes an event. It is no part of the log, so a failure is only said.
@@ -40,10 +45,6 @@ pub(crate) fn note(storage: &Arc<dyn Storage>, now: u64, what: &str, facts: &Val
             format!("cannot note {line} in `{}`", storage.display(FILE)),
             source,
         );
-        emit_notice(&Notice::new(
-            NoticeKind::WorkedAround,
-            None,
-            Some(&Error::new(error)),
-        ));
+        tell(&error);
     }
 }

@@ -508,7 +508,9 @@ pub struct ReverseReader {
     segments: Vec<SegmentFiles>,
     end: Option<u64>,
     text: Option<(Name, Box<dyn File>)>,
-    /// How much of the text is not in the buffer yet.
+    window: Window,
+    /// Which part of the text is not in the buffer yet.
+    first: u64,
     left: u64,
     buffer: Vec<u8>,
 }
@@ -536,9 +538,18 @@ impl ReverseReader {
             segments,
             end: None,
             text: None,
+            window: Window::default(),
+            first: 0,
             left: 0,
             buffer: Vec::new(),
         })
+    }
+
+    /// Only lines written from `since` to `until`, as [`Reader::between`].
+    #[must_use]
+    pub fn between(mut self, since: Option<u64>, until: Option<u64>) -> ReverseReader {
+        self.window = Window { since, until };
+        self
     }
 
     /// The line before the one given last, as it is stored; `None` at the start of the log.
@@ -553,7 +564,7 @@ impl ReverseReader {
             if let Some(newline) = memrchr(b'\n', before) {
                 return Ok(Some(self.buffer.split_off(newline + 1)));
             }
-            if self.left > 0 {
+            if self.left > self.first {
                 self.fill()?;
             } else if !self.buffer.is_empty() {
                 return Ok(Some(std::mem::take(&mut self.buffer)));
@@ -568,7 +579,7 @@ impl ReverseReader {
         let Some((name, text)) = &self.text else {
             return Ok(());
         };
-        let start = self.left.saturating_sub(CHUNK as u64);
+        let start = self.left.saturating_sub(CHUNK as u64).max(self.first);
         let mut bytes = read_from(&**text, start, self.left).map_err(|error| {
             let name = self.storage.display(&name.text());
             LogError::io(format!("cannot read `{name}`"), error)
@@ -589,10 +600,13 @@ impl ReverseReader {
             return Ok(false);
         };
         let text = files.open_text(&self.storage)?;
-        self.left = match self.end {
+        let end = match self.end {
             Some(end) => end - files.name.base,
             None => whole_end(&self.storage, &files, &*text)?,
         };
+        let (start, stop) = self.window.part(&self.storage, &files)?;
+        self.first = start;
+        self.left = stop.map_or(end, |stop| stop.min(end));
         self.end = Some(files.name.base);
         self.text = Some((files.name, text));
         Ok(true)

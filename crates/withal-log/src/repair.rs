@@ -79,7 +79,8 @@ impl fmt::Display for RepairAction {
 /// Repairs the log in the directory `path`, as far as nothing can be lost by it.
 ///
 /// It cuts what a crash has torn, and keeps a copy; with `reindex` it makes sidecars anew. Text that
-/// does not match its checksum is left where it is: `verify` says where.
+/// does not match its checksum is left where it is: `verify` says where. In the end it checks all of
+/// the log, and calls `progress` with the number of bytes that have just been checked.
 ///
 /// ```
 /// use withal_log::{Log, RepairOptions, repair};
@@ -88,7 +89,7 @@ impl fmt::Display for RepairAction {
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("log");
 /// Log::open(&path).open()?.close()?;
-/// assert!(repair(&path, &RepairOptions::default())?.is_empty());
+/// assert!(repair(&path, &RepairOptions::default(), |_| ())?.is_empty());
 /// # Ok(())
 /// # }
 /// ```
@@ -99,8 +100,9 @@ impl fmt::Display for RepairAction {
 pub fn repair(
     path: impl AsRef<Path>,
     options: &RepairOptions,
+    progress: impl FnMut(u64),
 ) -> Result<Vec<RepairAction>, LogError> {
-    repair_in(&open_disk(path.as_ref())?, options)
+    repair_in(&open_disk(path.as_ref())?, options, progress)
 }
 
 /// Repairs the log in any storage: for tests.
@@ -112,6 +114,7 @@ pub fn repair(
 pub fn repair_in(
     storage: &Arc<dyn Storage>,
     options: &RepairOptions,
+    progress: impl FnMut(u64),
 ) -> Result<Vec<RepairAction>, LogError> {
     let _lock = match options.dry_run {
         true => None,
@@ -125,7 +128,7 @@ pub fn repair_in(
         now: (Settings::default().clock)(),
         actions: Vec::new(),
     };
-    repair.run()?;
+    repair.run(progress)?;
     Ok(repair.actions)
 }
 
@@ -137,7 +140,7 @@ struct Repair<'r> {
 }
 
 impl Repair<'_> {
-    fn run(&mut self) -> Result<(), LogError> {
+    fn run(&mut self, progress: impl FnMut(u64)) -> Result<(), LogError> {
         let files = Files::list(self.storage)?;
         let Some((last, ended)) = files.segments().split_last() else {
             return Ok(());
@@ -151,7 +154,7 @@ impl Repair<'_> {
             before = Some(segment);
         }
         self.last(log_id, last)?;
-        for problem in verify_in(self.storage, |_| ())?.problems {
+        for problem in verify_in(self.storage, progress)?.problems {
             let kind = problem.kind;
             let by_itself = self.options.dry_run
                 && matches!(kind, ProblemKind::TornTail | ProblemKind::CorruptSidecar);

@@ -367,6 +367,10 @@ impl Segment {
     ///
     /// Says so in its sidecar if that can be done; where the next segment begins says it, too.
     pub(crate) fn poison(&mut self, now: u64) -> (Tail, io::Result<()>) {
+        if self.sealed && self.entries.is_empty() {
+            // All of it is durable, and its seal is in the sidecar: what failed came after that.
+            return (self.tail(), Ok(()));
+        }
         // Entries that are only in memory may cover what is not durable.
         self.entries.clear();
         self.block = Block::default();

@@ -200,14 +200,24 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether it is worth trying again, after a wait.
+    /// Whether it is worth trying again, after a wait that is told of when it begins.
     fn make_room(&self, waited: &mut Waiting) -> bool {
         let limit = match self.settings.on_full {
             OnFull::Drop | OnFull::Fail => return false,
-            OnFull::Prune if retention::prune(&self.storage).unwrap_or(false) => return true,
-            OnFull::Prune => None,
+            OnFull::Prune => match retention::prune(&self.storage) {
+                Ok(true) => return true,
+                Ok(false) => None,
+                Err(error) => {
+                    waited.tell_once(|| error);
+                    None
+                }
+            },
             OnFull::Block(limit) => limit,
         };
+        waited.tell_once(|| {
+            let waiting = format!("waiting for space to write `{}`", self.display());
+            LogError::new(LogErrorKind::Full, waiting)
+        });
         waited.again(limit)
     }
 
@@ -328,6 +338,13 @@ struct Waiting {
 }
 
 impl Waiting {
+    /// Says why, before the first wait.
+    fn tell_once(&self, why: impl FnOnce() -> LogError) {
+        if self.since.is_none() {
+            events::tell(&why());
+        }
+    }
+
     /// Waits; false if it has taken longer than `limit`.
     fn again(&mut self, limit: Option<Duration>) -> bool {
         let since = *self.since.get_or_insert_with(Instant::now);

@@ -1,12 +1,14 @@
 //! `withal log cat`: a log as it was written.
 
-use std::path::{Path, PathBuf};
+use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
 
 use memchr::memchr;
 use regex::bytes::Regex;
 use withal_log::{Reader, ReverseReader, decode, is_continued};
 
 use super::output::Output;
+use super::progress::Progress;
 use super::records::Records;
 use super::{check_is_log, values};
 use crate::run::Exit;
@@ -25,11 +27,11 @@ pub(crate) struct Arguments {
     raw: bool,
 
     /// Only lines written since then
-    #[arg(long, value_name = "TIME", value_parser = values::time, conflicts_with = "reverse")]
+    #[arg(long, value_name = "TIME", value_parser = values::time)]
     since: Option<u64>,
 
     /// Only lines written until then
-    #[arg(long, value_name = "TIME", value_parser = values::time, conflicts_with = "reverse")]
+    #[arg(long, value_name = "TIME", value_parser = values::time)]
     until: Option<u64>,
 
     /// The last line first
@@ -55,22 +57,33 @@ impl Arguments {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     check_is_log(&arguments.path)?;
     let mut printer = Printer::new(arguments.raw, arguments.grep.clone())?;
+    let progress = match io::stdout().is_terminal() {
+        true => Progress::none(),
+        false => Progress::of(&arguments.path),
+    };
     match arguments.reverse {
-        true => print_reversed(&arguments.path, &mut printer)?,
+        true => print_reversed(arguments, &mut printer, &progress)?,
         false => {
             let reader = Reader::open(&arguments.path)?;
             let mut reader = reader.between(arguments.since, arguments.until);
             while let Some(lines) = reader.next_chunk()? {
+                progress.add(lines.len() as u64);
                 printer.lines(lines)?;
             }
         }
     }
+    drop(progress);
     printer.finish()?;
     Ok(Exit::SUCCESS)
 }
 
-fn print_reversed(path: &Path, printer: &mut Printer) -> anyhow::Result<()> {
-    let mut reader = ReverseReader::open(path)?;
+fn print_reversed(
+    arguments: &Arguments,
+    printer: &mut Printer,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    let reader = ReverseReader::open(&arguments.path)?;
+    let mut reader = reader.between(arguments.since, arguments.until);
     printer.ends_lines = true;
     // The lines of one record, the last first.
     let mut record: Vec<Vec<u8>> = Vec::new();
@@ -83,7 +96,10 @@ fn print_reversed(path: &Path, printer: &mut Printer) -> anyhow::Result<()> {
             record.clear();
         }
         match line {
-            Some(line) => record.push(line),
+            Some(line) => {
+                progress.add(line.len() as u64);
+                record.push(line);
+            }
             None => return Ok(()),
         }
     }

@@ -4,6 +4,7 @@ mod ack;
 mod cat;
 mod help;
 mod output;
+mod progress;
 mod records;
 mod repair;
 mod stamp;

@@ -6,6 +6,7 @@ use withal_log::{ProblemKind, RepairAction, RepairKind, RepairOptions, repair};
 
 use super::check_is_log;
 use super::output::Output;
+use super::progress::Progress;
 use crate::run::Exit;
 
 #[derive(Debug, clap::Args)]
@@ -29,7 +30,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         dry_run: arguments.dry_run,
         reindex: arguments.reindex,
     };
-    let actions = repair(&arguments.path, &options)?;
+    let progress = Progress::of(&arguments.path);
+    let actions = repair(&arguments.path, &options, |bytes| progress.add(bytes))?;
+    drop(progress);
     let mut output = Output::new()?;
     for action in &actions {
         output.line(action)?;

@@ -14,6 +14,8 @@ const SIZE_REMEDY: &str = "not a size; write `64MiB`, `500KiB`, `2GiB` or plain 
 const DURABILITY_REMEDY: &str =
     "not a durability; write `always`, `batch=5ms,1MiB`, `interval=1s` or `buffered`";
 const ON_FULL_REMEDY: &str = "not a policy; write `block`, `block=30s`, `prune`, `drop` or `fail`";
+const COMPRESSION_REMEDY: &str =
+    "not a compression; write `zstd`, or `zstd:19` for a level from 1 to 19";
 const TIME_REMEDY: &str =
     "not a time; write `2025-11-20T09:30:00Z`, `2025-11-20 09:30`, `2025-11-20`, or `10m` for ago";
 
@@ -82,6 +84,18 @@ pub(super) fn on_full(text: &str) -> Result<OnFull, String> {
         None if text == "fail" => Ok(OnFull::Fail),
         _ => Err(ON_FULL_REMEDY.to_owned()),
     }
+}
+
+/// `zstd`, or `zstd:19`; gives the level.
+pub(super) fn compression(text: &str) -> Result<i32, String> {
+    let level = match text.split_once(':') {
+        None if text == "zstd" => Some(3),
+        Some(("zstd", level)) => level.parse().ok(),
+        _ => None,
+    };
+    level
+        .filter(|level| (1..=19).contains(level))
+        .ok_or_else(|| COMPRESSION_REMEDY.to_owned())
 }
 
 /// A time, or how long ago it is; in milliseconds since 1970.
@@ -167,6 +181,15 @@ mod tests {
         assert_eq!(on_full("block=30s"), Ok(OnFull::Block(limit)));
         for wrong in ["", "block=", "block=0", "drop=1", "ignore"] {
             assert!(on_full(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn compressions_have_levels() {
+        assert_eq!(compression("zstd"), Ok(3));
+        assert_eq!(compression("zstd:19"), Ok(19));
+        for wrong in ["", "gzip", "zstd:", "zstd:0", "zstd:20", "zstd:fast", "3"] {
+            assert!(compression(wrong).is_err(), "{wrong:?}");
         }
     }
 

@@ -1,18 +1,14 @@
 //! `withal log verify`: is it as it was written?
 
-use std::io::{self, IsTerminal as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
-use withal_log::{Problem, ProblemKind, Verdict, Verification, stats, verify};
+use withal_log::{Problem, ProblemKind, Verdict, Verification, verify};
 
 use super::check_is_log;
 use super::output::Output;
+use super::progress::Progress;
 use crate::run::Exit;
-
-/// From how much text on there is a progress bar.
-const LARGE: u64 = 64 << 20;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -31,15 +27,9 @@ pub(crate) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     check_is_log(&arguments.path)?;
-    let progress = progress(&arguments.path);
-    let report = verify(&arguments.path, |bytes| {
-        if let Some(progress) = &progress {
-            progress.inc(bytes);
-        }
-    })?;
-    if let Some(progress) = progress {
-        progress.finish_and_clear();
-    }
+    let progress = Progress::of(&arguments.path);
+    let report = verify(&arguments.path, |bytes| progress.add(bytes))?;
+    drop(progress);
     let mut output = Output::new()?;
     if arguments.json {
         output.line(as_json(&report))?;
@@ -78,22 +68,6 @@ fn verdict_name(verdict: Verdict) -> &'static str {
         Verdict::Corrupt => "corrupt",
         Verdict::Missing => "missing",
     }
-}
-
-/// A bar for somebody who waits for a large log.
-fn progress(path: &Path) -> Option<ProgressBar> {
-    if !io::stderr().is_terminal() {
-        return None;
-    }
-    // That it cannot be read is told by who checks it.
-    let length = stats(path).ok()?.text_bytes;
-    if length <= LARGE {
-        return None;
-    }
-    let template = "{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
-    let style = ProgressStyle::with_template(template).ok()?;
-    let target = ProgressDrawTarget::stderr();
-    Some(ProgressBar::with_draw_target(Some(length), target).with_style(style))
 }
 
 fn as_json(report: &Verification) -> Value {

@@ -50,9 +50,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DUR", value_parser = time_limit)]
     keep_age: Option<Duration>,
 
-    /// Compress ended files with zstd, at a level from 1 to 19
-    #[arg(long, value_name = "LEVEL", num_args = 0..=1, require_equals = true, default_missing_value = "3",
-        value_parser = clap::value_parser!(i32).range(1..=19))]
+    /// Compress ended files, at a level from 1 to 19
+    #[arg(long, value_name = "zstd[:LEVEL]", value_parser = values::compression)]
     compress: Option<i32>,
 
     /// While the disk is full: wait (at most DUR), remove the oldest files, drop lines, or end

@@ -83,7 +83,7 @@ fn any_bytes_come_back() {
         &["--durability", "always"],
         &["--durability", "batch=1ms,4KiB", "--rotate-size", "64KiB"],
         &["--durability", "buffered", "--max-line", "1000"],
-        &["--compress", "--rotate-size=100KiB"],
+        &["--compress=zstd:1", "--rotate-size=100KiB"],
     ];
     for options in options {
         let sandbox = Sandbox::new();
@@ -198,8 +198,10 @@ fn ranges_of_time_leave_out_what_is_far_from_them() {
     let sandbox = Sandbox::new();
     write(&sandbox, &[], b"now\n");
     let check = |option: &str, time: &str, expected: &str| {
-        let found = log(&sandbox, &["cat", "d", option, time], 0).stdout;
-        assert_eq!(text(&found), expected, "{option} {time}");
+        for order in ["--reverse", "--grep=."] {
+            let found = log(&sandbox, &["cat", "d", option, time, order], 0).stdout;
+            assert_eq!(text(&found), expected, "{option} {time} {order}");
+        }
     };
     check("--since", "1h", "now\n");
     check("--until", "1h", "");
@@ -392,13 +394,14 @@ fn a_full_disk_is_met_as_the_policy_says() {
         (sandbox.read("code"), sandbox.read("out"), sandbox.stderr())
     };
     let input = sandbox.read("in");
-    for policy in ["fail", "block=20ms"] {
+    for (policy, said) in [("fail", 1), ("block=20ms", 2)] {
         let (code, out, stderr) = full(policy);
         assert_eq!(code, "125\n");
         assert!(
-            stderr.contains("no space to write") && stderr.lines().count() == 1,
+            stderr.contains("no space to write") && stderr.lines().count() == said,
             "{stderr}"
         );
+        assert_eq!(stderr.contains("waiting for space"), said == 2, "{stderr}");
         assert!(!out.is_empty() && input.starts_with(&out) && out.ends_with('\n'));
         assert!(acknowledged(&sandbox) <= out.lines().count());
     }

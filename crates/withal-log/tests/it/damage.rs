@@ -145,7 +145,7 @@ fn verdict(disk: &FaultDisk) -> Verdict {
 #[test]
 fn a_whole_log_needs_no_repair() {
     let disk = log(24);
-    assert_eq!(repair_in(&disk.storage(), &REINDEX).unwrap(), []);
+    assert_eq!(repair_in(&disk.storage(), &REINDEX, |_| ()).unwrap(), []);
     assert_eq!(verdict(&disk), Verdict::Clean);
 }
 
@@ -165,9 +165,10 @@ fn any_damaged_sidecar_can_be_made_anew() {
                     dry_run: true,
                     ..REINDEX
                 },
+                |_| (),
             );
             assert_ne!(verdict(&disk), Verdict::Clean, "a dry run changes nothing");
-            let actions = repair_in(&disk.storage(), &REINDEX).unwrap();
+            let actions = repair_in(&disk.storage(), &REINDEX, |_| ()).unwrap();
             assert!(
                 !actions.is_empty() && !foreseen.unwrap().is_empty(),
                 "{file} at {byte}"
@@ -198,9 +199,10 @@ fn a_torn_end_is_cut_into_quarantine() {
             dry_run: true,
             ..plain
         },
+        |_| (),
     )
     .unwrap();
-    let actions = repair_in(&disk.storage(), &plain).unwrap();
+    let actions = repair_in(&disk.storage(), &plain, |_| ()).unwrap();
     assert_eq!(foreseen, actions);
     let kinds: Vec<_> = actions.iter().map(|action| action.kind).collect();
     assert_eq!(
@@ -229,7 +231,7 @@ fn changed_text_is_left_where_it_is() {
         .unwrap();
     disk.damage(&file, |content| content[3] = b'X');
     let damaged = text(&disk);
-    let actions = repair_in(&disk.storage(), &REINDEX).unwrap();
+    let actions = repair_in(&disk.storage(), &REINDEX, |_| ()).unwrap();
     let left = actions
         .iter()
         .all(|action| matches!(action.kind, RepairKind::Left(_)));
@@ -251,7 +253,7 @@ fn lost_durable_text_stops_the_writer_until_it_is_repaired() {
     assert!(refused.to_string().contains("repair"), "{refused}");
     assert_eq!(verdict(&disk), Verdict::Corrupt);
     assert!(
-        !repair_in(&disk.storage(), &RepairOptions::default())
+        !repair_in(&disk.storage(), &RepairOptions::default(), |_| ())
             .unwrap()
             .is_empty()
     );

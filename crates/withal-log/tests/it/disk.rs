@@ -38,6 +38,7 @@ struct World {
     /// The names after each change since the last sync of the directory; the first is durable.
     history: Vec<Names>,
     operations: u64,
+    is_read_only: bool,
     fault: Option<(u64, Fault)>,
     /// From this operation to that one the disk is full.
     full: Option<(u64, u64)>,
@@ -94,6 +95,11 @@ impl FaultDisk {
     /// Nothing can be written or synced from now on.
     pub(crate) fn plan_broken(&self) {
         self.world().broken = true;
+    }
+
+    /// No file can be made, or again.
+    pub(crate) fn plan_read_only(&self, is_read_only: bool) {
+        self.world().is_read_only = is_read_only;
     }
 
     pub(crate) fn read(&self, name: &str) -> Option<Vec<u8>> {
@@ -268,6 +274,9 @@ impl Storage for FaultDisk {
         let mut world = self.world();
         if world.names.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        if world.is_read_only {
+            return Err(io::ErrorKind::PermissionDenied.into());
         }
         world.space()?;
         world.whole_step()?;

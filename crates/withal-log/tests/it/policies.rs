@@ -230,6 +230,28 @@ fn a_directory_that_is_removed_under_the_writer_is_an_error_at_the_next_rotation
 }
 
 #[test]
+fn a_directory_that_becomes_read_only_is_an_error_at_the_next_rotation() {
+    let disk = FaultDisk::default();
+    let options = Log::open("log")
+        .durability(Durability::Always)
+        .rotate_size(10);
+    let log = options.clone().open_in(disk.storage()).unwrap();
+    log.append("written").unwrap();
+    disk.plan_read_only(true);
+    log.append("in the file that is open").unwrap();
+    let error = log.append("in the next one").unwrap_err();
+    assert_eq!(error.kind(), LogErrorKind::Stopped, "{error}");
+    log.close().unwrap_err();
+    disk.plan_read_only(false);
+    let log = options.open_in(disk.storage()).unwrap();
+    log.append("goes on").unwrap();
+    log.close().unwrap();
+    let text = String::from_utf8(read(&disk.storage()).unwrap()).unwrap();
+    assert_eq!(text, "written\nin the file that is open\ngoes on\n");
+    assert_eq!(verify_in(&disk.storage(), |_| ()).unwrap().problems, []);
+}
+
+#[test]
 fn many_segments_open_read_and_verify() {
     let folder = tempfile::tempdir().unwrap();
     let log = Log::open(folder.path())

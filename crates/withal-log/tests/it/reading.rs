@@ -213,11 +213,12 @@ fn a_range_of_time_is_found_to_the_block() {
     }
     log.close().unwrap();
     let read = |since, until| {
-        let reader = Reader::open_in(disk.storage())
-            .unwrap()
-            .between(since, until);
-        let stamps = all(reader);
-        let stamps = stamps
+        let reader = Reader::open_in(disk.storage()).unwrap();
+        let forwards = all(reader.between(since, until));
+        let reader = ReverseReader::open_in(disk.storage()).unwrap();
+        let backwards = reversed(reader.between(since, until));
+        assert_eq!(forwards, backwards, "{since:?} to {until:?}");
+        let stamps = forwards
             .lines()
             .map(|line| line.split_once(' ').unwrap().0.parse().unwrap());
         stamps.collect::<Vec<u64>>()
