@@ -11,7 +11,7 @@ use crate::storage::{File, Storage};
 
 /// How much text an entry of the sidecar covers: the least that is read to find one line.
 pub(crate) const BLOCK: usize = 64 * 1024;
-/// How much disk space is set aside at a time, so that a full disk is met between records.
+/// How much disk space is set aside at a time at most, so that a full disk is met between records.
 const RESERVE: u64 = 4 * 1024 * 1024;
 /// Below this much, space is not set aside but used.
 const LEAST_RESERVE: u64 = 4 * 1024;
@@ -198,14 +198,15 @@ impl Segment {
         if needed <= reserved {
             return Ok(());
         }
-        for unit in [RESERVE, LEAST_RESERVE] {
+        let ample = self.len.next_power_of_two().clamp(BLOCK as u64, RESERVE);
+        for unit in [ample, LEAST_RESERVE] {
             let end = needed.next_multiple_of(unit);
             match self.text.reserve(self.len, end - self.len) {
                 Ok(()) => {
                     self.reserved = Some(end);
                     return Ok(());
                 }
-                Err(error) if crate::error::is_full(&error) && unit == RESERVE => {}
+                Err(error) if crate::error::is_full(&error) && unit == ample => {}
                 Err(error) if crate::error::is_full(&error) => return Err(error),
                 // Not here: a full disk is then met by the write.
                 Err(_) => {
