@@ -23,6 +23,7 @@ mod scan;
 mod segment;
 mod sidecar;
 mod stats;
+mod sync;
 mod text;
 #[cfg(feature = "tokio")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]

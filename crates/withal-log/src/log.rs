@@ -5,9 +5,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use withal_core::{ContextManager, Entry, Error, ExitCase, Notice, NoticeKind, emit_notice};
@@ -18,6 +17,7 @@ use crate::options::{Durability, OnFull, Settings};
 use crate::queue::{Level, Queue};
 use crate::recover::{self, Recovery};
 use crate::storage::{Disk, Storage};
+use crate::sync::{Builder, JoinHandle, Mutex};
 use crate::text::End;
 use crate::writer::Writer;
 
@@ -177,10 +177,10 @@ impl Log {
     ///
     /// Dropped before its first poll, the record is not appended. After that it is, but nobody
     /// hears how far it came.
-    pub fn append_async<'r>(&self, record: &'r [u8]) -> Ticket<'r> {
+    pub fn append_async<'r>(&self, record: &'r (impl AsRef<[u8]> + ?Sized)) -> Ticket<'r> {
         Ticket {
             queue: Arc::clone(&self.0.queue),
-            record: Some(record),
+            record: Some(record.as_ref()),
             line: 0,
         }
     }
@@ -449,7 +449,7 @@ impl LogOptions {
 }
 
 fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name.into()).spawn(work)
+    Builder::new().name(name.into()).spawn(work)
 }
 
 impl ContextManager for LogOptions {

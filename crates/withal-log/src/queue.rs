@@ -7,13 +7,14 @@
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::batch::Batch;
 use crate::error::{LogError, LogErrorKind};
 use crate::options::{Durability, OnFull};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::text::{self, End};
 use crate::writer::Writer;
 
@@ -130,7 +131,7 @@ impl Queue {
                 durable: lines,
                 ..State::default()
             }),
-            waiting: Default::default(),
+            waiting: [Condvar::new(), Condvar::new()],
             worker: Condvar::new(),
             watching: Condvar::new(),
             durability: writer.settings.durability,

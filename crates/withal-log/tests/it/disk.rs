@@ -120,6 +120,18 @@ impl FaultDisk {
         self.world().names.keys().cloned().collect()
     }
 
+    /// The text that every power loss leaves.
+    #[cfg(withal_loom)]
+    pub(crate) fn durable_text(&self) -> Vec<u8> {
+        let world = self.world();
+        let durable = world.history.first().unwrap();
+        let texts = durable.iter().filter(|(name, _)| name.ends_with(".log"));
+        let texts = texts.map(|(_, content)| &world.contents[*content].durable[..]);
+        let text = texts.collect::<Vec<_>>().concat();
+        // Behind it there may be space that was set aside.
+        text.into_iter().take_while(|byte| *byte != 0).collect()
+    }
+
     /// The disk as a killed process leaves it: everything that was written is there.
     pub(crate) fn after_kill(&self) -> FaultDisk {
         let mut world = self.world().clone();

@@ -1,0 +1,12 @@
+//! What loom replaces when it explores the interleavings of those who append.
+
+#[cfg(withal_loom)]
+pub(crate) use loom::{
+    sync::{Condvar, Mutex, MutexGuard},
+    thread::{Builder, JoinHandle},
+};
+#[cfg(not(withal_loom))]
+pub(crate) use std::{
+    sync::{Condvar, Mutex, MutexGuard},
+    thread::{Builder, JoinHandle},
+};
