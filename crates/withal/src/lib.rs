@@ -9,6 +9,9 @@ pub use withal_core::{
     contextmanager, nullcontext, reentrant, set_notice_hook, suppress, suppress_if,
     suppressed_counts, with, wrap, wrap1,
 };
+/// The Resilient Log Engine.
+#[cfg(feature = "resilient-log")]
+pub use withal_log as log;
 pub use withal_macros::{asynccontextmanager, contextmanager, main, with};
 /// The async forms of the `os` managers, under the same names.
 #[cfg(feature = "os")]
