@@ -42,6 +42,16 @@ pub(super) const STEPS: &[Step] = &[
         run: |_| clippy("--no-default-features"),
     },
     Step {
+        name: "alone",
+        what: "each published package by itself, as its users build it",
+        run: alone,
+    },
+    Step {
+        name: "readme",
+        what: "README's first command",
+        run: |_| readme(),
+    },
+    Step {
         name: "docs",
         what: "rustdoc without a warning",
         run: docs,
@@ -137,6 +147,29 @@ fn clippy(features: &str) -> Result<Option<String>> {
         "--",
         "--deny=warnings",
     ])
+}
+
+/// A feature of a dependency that only our tests ask for is missed here, and nowhere else.
+fn alone(metadata: &Metadata) -> Result<Option<String>> {
+    for package in metadata.packages.iter().filter(|it| it.is_published()) {
+        let package = format!("--package={}", package.name);
+        shell::run(shell::cargo().args(["check", "--quiet", &package]))?;
+    }
+    Ok(None)
+}
+
+fn readme() -> Result<Option<String>> {
+    let path = repository::root().join("README.md");
+    let text = std::fs::read_to_string(&path).context("cannot read README.md")?;
+    let command = first_command(&text).context("README.md has no line `$ cargo run …`")?;
+    done(shell::run(
+        shell::at_root("bash").args(["-euo", "pipefail", "-c", command]),
+    ))
+}
+
+fn first_command(readme: &str) -> Option<&str> {
+    let command = readme.lines().find_map(|line| line.strip_prefix("$ "))?;
+    command.starts_with("cargo run ").then_some(command)
 }
 
 fn docs(_: &Metadata) -> Result<Option<String>> {
@@ -276,6 +309,13 @@ fn deny(_: &Metadata) -> Result<Option<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_command_is_the_first_line_with_a_prompt() {
+        let readme = "text\n```console\n$ cargo run -- a && b\n$ cargo run -- c\n```\n";
+        assert_eq!(first_command(readme), Some("cargo run -- a && b"));
+        assert_eq!(first_command("$ rm -r x\n$ cargo run\n"), None);
+    }
 
     #[test]
     fn loom_tests_are_found_by_their_names() {
