@@ -8,8 +8,11 @@ mod faults;
 mod lab;
 pub mod laws;
 mod leaks;
-#[cfg(feature = "servers")]
+#[cfg(any(feature = "proxy", feature = "servers"))]
 mod port;
+#[cfg(feature = "proxy")]
+#[cfg_attr(docsrs, doc(cfg(feature = "proxy")))]
+pub mod proxy;
 #[cfg(feature = "servers")]
 #[cfg_attr(docsrs, doc(cfg(feature = "servers")))]
 pub mod servers;
