@@ -13,8 +13,8 @@ use super::account::Account;
 use super::error::ServerError;
 
 /// The longest path of a directory that still has room for a socket: 108 bytes hold
-/// `/withal-postgres-`, 32 random characters, `/.s.PGSQL.12345` and a final zero.
-const LONGEST: usize = 43;
+/// `/withal-pg-`, 32 random characters, `/.s.PGSQL.12345` and a final zero.
+const LONGEST: usize = 49;
 
 /// A directory this young may not be locked yet by whoever has just made it.
 const JUST_MADE: Duration = Duration::from_secs(60);

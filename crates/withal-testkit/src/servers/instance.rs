@@ -80,7 +80,8 @@ impl Instance {
     /// Starts it where it is stopped, and waits until it answers.
     pub(super) fn launch(&mut self) -> Result<(), ServerError> {
         let name = self.recipe.name;
-        let failed = || ServerError::doing(format!("start {name}"));
+        let directory = self.home.path().display().to_string();
+        let failed = || ServerError::doing(format!("start {name} in `{directory}`"));
         if let Some(running) = self.running.take() {
             if !running.wait_ended(Duration::ZERO).map_err(failed())? {
                 self.running = Some(running);

@@ -62,7 +62,9 @@ pub struct Redis {
 impl Redis {
     /// The directory its directory is made in; `$TMPDIR`, or `/tmp`, unless said otherwise.
     ///
-    /// A socket's path has at most 107 bytes, of which this one may take 43.
+    /// A socket's path has at most 107 bytes, of which this one may take 49. If we are root, the
+    /// user it runs as must be able to reach it, and to remove its own from it as from `/tmp`:
+    /// else an empty directory is left if the process is killed.
     pub fn directory(mut self, parent: impl Into<PathBuf>) -> Redis {
         self.parent = Some(parent.into());
         self
@@ -79,7 +81,7 @@ impl Redis {
         let program = find()?;
         let failed = || ServerError::doing("configure Redis");
         let account = Account::unprivileged(&["redis", "nobody"]).map_err(failed())?;
-        let home = Home::make("redis", self.parent.as_deref(), account)?;
+        let home = Home::make("rd", self.parent.as_deref(), account)?;
         let password = secret().map_err(failed())?;
         let text = self.text(&home, &password);
         fs::write(home.join("redis.conf"), text).map_err(failed())?;

@@ -29,6 +29,7 @@ end() {
     again=$!
     wait "$server"
     kill "$again"
+    wait "$again"
 }
 setpriv --pdeathsig "$forceful" -- "$@" </dev/null >&2 &
 server=$!

@@ -9,5 +9,9 @@
     reason = "tests say what they check in their names"
 )]
 
+mod gone;
 mod postgres;
+mod redis;
 mod support;
+#[cfg(feature = "tls")]
+mod tls;

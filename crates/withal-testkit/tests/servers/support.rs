@@ -1,11 +1,13 @@
 //! Asking servers, and looking for what is left of them.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 use tokio_postgres::{Client, Config, NoTls};
 use withal_core::BoxError;
+use withal_os::{OpenTempDir, TempDir};
 use withal_testkit::servers::PostgresServer;
 
 /// Runs `work` with a client; nothing of it is left afterwards.
@@ -44,6 +46,13 @@ pub(crate) fn by_socket(server: &PostgresServer) -> Config {
     config
 }
 
+/// A directory for servers, as open as `/tmp` to the user they run as if we are root.
+pub(crate) fn directory() -> OpenTempDir {
+    let directory = TempDir::new().open().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+    directory
+}
+
 /// The processes whose command line names `directory`.
 pub(crate) fn processes_in(directory: &Path) -> Vec<String> {
     let wanted = directory.to_str().unwrap();
@@ -76,5 +85,5 @@ pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    panic!("{what} never came true");
+    panic!("{what} never came");
 }

@@ -99,7 +99,9 @@ impl Postgres {
 
     /// The directory its directory is made in; `$TMPDIR`, or `/tmp`, unless said otherwise.
     ///
-    /// A socket's path has at most 107 bytes, of which this one may take 43.
+    /// A socket's path has at most 107 bytes, of which this one may take 49. If we are root, the
+    /// user it runs as must be able to reach it, and to remove its own from it as from `/tmp`:
+    /// else an empty directory is left if the process is killed.
     pub fn directory(mut self, parent: impl Into<PathBuf>) -> Postgres {
         self.parent = Some(parent.into());
         self
@@ -139,7 +141,7 @@ impl Postgres {
         let binaries = Binaries::find(self.version)?;
         let failed = ServerError::doing("find a user for PostgreSQL");
         let account = Account::unprivileged(&["postgres", "nobody"]).map_err(failed)?;
-        let home = Home::make("postgres", self.parent.as_deref(), account)?;
+        let home = Home::make("pg", self.parent.as_deref(), account)?;
         let password = template::unpack(&binaries, &home)?;
         let root_certificate = self.configuration.write(&home)?;
         home.hand_over()?;
