@@ -1,5 +1,6 @@
 //! Installing what a fresh machine lacks, and nothing else.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -33,7 +34,18 @@ const TOOLS: &[Tool] = &[
         program: "python3",
         package: "python3",
     },
+    // The private servers of tests.
+    Tool {
+        program: "redis-server",
+        package: "redis-server",
+    },
 ];
+
+/// Where Debian's packages put PostgreSQL's programs, which are not on the `PATH`.
+const POSTGRES: &str = "/usr/lib/postgresql";
+
+/// What tells Debian's packages whether to make a cluster of their own when they are installed.
+const CLUSTERS: &str = "/etc/postgresql-common/createcluster.conf";
 
 /// Installs the missing ones of the tools every check needs.
 pub(crate) fn tools() -> Result<()> {
@@ -43,7 +55,20 @@ pub(crate) fn tools() -> Result<()> {
         .map(|tool| tool.package)
         .collect();
     apt(&missing)?;
+    postgres()?;
     components()
+}
+
+/// Installs PostgreSQL for the private servers of tests, without the machine-wide cluster that
+/// Debian would make and start: a machine that has not had PostgreSQL does not want one.
+fn postgres() -> Result<()> {
+    if Path::new(POSTGRES).is_dir() || shell::is_installed("postgres") {
+        return Ok(());
+    }
+    apt(&["postgresql-common"])?;
+    let no_cluster = format!("echo 'create_main_cluster = false' >>{CLUSTERS}");
+    shell::run(as_root()?.args(["sh", "-c", &no_cluster]))?;
+    apt(&["postgresql"])
 }
 
 /// Installs Debian packages; does nothing at all for none.

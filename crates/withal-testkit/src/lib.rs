@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 mod cancel;
@@ -7,6 +8,14 @@ mod faults;
 mod lab;
 pub mod laws;
 mod leaks;
+#[cfg(any(feature = "proxy", feature = "servers"))]
+mod port;
+#[cfg(feature = "proxy")]
+#[cfg_attr(docsrs, doc(cfg(feature = "proxy")))]
+pub mod proxy;
+#[cfg(feature = "servers")]
+#[cfg_attr(docsrs, doc(cfg(feature = "servers")))]
+pub mod servers;
 
 pub use cancel::{Cancel, CancelReport, Leak, Way, cancel_everywhere};
 pub use descriptors::{Descriptor, open_descriptors};

@@ -20,7 +20,10 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("withal-net", &["withal-core", "withal-scope"]),
     ("withal-web", &["withal-core", "withal-scope"]),
     ("withal-lock", &["withal-core", "withal-scope"]),
-    ("withal-testkit", &["withal-core", "withal-scope"]),
+    (
+        "withal-testkit",
+        &["withal-core", "withal-scope", "withal-os"],
+    ),
     ("withal", LIBRARIES),
     ("withal-cli", EVERYTHING_BELOW_THE_COMMAND),
     ("withal-conformance", &["withal-core", "withal-scope"]),

@@ -1,0 +1,105 @@
+//! The directory a server has to itself.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use withal_os::{OpenTempDir, TempDir};
+
+use super::account::Account;
+use super::error::ServerError;
+
+/// The longest path of a directory that still has room for a socket: 108 bytes hold
+/// `/withal-pg-`, 32 random characters, `/.s.PGSQL.12345` and a final zero.
+const LONGEST: usize = 49;
+
+/// A directory this young may not be locked yet by whoever has just made it.
+const JUST_MADE: Duration = Duration::from_secs(60);
+
+/// A private directory for the server's files and socket, and whose it is.
+#[derive(Debug)]
+pub(super) struct Home {
+    directory: OpenTempDir,
+    account: Account,
+}
+
+impl Home {
+    /// Makes one for a server of this `name` in `parent`, or where temporary files go.
+    ///
+    /// What servers of processes that were killed have left there is removed first.
+    pub(super) fn make(
+        name: &str,
+        parent: Option<&Path>,
+        account: Account,
+    ) -> Result<Home, ServerError> {
+        let parent = parent.map_or_else(temporary, Path::to_owned);
+        let prefix = format!("withal-{name}-");
+        sweep(&parent, &prefix, account);
+        let failed = "make a directory for a server";
+        let directory = TempDir::new_in(parent).prefix(prefix).open();
+        Ok(Home {
+            directory: directory.map_err(ServerError::doing(failed))?,
+            account,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(super) fn join(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    pub(super) fn account(&self) -> Account {
+        self.account
+    }
+
+    /// Gives it, with all that is in it, to the server's user.
+    pub(super) fn hand_over(&self) -> Result<(), ServerError> {
+        let failed = ServerError::doing("give a server its directory");
+        self.account.own(self.path()).map_err(failed)
+    }
+
+    pub(super) fn remove(self) -> Result<(), ServerError> {
+        let failed = ServerError::doing("remove the directory of a server");
+        self.directory.close().map_err(failed)
+    }
+}
+
+fn temporary() -> PathBuf {
+    let said = std::env::temp_dir();
+    match said.as_os_str().len() <= LONGEST {
+        true => said,
+        false => PathBuf::from("/tmp"),
+    }
+}
+
+/// Removes directories of servers whose process was killed together with its supervisor.
+fn sweep(parent: &Path, prefix: &str, account: Account) {
+    // What cannot be listed cannot be swept; that nothing can be made in it is told soon enough.
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+    let names = entries.filter(|it| it.file_name().to_string_lossy().starts_with(prefix));
+    for entry in names {
+        // Somebody may sweep it at the same time, or own it: then it is theirs.
+        if is_abandoned(&entry.path(), account).unwrap_or(false) {
+            let _theirs = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Whether it is one of ours, not brand-new, and not held by the lock of a living process.
+fn is_abandoned(path: &Path, account: Account) -> io::Result<bool> {
+    let metadata = fs::symlink_metadata(path)?;
+    let ours = [account.uid(), rustix::process::geteuid().as_raw()];
+    let age = metadata.modified()?.elapsed().unwrap_or_default();
+    if !metadata.is_dir() || !ours.contains(&metadata.uid()) || age < JUST_MADE {
+        return Ok(false);
+    }
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = open(path, flags, Mode::empty())?;
+    Ok(flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok())
+}

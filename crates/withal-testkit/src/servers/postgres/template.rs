@@ -1,0 +1,148 @@
+//! An initialised cluster, made once and copied.
+
+use std::env;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use withal_core::{BoxError, with};
+use withal_os::{AtomicDir, FileLock, HeldLock};
+
+use super::super::error::{ServerError, worked_around};
+use super::super::home::Home;
+use super::super::instance::last_lines;
+use super::super::random::secret;
+use super::binaries::Binaries;
+
+/// Counts up when a template is made in another way.
+const FORMAT: u32 = 1;
+
+/// Puts a new cluster into `home`, as `data`, and gives its superuser's password.
+pub(super) fn unpack(binaries: &Binaries, home: &Home) -> Result<String, ServerError> {
+    let data = home.join("data");
+    let Some(cache) = cache() else {
+        return initialise(binaries, home);
+    };
+    let template = cache.join(format!("{}-{FORMAT}", binaries.version()?));
+    if let Some(password) = copy_out(&template, &data)? {
+        return Ok(password);
+    }
+    let _held = match lock(&cache) {
+        Ok(held) => held,
+        Err(error) => {
+            // A home that cannot be written: every cluster is made afresh.
+            worked_around("cache of PostgreSQL clusters", error);
+            return initialise(binaries, home);
+        }
+    };
+    // Somebody may have made it while we waited.
+    if let Some(password) = copy_out(&template, &data)? {
+        return Ok(password);
+    }
+    let password = initialise(binaries, home)?;
+    if let Err(error) = keep(&data, &password, template) {
+        worked_around("cache of PostgreSQL clusters", error);
+    }
+    Ok(password)
+}
+
+/// Where templates are kept: ours alone, as they hold passwords.
+fn cache() -> Option<PathBuf> {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty());
+    let said = set("XDG_CACHE_HOME").map(PathBuf::from);
+    let user = said.or_else(|| Some(PathBuf::from(set("HOME")?).join(".cache")))?;
+    Some(user.join("withal").join("postgres"))
+}
+
+fn lock(cache: &Path) -> Result<HeldLock, BoxError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(cache)?;
+    Ok(FileLock::exclusive(cache.join("lock")).mode(0o600).lock()?)
+}
+
+/// Copies the template, if there is one.
+fn copy_out(template: &Path, data: &Path) -> Result<Option<String>, ServerError> {
+    let failed = || ServerError::doing("copy a PostgreSQL cluster from the cache");
+    match fs::read_to_string(template.join("password")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed()(error)),
+        Ok(password) => {
+            copy(&template.join("data"), data).map_err(failed())?;
+            Ok(Some(password))
+        }
+    }
+}
+
+/// Makes a template of a new cluster, whole or not at all.
+fn keep(data: &Path, password: &str, template: PathBuf) -> Result<(), withal_core::Error> {
+    with(AtomicDir::create(template).mode(0o700), |staged| {
+        copy(data, &staged.path().join("data"))?;
+        write_secret(&staged.path().join("password"), password)?;
+        Ok(())
+    })
+}
+
+/// Makes a cluster by `initdb`.
+fn initialise(binaries: &Binaries, home: &Home) -> Result<String, ServerError> {
+    let failed = || ServerError::doing("make a PostgreSQL cluster");
+    let password = secret().map_err(failed())?;
+    let file = home.join("password");
+    write_secret(&file, &password).map_err(failed())?;
+    home.hand_over()?;
+    let mut initdb = Command::new(binaries.program("initdb"));
+    let _ = initdb.args(["--username=postgres", "--auth=trust", "--no-instructions"]);
+    let _ = initdb.args(["--encoding=UTF8", "--locale=C", "--no-sync"]);
+    let _ = initdb
+        .arg("--pwfile")
+        .arg(&file)
+        .arg("--pgdata")
+        .arg(home.join("data"));
+    let _ = initdb.current_dir(home.path()).stdin(Stdio::null());
+    let _ = initdb.env_clear().env("PATH", "/usr/bin:/bin");
+    let output = home.account().run(&mut initdb).output().map_err(failed())?;
+    fs::remove_file(&file).map_err(failed())?;
+    match output.status.success() {
+        true => Ok(password),
+        false => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Err(ServerError::ended(
+                "make a PostgreSQL cluster",
+                last_lines(&said),
+            ))
+        }
+    }
+}
+
+fn write_secret(path: &Path, secret: &str) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(secret.as_bytes())
+}
+
+/// Copies a directory; its files share their blocks where the file system can.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else if kind.is_file() {
+            let _length = fs::copy(entry.path(), target)?;
+        } else {
+            let path = entry.path();
+            let what = format!("`{}` is neither a file nor a directory", path.display());
+            return Err(io::Error::other(what));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! Nothing is left of a server, however its owner ends.
+//!
+//! The owner is this test program once more, told by a variable to run one test that starts a
+//! server and then ends in its own way.
+
+use std::env;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use rustix::process::{Pid, Signal, kill_process};
+use withal_core::{ContextManager, with};
+use withal_testkit::servers::{postgres, redis};
+
+use crate::support::{directory, nothing_left, processes_in, wait_until};
+
+const OWNER: &str = "WITHAL_TEST_OWNER";
+
+/// Runs as the owner, if this process is one: starts both, says so, and waits to be killed.
+#[test]
+fn owner() {
+    let Some(directory) = env::var_os(OWNER) else {
+        return;
+    };
+    let directory = PathBuf::from(directory);
+    let _postgres = ContextManager::enter(postgres().directory(&directory)).unwrap();
+    let _redis = ContextManager::enter(redis().directory(&directory)).unwrap();
+    println!("\nstarted");
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    // As libtest does at the end: nothing is dropped.
+    std::process::exit(0);
+}
+
+/// An owner that has started both servers in `directory`.
+fn start_owner(directory: &Path) -> Child {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", "gone::owner", "--nocapture"]);
+    command.env(OWNER, directory);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut owner = command.spawn().unwrap();
+    let said = BufReader::new(owner.stdout.take().unwrap());
+    let mut lines = said.lines().map(Result::unwrap);
+    assert!(lines.any(|line| line == "started"), "the owner ended");
+    owner
+}
+
+fn is_gone(directory: &Path) {
+    wait_until("the end of the servers", || nothing_left(directory).is_ok());
+}
+
+#[test]
+fn a_killed_process_leaves_nothing() {
+    let directory = directory();
+    let mut owner = start_owner(directory.path());
+    assert!(nothing_left(directory.path()).is_err());
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    is_gone(directory.path());
+}
+
+#[test]
+fn a_process_that_exits_leaves_nothing() {
+    let directory = directory();
+    let mut owner = start_owner(directory.path());
+    drop(owner.stdin.take());
+    assert!(owner.wait().unwrap().success());
+    is_gone(directory.path());
+}
+
+/// The shells that watch over servers in `directory`.
+fn supervisors(directory: &Path) -> Vec<Pid> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let ours = processes.filter(|process| {
+        let line = fs::read_to_string(process.path().join("cmdline")).unwrap_or_default();
+        line.contains("withal-supervisor") && line.contains(directory.to_str().unwrap())
+    });
+    let numbers = ours.map(|process| process.file_name().to_str().unwrap().parse().unwrap());
+    numbers
+        .map(|number| Pid::from_raw(number).unwrap())
+        .collect()
+}
+
+#[test]
+fn the_kernel_ends_servers_whose_supervisors_are_killed() {
+    let directory = directory();
+    let mut owner = start_owner(directory.path());
+    let supervisors = supervisors(directory.path());
+    assert_eq!(supervisors.len(), 2);
+    for supervisor in supervisors {
+        kill_process(supervisor, Signal::KILL).unwrap();
+    }
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    wait_until("the end of the servers", || {
+        processes_in(directory.path()).is_empty()
+    });
+
+    // Nobody was left to remove the directories: the next start does, once they are old enough.
+    let left = || fs::read_dir(directory.path()).unwrap().flatten();
+    assert_eq!(left().count(), 2);
+    with(
+        (
+            postgres().directory(directory.path()),
+            redis().directory(directory.path()),
+        ),
+        |_| {
+            assert_eq!(left().count(), 4);
+            Ok(())
+        },
+    )
+    .unwrap();
+    let old = SystemTime::now() - Duration::from_secs(3_600);
+    for entry in left() {
+        fs::File::open(entry.path())
+            .unwrap()
+            .set_modified(old)
+            .unwrap();
+    }
+    with(
+        (
+            postgres().directory(directory.path()),
+            redis().directory(directory.path()),
+        ),
+        |_| {
+            assert_eq!(left().count(), 2);
+            Ok(())
+        },
+    )
+    .unwrap();
+    nothing_left(directory.path()).unwrap();
+}
+
+#[test]
+fn an_owner_whose_supervisor_was_killed_still_closes() {
+    let directory = directory();
+    with(postgres().directory(directory.path()), |server| {
+        for supervisor in supervisors(server.socket_dir()) {
+            kill_process(supervisor, Signal::KILL)?;
+        }
+        Ok(())
+    })
+    .unwrap();
+    nothing_left(directory.path()).unwrap();
+}
+
+#[test]
+fn a_panic_leaves_nothing() {
+    let directory = directory();
+    let managers = (
+        postgres().directory(directory.path()),
+        redis().directory(directory.path()),
+    );
+    let body = || with(managers, |_| -> Result<(), _> { panic!("in the body") });
+    catch_unwind(AssertUnwindSafe(body)).unwrap_err();
+    nothing_left(directory.path()).unwrap();
+}
+
+#[test]
+fn a_drop_leaves_nothing() {
+    let directory = directory();
+    drop(ContextManager::enter(postgres().directory(directory.path())).unwrap());
+    drop(ContextManager::enter(redis().directory(directory.path())).unwrap());
+    nothing_left(directory.path()).unwrap();
+}
