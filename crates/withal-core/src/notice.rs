@@ -48,6 +48,10 @@ pub enum NoticeKind {
     TeardownLost,
     /// A lent resource outlived its stack; its exit waits until it is given back.
     StillLent,
+    /// Something has been held for so long that it may have been forgotten.
+    HeldLong,
+    /// What was reported as [`HeldLong`](NoticeKind::HeldLong) was given back after all.
+    CameBack,
 }
 
 impl NoticeKind {
@@ -64,6 +68,8 @@ impl NoticeKind {
             NoticeKind::TeardownTimedOut => "teardown given up at its deadline",
             NoticeKind::TeardownLost => "teardown lost: its runtime is gone",
             NoticeKind::StillLent => "resource still lent out, its exit is delayed",
+            NoticeKind::HeldLong => "held for long, perhaps forgotten",
+            NoticeKind::CameBack => "came back after it was reported as held for long",
         }
     }
 }

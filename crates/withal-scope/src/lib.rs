@@ -18,6 +18,10 @@ mod sync;
 mod teardown;
 mod with;
 
+/// What crates that build on this one need of it. Not for applications.
+#[doc(hidden)]
+pub mod integration;
+
 /// Public for the loom models only.
 #[doc(hidden)]
 pub mod chain;

@@ -5,7 +5,7 @@ use tokio::task::JoinHandle;
 
 /// Starts `task` on `runtime`.
 #[expect(clippy::disallowed_methods, reason = "this is the one module that may")]
-pub(crate) fn spawn_on<T: Send + 'static>(
+pub fn spawn_on<T: Send + 'static>(
     runtime: &Handle,
     task: impl Future<Output = T> + Send + 'static,
 ) -> JoinHandle<T> {

@@ -24,6 +24,9 @@ pub use withal_os::{
     WriteErrorKind, capture_stderr, capture_stdout, chdir, redirect_stderr, redirect_stdout,
     write_atomic,
 };
+/// A connection pool that hands out only what is known to be clean.
+#[cfg(feature = "pool")]
+pub use withal_pool as pool;
 pub use withal_scope::{
     Aclosing, AsyncExitStack, AsyncGenerator, AsyncLent, AsyncStackHandle, AsyncYielded,
     AsyncYielder, Family, Giver, Kind, Lease, Lending, Open, OpenState, Options, Proof, Reaper,

@@ -28,6 +28,11 @@ mod coarse {
             Since(Duration::try_from(now).unwrap_or_default())
         }
 
+        /// The moment that lies `age` back.
+        pub(crate) fn ago(age: Duration) -> Since {
+            Since(Since::now().0.saturating_sub(age))
+        }
+
         pub(crate) fn elapsed(self) -> Duration {
             Since::now().0.saturating_sub(self.0)
         }
@@ -47,6 +52,12 @@ mod precise {
     impl Since {
         pub(crate) fn now() -> Since {
             Since(Instant::now())
+        }
+
+        /// The moment that lies `age` back.
+        pub(crate) fn ago(age: Duration) -> Since {
+            let now = Instant::now();
+            Since(now.checked_sub(age).unwrap_or(now))
         }
 
         pub(crate) fn elapsed(self) -> Duration {

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "registry")]
 mod clock;
+mod inventory;
 mod open;
 #[cfg(feature = "registry")]
 mod record;
@@ -13,6 +14,7 @@ mod record;
 #[cfg(not(feature = "registry"))]
 use withal_core::Entry;
 
+pub use inventory::{Inventory, Mark, add_inventory};
 pub use open::{Kind, Open, OpenState, open};
 #[cfg(feature = "registry")]
 pub(crate) use record::{Record, thread_number};

@@ -75,7 +75,7 @@ thread_local! {
 
 /// A number no other thing has: the thread's number above, a count below.
 #[inline]
-fn next_id() -> Id {
+pub(super) fn next_id() -> Id {
     let (thread, count) = NEXT.get();
     if thread == 0 {
         return first_id();
@@ -111,6 +111,7 @@ pub(super) fn snapshot() -> Vec<Open> {
             all.push(header.record.show(&header.entry, state));
         }
     });
+    super::inventory::each_listed(|open| all.push(open));
     let abandoned = ABANDONED.lock().unwrap_or_else(PoisonError::into_inner);
     all.extend(abandoned.iter().cloned());
     drop(abandoned);

@@ -1,0 +1,251 @@
+//! What the handles, leases and tasks of a pool share.
+
+use std::hash::{BuildHasher, RandomState};
+use std::panic::Location;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+use withal_core::unwind::poll_caught;
+use withal_core::{BoxError, Entry, Error, Notice, NoticeKind, Panicked, emit_notice};
+use withal_scope::integration::{Inventory, hand_over};
+use withal_scope::{Kind, Open, OpenState, Reaper};
+
+use crate::builder::Settings;
+use crate::hooks::Hooks;
+use crate::keeper::Keeper;
+use crate::permit::Permit;
+use crate::shield::Work;
+use crate::status::{Phase, Status};
+use crate::table::{Held, Table};
+use crate::{Builder, Cause, CloseError, Holder, Manager};
+
+/// What the handles, leases and tasks of a pool share.
+pub(crate) struct Shared<M: Manager> {
+    pub(crate) manager: M,
+    pub(crate) hooks: Hooks<M::Connection>,
+    pub(crate) settings: Settings,
+    /// A permit for each slot that is vacant or idle; who takes one may use a slot. In order of
+    /// request: tokio's semaphore is fair.
+    pub(crate) permits: Semaphore,
+    table: Mutex<Table<M::Connection>>,
+    /// How many wait for a permit; raised and lowered by guards.
+    pub(crate) waiting: AtomicUsize,
+    /// Where to finish what is dropped on a thread without a runtime.
+    runtime: OnceLock<Handle>,
+    pub(crate) keeper: Keeper,
+    /// Told when the last slot of a closed pool is vacant.
+    pub(crate) emptied: Notify,
+    random: RandomState,
+    /// Where it was built.
+    built: &'static Location<'static>,
+}
+
+impl<M: Manager> Shared<M> {
+    pub(crate) fn new(builder: Builder<M>, built: &'static Location<'static>) -> Shared<M> {
+        let Builder {
+            manager,
+            hooks,
+            settings,
+        } = builder;
+        Shared {
+            manager,
+            hooks,
+            permits: Semaphore::new(settings.max_size),
+            table: Mutex::new(Table::new(settings.max_size)),
+            settings,
+            waiting: AtomicUsize::new(0),
+            runtime: OnceLock::new(),
+            keeper: Keeper::default(),
+            emptied: Notify::new(),
+            random: RandomState::new(),
+            built,
+        }
+    }
+
+    /// Under this lock nothing waits, and no code of the user's runs, so it is never poisoned.
+    pub(crate) fn table(&self) -> MutexGuard<'_, Table<M::Connection>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many wait for a permit.
+    pub(crate) fn waiting(&self) -> usize {
+        // Relaxed: a number to look at.
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.table().status(self.waiting())
+    }
+
+    /// How long a connection made now may live.
+    pub(crate) fn lifetime(&self) -> Option<Duration> {
+        let lifetime = self.settings.max_lifetime?;
+        // A random part of a tenth less.
+        let number = self.table().counters.created;
+        let random = (self.random.hash_one(number) >> 32) as f64 / f64::from(u32::MAX);
+        Some(lifetime.mul_f64(1.0 - 0.1 * random))
+    }
+
+    /// What errors and reports call the pool.
+    pub(crate) fn name(&self) -> String {
+        self.entry(self.built).name().to_owned()
+    }
+
+    pub(crate) fn entry(&self, location: &'static Location<'static>) -> Entry {
+        Entry::at(self.settings.name.clone(), location)
+    }
+
+    /// Tells what no caller hears of.
+    pub(crate) fn note(&self, kind: NoticeKind, error: impl Into<BoxError>) {
+        let error = Error::new(error);
+        emit_notice(&Notice::new(
+            kind,
+            Some(&self.entry(self.built)),
+            Some(&error),
+        ));
+    }
+
+    pub(crate) fn note_came_back(&self, held: Option<Held>) {
+        if let Some(held) = held {
+            self.note_held(NoticeKind::CameBack, held);
+        }
+    }
+
+    #[cold]
+    pub(crate) fn note_held(&self, kind: NoticeKind, held: Held) {
+        let entry = self.entry(held.location);
+        let error = Error::new(format!("held for {:.1?}", held.held));
+        emit_notice(&Notice::new(kind, Some(&entry), Some(&error)));
+    }
+
+    /// A slot has become vacant.
+    pub(crate) fn vacated(&self) {
+        let table = self.table();
+        let is_empty = table.is_closed && table.size() == 0;
+        let wants_idle = table.wants_idle(&self.settings.upkeep);
+        drop(table);
+        if is_empty {
+            self.emptied.notify_waiters();
+        }
+        if wants_idle {
+            self.keeper.wake();
+        }
+    }
+
+    /// Notes the runtime that drives the pool.
+    pub(crate) fn note_runtime(&self) {
+        if let Ok(runtime) = Handle::try_current() {
+            let _ = self.runtime.get_or_init(|| runtime);
+        }
+    }
+
+    pub(crate) fn reaper(&self) -> &Reaper {
+        self.settings.reaper.as_ref().unwrap_or(Reaper::global())
+    }
+
+    /// Hands `work`, which nobody awaits any more, to the reaper.
+    pub(crate) fn hand_over(&self, work: Work) {
+        let current = Handle::try_current().ok();
+        let runtime = current.or_else(|| self.runtime.get().cloned());
+        hand_over(self.reaper(), runtime, work);
+    }
+
+    /// Does `work` that nobody awaits: what is ready at once here, the rest in the reaper.
+    pub(crate) fn do_in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut work: Work = Box::pin(async move {
+            work.await;
+            None
+        });
+        // Timers and sockets want a runtime around them.
+        if Handle::try_current().is_ok() {
+            let mut context = Context::from_waker(Waker::noop());
+            match poll_caught(work.as_mut(), &mut context) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(_)) => return,
+                Poll::Ready(Err(payload)) => {
+                    return self.note(NoticeKind::TeardownFailed, Panicked::new(&*payload));
+                }
+            }
+        }
+        self.hand_over(work);
+    }
+
+    /// Closes it: nothing is handed out any more, what is idle is ended.
+    pub(crate) fn close(self: &Arc<Self>) {
+        self.permits.close();
+        let idle = self.table().close(Instant::now());
+        for taken in idle {
+            let out = Permit::new(Arc::clone(self)).with(taken);
+            self.do_in_background(out.close(Cause::PoolClosed));
+        }
+        self.keeper.wake();
+    }
+
+    /// Ends what is idle; what is out is ended when it comes back.
+    pub(crate) fn expire(self: &Arc<Self>) {
+        self.table().expire();
+        while let Some(work) = self.next_due() {
+            self.do_in_background(work);
+        }
+    }
+
+    pub(crate) fn holders(&self) -> Vec<Holder> {
+        self.table().holders(Instant::now())
+    }
+
+    pub(crate) fn close_error(&self, limit: Duration) -> CloseError {
+        CloseError {
+            pool: self.name(),
+            limit,
+            holders: self.holders(),
+        }
+    }
+
+    pub(crate) fn note_not_closed(&self) {
+        let entry = self.entry(self.built);
+        emit_notice(&Notice::new(NoticeKind::NotClosed, Some(&entry), None));
+    }
+
+    pub(crate) async fn wait_empty(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.table().size() == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+}
+
+impl<M: Manager> Inventory for Shared<M> {
+    fn each_open(&self, show: &mut dyn FnMut(Open)) {
+        let users: Vec<_> = self.table().users().collect();
+        let now = Instant::now();
+        for (user, phase, since) in users {
+            let state = match phase {
+                Phase::Connecting | Phase::Validating => OpenState::Acquiring,
+                Phase::InUse | Phase::Idle => OpenState::Open,
+                Phase::Resetting | Phase::Closing => OpenState::Closing,
+            };
+            let age = now.saturating_duration_since(since);
+            show(
+                user.mark
+                    .show(Kind::Resource, self.entry(user.location), age, state),
+            );
+        }
+    }
+}
+
+impl<M: Manager> std::fmt::Debug for Shared<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool")
+            .field("name", &self.name())
+            .field("status", &self.status())
+            .finish_non_exhaustive()
+    }
+}

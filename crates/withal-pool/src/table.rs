@@ -1,0 +1,404 @@
+//! The slots of a pool: who has which, and since when. No waiting, no clock, no user code.
+
+use std::panic::Location;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use withal_scope::integration::Mark;
+
+use crate::status::{Counters, Holder, Phase, Status};
+use crate::{Cause, Info};
+
+/// All slots, under one lock.
+///
+/// A slot is a place for one connection, from before it is made until it is ended. Whoever works
+/// on one that is not idle holds a permit for it, so there are never more of them than permits.
+pub(crate) struct Table<C> {
+    slots: Vec<Slot<C>>,
+    /// Slots with an idle connection, the one used last at the end: it is the warmest.
+    idle: Vec<usize>,
+    /// Slots without a connection.
+    vacant: Vec<usize>,
+    pub(crate) counters: Counters,
+    pub(crate) is_closed: bool,
+    /// Connections made before it are not handed out any more.
+    epoch: u64,
+}
+
+struct Slot<C> {
+    /// `None` if it is vacant.
+    phase: Option<Phase>,
+    /// When that phase began.
+    since: Instant,
+    /// The connection, while it is idle.
+    connection: Option<C>,
+    info: Info,
+    /// Whether a connection was made for it, wherever that is now.
+    has_connection: bool,
+    /// Who asked for the connection, until it has come back.
+    user: Option<User>,
+    /// Whether that is counted as acquired, and since when.
+    is_out: bool,
+    out_since: Instant,
+}
+
+/// Who asked for a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct User {
+    pub(crate) location: &'static Location<'static>,
+    pub(crate) mark: Mark,
+    /// A block lists it already.
+    pub(crate) is_in_block: bool,
+    /// It has been reported as held for long.
+    pub(crate) is_reported: bool,
+}
+
+/// A connection taken from its slot.
+pub(crate) struct Taken<C> {
+    pub(crate) index: usize,
+    pub(crate) connection: C,
+    pub(crate) info: Info,
+}
+
+/// A connection held for long, or that came back after it was.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    pub(crate) location: &'static Location<'static>,
+    pub(crate) held: Duration,
+}
+
+/// What to do with a connection taken for somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is theirs already.
+    HandedOut,
+    /// It is theirs if it proves to be alive.
+    Check,
+    /// It has to go.
+    Close(Cause),
+}
+
+/// What has to be done about an idle connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    Close(Cause),
+    Validate,
+}
+
+/// How long idle connections are kept, and when they are looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Upkeep {
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) keepalive: Option<Duration>,
+    pub(crate) min_idle: usize,
+}
+
+impl<C> Table<C> {
+    pub(crate) fn new(max_size: usize) -> Table<C> {
+        let now = Instant::now();
+        let slot = || Slot {
+            phase: None,
+            since: now,
+            connection: None,
+            info: Info {
+                number: 0,
+                created: now,
+                expires: None,
+                epoch: 0,
+                uses: 0,
+            },
+            has_connection: false,
+            user: None,
+            is_out: false,
+            out_since: now,
+        };
+        Table {
+            slots: std::iter::repeat_with(slot).take(max_size).collect(),
+            idle: Vec::with_capacity(max_size),
+            vacant: (0..max_size).rev().collect(),
+            counters: Counters::default(),
+            is_closed: false,
+            epoch: 0,
+        }
+    }
+
+    /// Takes the warmest idle connection for `user`; it is to be checked if it has been idle for
+    /// `check_after`.
+    pub(crate) fn take(
+        &mut self,
+        user: User,
+        check_after: Option<Duration>,
+        now: Instant,
+    ) -> Option<(Taken<C>, Verdict)> {
+        let index = self.idle.pop()?;
+        let epoch = self.epoch;
+        let slot = self.slot(index);
+        let verdict = match slot.info.end(epoch, now) {
+            Some(cause) => Verdict::Close(cause),
+            None if check_after.is_some_and(|after| now - slot.since >= after) => Verdict::Check,
+            None => Verdict::HandedOut,
+        };
+        slot.user = Some(user);
+        let mut taken = slot.take(index)?;
+        match verdict {
+            Verdict::HandedOut => taken.info = self.hand_out(index, now),
+            Verdict::Check => self.enter(index, Phase::Validating, now),
+            Verdict::Close(_) => self.enter(index, Phase::Closing, now),
+        }
+        Some((taken, verdict))
+    }
+
+    /// What was taken to be checked, or was just made, is its user's now.
+    pub(crate) fn hand_out(&mut self, index: usize, now: Instant) -> Info {
+        self.counters.acquired += 1;
+        let slot = self.slot(index);
+        slot.is_out = true;
+        slot.info.uses += 1;
+        slot.enter(Phase::InUse, now);
+        slot.info
+    }
+
+    /// What was handed out has turned out to be unusable, before its user saw it.
+    pub(crate) fn take_back(&mut self, index: usize) {
+        self.counters.acquired -= 1;
+        self.slot(index).is_out = false;
+    }
+
+    /// Takes a slot to make a connection in; none if the pool is closed.
+    ///
+    /// Whoever has a permit and found nothing idle finds one: at most all permits are out, theirs
+    /// has no slot yet, so not all slots are taken.
+    pub(crate) fn reserve(&mut self, user: Option<User>, now: Instant) -> Option<usize> {
+        if self.is_closed {
+            return None;
+        }
+        let index = self.vacant.pop()?;
+        let slot = self.slot(index);
+        slot.user = user;
+        slot.enter(Phase::Connecting, now);
+        Some(index)
+    }
+
+    /// A connection was made in this slot.
+    pub(crate) fn created(
+        &mut self,
+        index: usize,
+        lifetime: Option<Duration>,
+        now: Instant,
+    ) -> Info {
+        self.counters.created += 1;
+        let info = Info {
+            number: self.counters.created,
+            created: now,
+            // A life that ends beyond the end of time has no end.
+            expires: lifetime.and_then(|lifetime| now.checked_add(lifetime)),
+            epoch: self.epoch,
+            uses: 0,
+        };
+        let slot = self.slot(index);
+        slot.info = info;
+        slot.has_connection = true;
+        info
+    }
+
+    pub(crate) fn enter(&mut self, index: usize, phase: Phase, now: Instant) {
+        self.slot(index).enter(phase, now);
+    }
+
+    /// Puts a clean connection back; gives it back if it has to go.
+    pub(crate) fn land(
+        &mut self,
+        index: usize,
+        connection: C,
+        now: Instant,
+    ) -> Result<Option<Held>, (C, Cause)> {
+        let (epoch, is_closed) = (self.epoch, self.is_closed);
+        let slot = self.slot(index);
+        let end = match is_closed {
+            true => Some(Cause::PoolClosed),
+            false => slot.info.end(epoch, now),
+        };
+        if let Some(cause) = end {
+            return Err((connection, cause));
+        }
+        let came_back = self.returned(index, now);
+        let slot = self.slot(index);
+        slot.enter(Phase::Idle, now);
+        slot.connection = Some(connection);
+        self.idle.push(index);
+        Ok(came_back)
+    }
+
+    /// The slot's connection is gone, or was never made.
+    pub(crate) fn vacate(&mut self, index: usize, cause: Cause, now: Instant) -> Option<Held> {
+        let came_back = self.returned(index, now);
+        let slot = self.slot(index);
+        slot.phase = None;
+        if std::mem::take(&mut slot.has_connection) {
+            self.counters.count(cause);
+        }
+        self.vacant.push(index);
+        came_back
+    }
+
+    /// Its user is done with it.
+    fn returned(&mut self, index: usize, now: Instant) -> Option<Held> {
+        let slot = self.slot(index);
+        let user = slot.user.take();
+        if std::mem::take(&mut slot.is_out) {
+            let held = now.saturating_duration_since(slot.out_since);
+            self.counters.returned += 1;
+            let user = user.filter(|user| user.is_reported)?;
+            self.counters.came_back += 1;
+            return Some(Held {
+                location: user.location,
+                held,
+            });
+        }
+        None
+    }
+
+    /// Takes all that is idle, to be closed; nothing lands any more.
+    pub(crate) fn close(&mut self, now: Instant) -> Vec<Taken<C>> {
+        self.is_closed = true;
+        let all = std::mem::take(&mut self.idle);
+        all.into_iter()
+            .filter_map(|index| {
+                let slot = self.slot(index);
+                slot.enter(Phase::Closing, now);
+                slot.take(index)
+            })
+            .collect()
+    }
+
+    /// From now on, connections made before are not handed out any more.
+    pub(crate) fn expire(&mut self) {
+        self.epoch += 1;
+    }
+
+    /// Takes the coldest idle connection about which something has to be done.
+    pub(crate) fn take_due(&mut self, upkeep: &Upkeep, now: Instant) -> Option<(Taken<C>, Due)> {
+        let spare = self.idle.len().saturating_sub(upkeep.min_idle);
+        let (position, due) = self.idle.iter().enumerate().find_map(|(position, index)| {
+            let slot = self.slots.get(*index)?;
+            let idle = now.saturating_duration_since(slot.since);
+            let due = match slot.info.end(self.epoch, now) {
+                Some(cause) => Due::Close(cause),
+                None if spare > 0 && upkeep.idle_timeout.is_some_and(|it| idle >= it) => {
+                    Due::Close(Cause::IdleTimeout)
+                }
+                None if upkeep.keepalive.is_some_and(|it| idle >= it) => Due::Validate,
+                None => return None,
+            };
+            Some((position, due))
+        })?;
+        let index = self.idle.remove(position);
+        let phase = match due {
+            Due::Close(_) => Phase::Closing,
+            Due::Validate => Phase::Validating,
+        };
+        let slot = self.slot(index);
+        slot.enter(phase, now);
+        Some((slot.take(index)?, due))
+    }
+
+    /// Whether there is room for one more idle connection.
+    pub(crate) fn wants_idle(&self, upkeep: &Upkeep) -> bool {
+        !self.is_closed && self.idle.len() < upkeep.min_idle && !self.vacant.is_empty()
+    }
+
+    /// Who has held a connection for `limit`, and has not been reported before.
+    pub(crate) fn report_held_long(&mut self, limit: Duration, now: Instant) -> Vec<Held> {
+        let mut found = Vec::new();
+        for slot in self.slots.iter_mut().filter(|slot| slot.is_out) {
+            let held = now.saturating_duration_since(slot.out_since);
+            if let Some(user) = slot.user.as_mut()
+                && held >= limit
+                && !user.is_reported
+            {
+                user.is_reported = true;
+                found.push(Held {
+                    location: user.location,
+                    held,
+                });
+            }
+        }
+        self.counters.held_long += found.len() as u64;
+        found
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.slots.len() - self.vacant.len()
+    }
+
+    /// Who keeps a slot busy, the longest first.
+    pub(crate) fn holders(&self, now: Instant) -> Vec<Holder> {
+        let busy = self.slots.iter().filter_map(|slot| {
+            let phase = slot.phase.filter(|phase| *phase != Phase::Idle)?;
+            Some(Holder {
+                phase,
+                location: slot.user.map(|user| user.location),
+                age: now.saturating_duration_since(slot.since),
+                task: slot.user.and_then(|user| user.mark.task()),
+            })
+        });
+        let mut holders: Vec<Holder> = busy.collect();
+        holders.sort_by_key(|holder| std::cmp::Reverse(holder.age));
+        holders
+    }
+
+    /// Those who have a connection, or whose connection is on its way, outside of any block.
+    pub(crate) fn users(&self) -> impl Iterator<Item = (User, Phase, Instant)> {
+        self.slots.iter().filter_map(|slot| {
+            let user = slot.user.filter(|user| !user.is_in_block)?;
+            Some((user, slot.phase?, slot.since))
+        })
+    }
+
+    pub(crate) fn status(&self, waiting: usize) -> Status {
+        let mut status = Status {
+            max_size: self.slots.len(),
+            size: self.size(),
+            waiting,
+            is_closed: self.is_closed,
+            ..Status::default()
+        };
+        for phase in self.slots.iter().filter_map(|slot| slot.phase) {
+            *match phase {
+                Phase::Connecting => &mut status.connecting,
+                Phase::Idle => &mut status.idle,
+                Phase::Validating => &mut status.validating,
+                Phase::InUse => &mut status.in_use,
+                Phase::Resetting => &mut status.resetting,
+                Phase::Closing => &mut status.closing,
+            } += 1;
+        }
+        status
+    }
+
+    fn slot(&mut self, index: usize) -> &mut Slot<C> {
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "the table hands out the numbers of its slots only"
+        )]
+        &mut self.slots[index]
+    }
+}
+
+impl<C> Slot<C> {
+    fn enter(&mut self, phase: Phase, now: Instant) {
+        if phase == Phase::InUse {
+            self.out_since = now;
+        }
+        self.phase = Some(phase);
+        self.since = now;
+    }
+
+    fn take(&mut self, index: usize) -> Option<Taken<C>> {
+        Some(Taken {
+            index,
+            connection: self.connection.take()?,
+            info: self.info,
+        })
+    }
+}

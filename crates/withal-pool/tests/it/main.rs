@@ -1,0 +1,4 @@
+//! The pool, through the interface its users have.
+
+mod dummy;
+mod leasing;
