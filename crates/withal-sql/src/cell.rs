@@ -1,0 +1,259 @@
+//! One value of an answer, whatever database it came from.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::value::SeqDeserializer;
+use serde::de::{Error as _, IntoDeserializer, Visitor};
+
+/// A value as the database gave it.
+#[derive(Debug)]
+pub(crate) enum Cell<'c> {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    /// A number that may be too exact for a float, as text.
+    Decimal(String),
+    Text(Cow<'c, str>),
+    Bytes(&'c [u8]),
+    Json(&'c str),
+    Array(Vec<Cell<'c>>),
+}
+
+#[cfg(feature = "sqlite")]
+impl Cell<'_> {
+    pub(crate) fn of_sqlite(value: &rusqlite::types::Value) -> Cell<'_> {
+        use rusqlite::types::Value;
+        match value {
+            Value::Null => Cell::Null,
+            Value::Integer(value) => Cell::Int(*value),
+            Value::Real(value) => Cell::Float(*value),
+            Value::Text(text) => Cell::Text(Cow::Borrowed(text)),
+            Value::Blob(bytes) => Cell::Bytes(bytes),
+        }
+    }
+}
+
+/// Why a value is not what was asked for.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    message: String,
+    is_of_column: bool,
+}
+
+impl Problem {
+    pub(crate) fn of_row(message: String) -> Problem {
+        Problem {
+            message,
+            is_of_column: false,
+        }
+    }
+
+    /// It is about the column that was read last.
+    pub(crate) fn in_column(self) -> Problem {
+        Problem {
+            is_of_column: true,
+            ..self
+        }
+    }
+
+    pub(crate) fn is_of_column(&self) -> bool {
+        self.is_of_column
+    }
+}
+
+impl serde::de::Error for Problem {
+    fn custom<T: fmt::Display>(message: T) -> Problem {
+        Problem::of_row(message.to_string())
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+/// Reads a value as whatever is asked for and loses nothing.
+pub(crate) struct CellDeserializer<'c>(pub(crate) Cell<'c>);
+
+impl<'c> IntoDeserializer<'c, Problem> for Cell<'c> {
+    type Deserializer = CellDeserializer<'c>;
+
+    fn into_deserializer(self) -> CellDeserializer<'c> {
+        CellDeserializer(self)
+    }
+}
+
+fn json<'c, V: Visitor<'c>>(
+    text: &'c str,
+    read: impl FnOnce(&mut serde_json::Deserializer<serde_json::de::StrRead<'c>>, V) -> serde_json::Result<V::Value>,
+    visitor: V,
+) -> Result<V::Value, Problem> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let value = read(&mut reader, visitor).map_err(Problem::custom)?;
+    reader.end().map_err(Problem::custom)?;
+    Ok(value)
+}
+
+/// Numbers that came as text.
+macro_rules! as_number {
+    ($($method:ident $visit:ident $number:ty),+) => {$(
+        fn $method<V: Visitor<'c>>(self, visitor: V) -> Result<V::Value, Problem> {
+            match &self.0 {
+                Cell::Decimal(text) => match text.parse::<$number>() {
+                    Ok(number) => visitor.$visit(number),
+                    Err(_) => self.deserialize_any(visitor),
+                },
+                _ => self.deserialize_any(visitor),
+            }
+        }
+    )+};
+}
+
+/// Structure that came as JSON, and in SQLite as text.
+macro_rules! as_json {
+    ($self:ident, $visitor:ident, $read:expr) => {
+        match $self.0 {
+            Cell::Json(text) | Cell::Text(Cow::Borrowed(text)) => json(text, $read, $visitor),
+            _ => $self.deserialize_any($visitor),
+        }
+    };
+}
+
+impl<'c> serde::Deserializer<'c> for CellDeserializer<'c> {
+    type Error = Problem;
+
+    fn deserialize_any<V: Visitor<'c>>(self, visitor: V) -> Result<V::Value, Problem> {
+        match self.0 {
+            Cell::Null => visitor.visit_none(),
+            Cell::Bool(value) => visitor.visit_bool(value),
+            Cell::Int(value) => visitor.visit_i64(value),
+            Cell::Float(value) => visitor.visit_f64(value),
+            Cell::Decimal(text) => visitor.visit_string(text),
+            Cell::Text(Cow::Borrowed(text)) => visitor.visit_borrowed_str(text),
+            Cell::Text(Cow::Owned(text)) => visitor.visit_string(text),
+            Cell::Bytes(bytes) => visitor.visit_borrowed_bytes(bytes),
+            Cell::Json(text) => json(
+                text,
+                |reader, visitor| serde::Deserializer::deserialize_any(reader, visitor),
+                visitor,
+            ),
+            Cell::Array(cells) => visitor.visit_seq(SeqDeserializer::new(cells.into_iter())),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'c>>(self, visitor: V) -> Result<V::Value, Problem> {
+        match self.0 {
+            Cell::Null => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    /// SQLite has no booleans.
+    fn deserialize_bool<V: Visitor<'c>>(self, visitor: V) -> Result<V::Value, Problem> {
+        match self.0 {
+            Cell::Int(value @ (0 | 1)) => visitor.visit_bool(value == 1),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    as_number! {
+        deserialize_i8 visit_i8 i8, deserialize_i16 visit_i16 i16,
+        deserialize_i32 visit_i32 i32, deserialize_i64 visit_i64 i64,
+        deserialize_i128 visit_i128 i128,
+        deserialize_u8 visit_u8 u8, deserialize_u16 visit_u16 u16,
+        deserialize_u32 visit_u32 u32, deserialize_u64 visit_u64 u64,
+        deserialize_u128 visit_u128 u128,
+        deserialize_f32 visit_f32 f32, deserialize_f64 visit_f64 f64
+    }
+
+    fn deserialize_str<V: Visitor<'c>>(self, visitor: V) -> Result<V::Value, Problem> {
+        match self.0 {
+            Cell::Json(text) => visitor.visit_borrowed_str(text),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_string<V: Visitor<'c>>(self, visitor: V) -> Result<V::Value, Problem> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_seq<V: Visitor<'c>>(self, visitor: V) -> Result<V::Value, Problem> {
+        match self.0 {
+            Cell::Bytes(bytes) => visitor.visit_seq(SeqDeserializer::new(bytes.iter().copied())),
+            _ => as_json!(self, visitor, |reader, visitor| {
+                serde::Deserializer::deserialize_seq(reader, visitor)
+            }),
+        }
+    }
+
+    fn deserialize_tuple<V: Visitor<'c>>(
+        self,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, Problem> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'c>>(
+        self,
+        _: &'static str,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, Problem> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'c>>(self, visitor: V) -> Result<V::Value, Problem> {
+        as_json!(self, visitor, |reader, visitor| {
+            serde::Deserializer::deserialize_map(reader, visitor)
+        })
+    }
+
+    fn deserialize_struct<V: Visitor<'c>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Problem> {
+        as_json!(self, visitor, |reader, visitor| {
+            serde::Deserializer::deserialize_struct(reader, name, fields, visitor)
+        })
+    }
+
+    /// A variant's name; or, of JSON, whatever serde made of it.
+    fn deserialize_enum<V: Visitor<'c>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Problem> {
+        match self.0 {
+            Cell::Text(text) => visitor.visit_enum(text.into_deserializer()),
+            Cell::Json(text) => json(
+                text,
+                |reader, visitor| {
+                    serde::Deserializer::deserialize_enum(reader, name, variants, visitor)
+                },
+                visitor,
+            ),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'c>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Problem> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    serde::forward_to_deserialize_any! {
+        char bytes byte_buf unit unit_struct identifier ignored_any
+    }
+}

@@ -1,0 +1,95 @@
+//! One session with either database.
+
+use crate::options::TransactionOptions;
+use crate::row::Row;
+use crate::{Error, Value};
+
+/// Calls the same method of whichever it is.
+macro_rules! either {
+    ($driver:expr, $session:ident => $call:expr) => {
+        match $driver {
+            #[cfg(feature = "postgres")]
+            Driver::Postgres($session) => $call,
+            #[cfg(feature = "sqlite")]
+            Driver::Sqlite($session) => $call,
+        }
+    };
+}
+
+/// A session, and what its transactions need of it.
+///
+/// Each future may be dropped at any await point. Then something may still be running that nobody
+/// waits for; the next call deals with that first, and so do `rollback` and `reset`, which cancel
+/// it.
+#[derive(Debug)]
+pub(crate) enum Driver {
+    #[cfg(feature = "postgres")]
+    Postgres(crate::postgres::Postgres),
+    #[cfg(feature = "sqlite")]
+    Sqlite(crate::sqlite::Sqlite),
+}
+
+impl Driver {
+    pub(crate) async fn execute(&self, sql: &str, params: &[Value<'_>]) -> Result<u64, Error> {
+        either!(self, session => session.execute(sql, params).await)
+    }
+
+    pub(crate) async fn query(&self, sql: &str, params: &[Value<'_>]) -> Result<Vec<Row>, Error> {
+        either!(self, session => session.query(sql, params).await)
+    }
+
+    /// Any number of statements, without parameters.
+    pub(crate) async fn batch(&self, sql: &str) -> Result<(), Error> {
+        either!(self, session => session.batch(sql).await)
+    }
+
+    /// Begins a transaction. It may be sent with the first statement only.
+    pub(crate) async fn begin(&self, options: &TransactionOptions) -> Result<(), Error> {
+        either!(self, session => session.begin(options).await)
+    }
+
+    /// Commits. If the transaction cannot be committed as the body saw it, that is an error, and
+    /// it is rolled back.
+    pub(crate) async fn commit(&self) -> Result<(), Error> {
+        either!(self, session => session.commit().await)
+    }
+
+    /// Cancels whatever runs, and rolls back.
+    pub(crate) async fn rollback(&self) -> Result<(), Error> {
+        either!(self, session => session.rollback().await)
+    }
+
+    pub(crate) async fn savepoint(&self, name: &str) -> Result<(), Error> {
+        either!(self, session => session.savepoint(name).await)
+    }
+
+    /// Keeps what was done since the savepoint, and forgets it.
+    pub(crate) async fn release(&self, name: &str) -> Result<(), Error> {
+        either!(self, session => session.release(name).await)
+    }
+
+    /// Cancels whatever runs, undoes what was done since the savepoint, and forgets it.
+    pub(crate) async fn rollback_to(&self, name: &str) -> Result<(), Error> {
+        either!(self, session => session.rollback_to(name).await)
+    }
+
+    /// Makes the session as new, for the next one to use it. `is_settled` if nothing was given up.
+    pub(crate) async fn reset(&self, is_settled: bool) -> Result<(), Error> {
+        either!(self, session => session.reset(is_settled).await)
+    }
+
+    /// Asks whether there is still somebody.
+    pub(crate) async fn ping(&self) -> Result<(), Error> {
+        either!(self, session => session.ping().await)
+    }
+
+    /// Whether it may be used, as far as can be told without waiting.
+    pub(crate) fn is_usable(&self) -> bool {
+        either!(self, session => session.is_usable())
+    }
+
+    /// Ends it; what runs is cancelled.
+    pub(crate) async fn close(self) -> Result<(), Error> {
+        either!(self, session => session.close().await)
+    }
+}

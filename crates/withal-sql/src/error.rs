@@ -1,0 +1,140 @@
+//! What goes wrong with a database.
+
+use std::fmt;
+
+use withal_core::BoxError;
+
+/// A failure of a database, of one of its statements, or of the way to it.
+///
+/// It never shows a password or a parameter.
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    statement: Option<Box<str>>,
+    code: Option<Box<str>>,
+    source: Option<BoxError>,
+}
+
+/// What kind of failure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The URL cannot be read, or asks for what there is not.
+    Url,
+    /// There is no connection: wrong host, port, password, file or certificate.
+    Connect,
+    /// The connection was lost on the way.
+    ConnectionLost,
+    /// The pool had no connection in time, or is closed.
+    Acquire,
+    /// The database refused the statement; see [`Error::code`].
+    Refused,
+    /// It collided with another transaction: run the whole transaction again, as
+    /// [`retry_serializable`](crate::retry_serializable) does.
+    Retry,
+    /// The transaction cannot go on: an earlier statement failed or was given up, or it was ended
+    /// behind its back. Nothing of it is kept.
+    Poisoned,
+    /// The connection was lost while it committed: it may be committed or not.
+    CommitUnknown,
+    /// There is no row, where one was asked for.
+    NoRow,
+    /// There is more than one row.
+    ManyRows,
+    /// A column is not what was asked for, or not there.
+    Decode,
+    /// A parameter is not what the statement takes.
+    Parameter,
+    /// This database has no such thing.
+    Unsupported,
+}
+
+/// How much of a statement is shown.
+const SHOWN: usize = 200;
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
+        Error(Box::new(Inner {
+            kind,
+            message: message.into(),
+            statement: None,
+            code: None,
+            source: None,
+        }))
+    }
+
+    pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Error {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    pub(crate) fn with_code(mut self, code: impl Into<Box<str>>) -> Error {
+        self.0.code = Some(code.into());
+        self
+    }
+
+    /// Says which statement it was; the first to say so is right.
+    pub(crate) fn of_statement(mut self, statement: &str) -> Error {
+        let _ = self.0.statement.get_or_insert_with(|| statement.into());
+        self
+    }
+
+    pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Error {
+        self.0.kind = kind;
+        self
+    }
+
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The database's code for it: the SQLSTATE of Postgres, as `23505`, or the name SQLite gives
+    /// it, as `SQLITE_CONSTRAINT_UNIQUE`.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        self.0.code.as_deref()
+    }
+
+    /// The statement that failed, without its parameters.
+    #[must_use]
+    pub fn statement(&self) -> Option<&str> {
+        self.0.statement.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner {
+            message,
+            statement,
+            code,
+            ..
+        } = &*self.0;
+        f.write_str(message)?;
+        if let Some(code) = code {
+            write!(f, " ({code})")?;
+        }
+        if let Some(statement) = statement {
+            let shown: Vec<&str> = statement.split_whitespace().collect();
+            let shown = shown.join(" ");
+            match shown.char_indices().nth(SHOWN) {
+                Some((end, _)) => write!(f, " in `{}…`", shown.get(..end).unwrap_or_default())?,
+                None => write!(f, " in `{shown}`")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let source = self.0.source.as_deref()?;
+        Some(source)
+    }
+}
