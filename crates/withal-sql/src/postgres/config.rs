@@ -1,0 +1,209 @@
+//! Where a Postgres is, and how to get there.
+
+use std::env;
+use std::fmt;
+use std::time::Duration;
+
+use tokio_postgres::config::{Host, SslMode};
+use url::form_urlencoded;
+
+use super::tls::{Tls, Verify};
+use crate::url::wrong;
+use crate::{Error, ErrorKind};
+
+/// What a `postgres:` URL and the `PG*` variables say.
+#[derive(Clone)]
+pub(crate) struct Config {
+    pub(super) postgres: tokio_postgres::Config,
+    pub(super) tls: Tls,
+}
+
+/// How long connecting to one address may take, if nothing says so.
+const CONNECT: Duration = Duration::from_secs(10);
+const PORT: u16 = 5432;
+
+impl Config {
+    /// Reads a URL; what it leaves out, the environment fills in.
+    pub(crate) fn parse(url: &str) -> Result<Config, Error> {
+        Config::with_variables(url, |name| {
+            env::var(name).ok().filter(|value| !value.is_empty())
+        })
+    }
+
+    fn with_variables(
+        url: &str,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Config, Error> {
+        let (base, query) = url.split_once('?').unwrap_or((url, ""));
+        let mut ssl_mode = variable("PGSSLMODE");
+        let mut root = variable("PGSSLROOTCERT");
+        let mut rest = form_urlencoded::Serializer::new(String::new());
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*key {
+                "sslmode" => ssl_mode = Some(value.into_owned()),
+                "sslrootcert" => root = Some(value.into_owned()),
+                _ => {
+                    let _ = rest.append_pair(&key, &value);
+                }
+            }
+        }
+        // A space is `%20` to the driver.
+        let rest = rest.finish().replace('+', "%20");
+        // What it says of a bad URL names options, and no values.
+        let mut postgres: tokio_postgres::Config =
+            format!("{base}?{rest}").parse().map_err(|error| {
+                let error: &dyn std::error::Error = &error;
+                wrong(error.source().map_or_else(|| error.to_string(), ToString::to_string))
+            })?;
+        let verify = Verify::of(ssl_mode.as_deref(), root.is_some())
+            .ok_or_else(|| wrong("`sslmode` is one of disable, prefer, require, verify-ca, verify-full"))?;
+        let _ = postgres.ssl_mode(match verify {
+            Verify::Off => SslMode::Disable,
+            Verify::Nothing { is_required: false } => SslMode::Prefer,
+            _ => SslMode::Require,
+        });
+        fill_in(&mut postgres, variable)?;
+        let tls = Tls::new(verify, root.as_deref())?;
+        Ok(Config { postgres, tls })
+    }
+
+    /// The addresses to try, in order.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = (&Host, u16)> {
+        let ports = self.postgres.get_ports();
+        let hosts = self.postgres.get_hosts().iter().enumerate();
+        hosts.map(move |(index, host)| {
+            let port = ports.get(index).or(ports.first());
+            (host, port.copied().unwrap_or(PORT))
+        })
+    }
+
+    pub(super) fn connect_timeout(&self) -> Duration {
+        self.postgres.get_connect_timeout().copied().unwrap_or(CONNECT)
+    }
+}
+
+fn fill_in(
+    postgres: &mut tokio_postgres::Config,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<(), Error> {
+    if postgres.get_hosts().is_empty() {
+        let host = variable("PGHOST").unwrap_or_else(|| "localhost".to_owned());
+        let _ = postgres.host(host);
+    }
+    if postgres.get_ports().is_empty()
+        && let Some(port) = variable("PGPORT")
+    {
+        let port = port.parse();
+        let _ = postgres.port(port.map_err(|_| wrong("PGPORT is no port"))?);
+    }
+    if postgres.get_user().is_none() {
+        let user = variable("PGUSER").or_else(|| variable("USER"));
+        let _ = postgres.user(user.unwrap_or_else(|| "postgres".to_owned()));
+    }
+    if postgres.get_password().is_none()
+        && let Some(password) = variable("PGPASSWORD")
+    {
+        let _ = postgres.password(password);
+    }
+    if postgres.get_dbname().is_none()
+        && let Some(name) = variable("PGDATABASE")
+    {
+        let _ = postgres.dbname(name);
+    }
+    if postgres.get_application_name().is_none() {
+        let name = variable("PGAPPNAME").unwrap_or_else(|| "withal".to_owned());
+        let _ = postgres.application_name(name);
+    }
+    // A killed client's statements end soon, as the server looks for it (since version 14).
+    let options = postgres.get_options().map(str::to_owned);
+    let options = options.or_else(|| variable("PGOPTIONS")).unwrap_or_default();
+    if !options.contains("client_connection_check_interval") {
+        let check = "-c client_connection_check_interval=100ms";
+        let _ = postgres.options(format!("{check} {options}").trim());
+    }
+    Ok(())
+}
+
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "postgres://{}@", self.postgres.get_user().unwrap_or_default())?;
+        for (number, (host, port)) in self.hosts().enumerate() {
+            let comma = if number == 0 { "" } else { "," };
+            match host {
+                Host::Tcp(name) => write!(f, "{comma}{name}:{port}")?,
+                Host::Unix(path) => write!(f, "{comma}{}:{port}", path.display())?,
+            }
+        }
+        let user = self.postgres.get_user().unwrap_or_default();
+        write!(f, "/{}", self.postgres.get_dbname().unwrap_or(user))
+    }
+}
+
+/// The password stays out of it.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Config {
+    /// A failure to connect, which names the place.
+    pub(super) fn cannot_connect(&self, why: impl fmt::Display) -> Error {
+        Error::new(
+            ErrorKind::Connect,
+            format!("cannot connect to `{self}`: {why}"),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> Result<Config, Error> {
+        Config::with_variables(url, |_| None)
+    }
+
+    #[test]
+    fn urls_are_shown_without_their_password() {
+        let config = parse("postgresql://ada:s3cret@db.example:6543/orders?application_name=a%20b").unwrap();
+        assert_eq!(config.to_string(), "postgres://ada@db.example:6543/orders");
+        assert!(!format!("{config:?}").contains("s3cret"));
+        assert_eq!(config.postgres.get_application_name(), Some("a b"));
+        let socket = parse("postgres:///orders?host=/run/pg&port=1234&user=bob").unwrap();
+        assert_eq!(socket.to_string(), "postgres://bob@/run/pg:1234/orders");
+    }
+
+    #[test]
+    fn variables_fill_in_what_is_left_out() {
+        let variable = |name: &str| {
+            let value = match name {
+                "PGHOST" => "db",
+                "PGPORT" => "1",
+                "PGUSER" => "ada",
+                "PGDATABASE" => "orders",
+                _ => return None,
+            };
+            Some(value.to_owned())
+        };
+        let config = Config::with_variables("postgres:", variable);
+        let config = config.or_else(|_| Config::with_variables("postgres://", variable)).unwrap();
+        assert_eq!(config.to_string(), "postgres://ada@db:1/orders");
+        let config = Config::with_variables("postgres://bob@host/db", variable).unwrap();
+        assert_eq!(config.to_string(), "postgres://bob@host:1/db");
+    }
+
+    #[test]
+    fn bad_urls_say_why_and_never_the_password() {
+        for url in [
+            "postgres://ada:s3cret@host:port/db",
+            "postgres://ada:s3cret@host/db?sslmode=maybe",
+            "postgres://ada:s3cret@host/db?nonsense=s3cret",
+            "postgres://ada:s3cret@host/db?sslmode=verify-full&sslrootcert=/no/such/file",
+        ] {
+            let error = parse(url).unwrap_err();
+            let text = format!("{error} {error:?}");
+            assert!(!text.contains("s3cret"), "{text}");
+        }
+    }
+}

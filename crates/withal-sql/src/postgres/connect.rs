@@ -1,0 +1,175 @@
+//! Connecting, and asking a server to cancel what a session does.
+
+use std::future::poll_fn;
+use std::io;
+use std::path::PathBuf;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio_postgres::config::Host;
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{CancelToken, Client, Connection};
+use withal_scope::integration::spawn_on;
+
+use super::config::Config;
+use crate::Error;
+
+/// The way to one server, as it was taken.
+#[derive(Clone, Debug)]
+enum Address {
+    Tcp(std::net::SocketAddr, String),
+    Unix(PathBuf),
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+type BoxStream = Box<dyn Stream>;
+
+/// A session that has just begun.
+pub(super) struct Connected {
+    pub(super) client: Client,
+    pub(super) canceller: Canceller,
+    /// Carries the messages; it ends once the client is dropped, or the server is gone.
+    pub(super) pump: JoinHandle<()>,
+}
+
+/// How to cancel what a session does.
+#[derive(Clone)]
+pub(super) struct Canceller {
+    token: CancelToken,
+    address: Address,
+    config: Config,
+}
+
+/// Tries the hosts in order, and each of their addresses.
+pub(super) async fn connect(config: &Config) -> Result<Connected, Error> {
+    let mut failed = None;
+    for (host, port) in config.hosts() {
+        let addresses = match resolve(host, port).await {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                failed = Some(config.cannot_connect(&error).with_source(error));
+                continue;
+            }
+        };
+        for address in addresses {
+            match tokio::time::timeout(config.connect_timeout(), begin(config, address)).await {
+                Ok(Ok(connected)) => return Ok(connected),
+                Ok(Err(error)) => failed = Some(error),
+                Err(_) => {
+                    let limit = config.connect_timeout();
+                    failed = Some(config.cannot_connect(format_args!("no answer in {limit:?}")));
+                }
+            }
+        }
+    }
+    Err(failed.unwrap_or_else(|| config.cannot_connect("it has no address")))
+}
+
+async fn resolve(host: &Host, port: u16) -> io::Result<Vec<Address>> {
+    match host {
+        Host::Unix(directory) => {
+            let socket = directory.join(format!(".s.PGSQL.{port}"));
+            Ok(vec![Address::Unix(socket)])
+        }
+        Host::Tcp(name) => {
+            let found = lookup_host((&**name, port)).await?;
+            Ok(found.map(|found| Address::Tcp(found, name.clone())).collect())
+        }
+    }
+}
+
+async fn begin(config: &Config, address: Address) -> Result<Connected, Error> {
+    let cannot = |error: &dyn std::error::Error| config.cannot_connect(chain(error));
+    let stream = open(&address).await.map_err(|error| cannot(&error))?;
+    let tls = connector(config, &address).map_err(|error| cannot(&error))?;
+    let (client, connection) = config
+        .postgres
+        .connect_raw(stream, tls)
+        .await
+        .map_err(|error| {
+            let code = error.code().map(|code| code.code().to_owned());
+            let failed = cannot(&error);
+            match code {
+                Some(code) => failed.with_code(code),
+                None => failed,
+            }
+        })?;
+    let canceller = Canceller {
+        token: client.cancel_token(),
+        address,
+        config: config.clone(),
+    };
+    let pump = spawn_on(&Handle::current(), pump(connection));
+    Ok(Connected {
+        client,
+        canceller,
+        pump,
+    })
+}
+
+async fn open(address: &Address) -> io::Result<BoxStream> {
+    Ok(match address {
+        Address::Tcp(address, _) => {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            Box::new(stream)
+        }
+        Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
+    })
+}
+
+type Connector = <tokio_postgres_rustls::MakeRustlsConnect as MakeTlsConnect<BoxStream>>::TlsConnect;
+
+fn connector(config: &Config, address: &Address) -> io::Result<Connector> {
+    let name = match address {
+        Address::Tcp(_, name) => name,
+        Address::Unix(_) => "localhost",
+    };
+    let mut tls = config.tls.0.clone();
+    MakeTlsConnect::<BoxStream>::make_tls_connect(&mut tls, name).map_err(io::Error::other)
+}
+
+/// Why, without what is said around it.
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => chain(source),
+        None => error.to_string(),
+    }
+}
+
+/// Carries messages until the session ends. How it ended is told to whoever uses it.
+async fn pump<S, T>(mut connection: Connection<S, T>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    // Notices and notifications have nobody to hear them here.
+    while let Some(Ok(_)) = poll_fn(|context| connection.poll_message(context)).await {}
+}
+
+impl Canceller {
+    /// Asks the server to cancel what the session does, and waits until it has been told.
+    ///
+    /// The server closes that connection once it has signalled the session: a request that is over
+    /// earlier may hit the next statement.
+    pub(super) async fn cancel(&self) -> io::Result<()> {
+        let mut stream = open(&self.address).await?;
+        let mut tls = self.config.tls.0.clone();
+        let name = match &self.address {
+            Address::Tcp(_, name) => name,
+            Address::Unix(_) => "localhost",
+        };
+        let tls = MakeTlsConnect::<&mut BoxStream>::make_tls_connect(&mut tls, name);
+        let tls = tls.map_err(io::Error::other)?;
+        let asked = self.token.cancel_query_raw(&mut stream, tls).await;
+        asked.map_err(io::Error::other)?;
+        // It says nothing; a connection reset is an end, too.
+        let _ = stream.read(&mut [0]).await;
+        Ok(())
+    }
+}

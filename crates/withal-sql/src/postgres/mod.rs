@@ -1,0 +1,12 @@
+//! Sessions of Postgres.
+
+mod cache;
+mod config;
+mod connect;
+mod session;
+mod settle;
+mod tls;
+mod types;
+
+pub(crate) use config::Config;
+pub(crate) use session::Postgres;

@@ -1,0 +1,178 @@
+//! TLS, by rustls.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::WebPkiServerVerifier;
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::url::wrong;
+use crate::{Error, ErrorKind};
+
+/// What is checked of the server's certificate; libpq's `sslmode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verify {
+    /// There is no TLS.
+    Off,
+    /// Nothing: it is encrypted, to whoever answers; and, if not required, only if the server can.
+    Nothing { is_required: bool },
+    /// That a known authority has signed it.
+    Authority,
+    /// That, and that it is for this host.
+    Full,
+}
+
+impl Verify {
+    pub(super) fn of(mode: Option<&str>, has_root: bool) -> Option<Verify> {
+        Some(match mode.unwrap_or("prefer") {
+            "disable" => Verify::Off,
+            "prefer" | "allow" => Verify::Nothing { is_required: false },
+            // As libpq has it.
+            "require" if has_root => Verify::Authority,
+            "require" => Verify::Nothing { is_required: true },
+            "verify-ca" => Verify::Authority,
+            "verify-full" => Verify::Full,
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct Tls(pub(super) MakeRustlsConnect);
+
+impl Tls {
+    pub(super) fn new(verify: Verify, root: Option<&str>) -> Result<Tls, Error> {
+        let provider = Arc::new(ring::default_provider());
+        let verifier: Arc<dyn ServerCertVerifier> = match verify {
+            Verify::Off | Verify::Nothing { .. } => Arc::new(Unchecked(provider.clone())),
+            Verify::Authority | Verify::Full => {
+                let roots = Arc::new(roots(root)?);
+                let known = WebPkiServerVerifier::builder_with_provider(roots, provider.clone());
+                let known = known.build().map_err(|error| {
+                    wrong("there is no certificate to verify with").with_source(error)
+                })?;
+                match verify {
+                    Verify::Full => known,
+                    _ => Arc::new(AnyName(known)),
+                }
+            }
+        };
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Error::new(ErrorKind::Connect, "cannot use TLS").with_source(error))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        Ok(Tls(MakeRustlsConnect::new(config)))
+    }
+}
+
+/// The certificates in the file, or those of the system.
+fn roots(file: Option<&str>) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    let Some(file) = file.filter(|file| *file != "system") else {
+        // Those that cannot be read are left out: without any, building the verifier fails.
+        let _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        return Ok(roots);
+    };
+    let cannot = |error: &dyn std::error::Error| {
+        wrong(format!("cannot read the certificates in `sslrootcert={file}`: {error}"))
+    };
+    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| cannot(&error))?;
+    for certificate in certificates {
+        let certificate = certificate.map_err(|error| cannot(&error))?;
+        roots.add(certificate).map_err(|error| cannot(&error))?;
+    }
+    Ok(roots)
+}
+
+/// Checks that the server has the key it shows, and not whose it is.
+#[derive(Debug)]
+struct Unchecked(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unchecked {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Checks who has signed the certificate, and not for which host.
+#[derive(Debug)]
+struct AnyName(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for AnyName {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        use rustls::CertificateError::{NotValidForName, NotValidForNameContext};
+        match self.0.verify_server_cert(certificate, between, name, ocsp, now) {
+            // That is looked at last.
+            Err(rustls::Error::InvalidCertificate(
+                NotValidForName | NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
