@@ -178,17 +178,26 @@ fn a_drop_leaves_nothing() {
 }
 
 #[test]
-fn processes_that_start_at_once_make_one_template_and_all_have_a_cluster() {
+fn processes_that_start_at_once_share_a_template_and_another_boot_makes_a_new_one() {
     let directory = directory();
     let cache = TempDir::new().open().unwrap();
     let spawn = |_| spawn_owner(directory.path(), &[("XDG_CACHE_HOME", cache.path())]);
     let mut owners: Vec<Child> = (0..3).map(spawn).collect();
     owners.iter_mut().for_each(wait_started);
-    let templates = fs::read_dir(cache.path().join("withal/postgres")).unwrap();
-    let mut names: Vec<_> = templates.map(|entry| entry.unwrap().file_name()).collect();
-    names.retain(|name| name != "lock");
+    let templates = cache.path().join("withal/postgres");
+    let entries = fs::read_dir(&templates).unwrap().map(Result::unwrap);
+    let names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+    let names: Vec<_> = names.iter().filter(|name| *name != "lock").collect();
     assert_eq!(names.len(), 1, "{names:?}");
-    for mut owner in owners {
+
+    let boot = templates.join(names[0]).join("boot");
+    let this = fs::read(&boot).unwrap();
+    fs::write(&boot, "another").unwrap();
+    let mut later = spawn(0);
+    wait_started(&mut later);
+    assert_eq!(fs::read(&boot).unwrap(), this);
+
+    for mut owner in owners.into_iter().chain([later]) {
         drop(owner.stdin.take());
         assert!(owner.wait().unwrap().success());
     }
