@@ -1,6 +1,7 @@
 //! The log: opening, appending, closing.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -137,6 +138,11 @@ impl Log {
         queue.append_lines(records.as_ref(), queue.level())
     }
 
+    /// Appends many records at once, and returns when all are durable.
+    pub(crate) fn append_all_durable(&self, records: &[impl AsRef<[u8]>]) -> Result<u64, LogError> {
+        self.0.queue.append_all(records, Some(Level::Durable))
+    }
+
     /// Appends a part of a record: what is appended next goes on with it.
     ///
     /// It is for records too large to be held in memory, and for one writer: records that other
@@ -177,10 +183,10 @@ impl Log {
     ///
     /// Dropped before its first poll, the record is not appended. After that it is, but nobody
     /// hears how far it came.
-    pub fn append_async<'r>(&self, record: &'r [u8]) -> Ticket<'r> {
+    pub fn append_async<'r>(&self, record: &'r (impl AsRef<[u8]> + ?Sized)) -> Ticket<'r> {
         Ticket {
             queue: Arc::clone(&self.0.queue),
-            record: Some(record),
+            record: Some(record.as_ref()),
             line: 0,
         }
     }
@@ -379,6 +385,12 @@ impl LogOptions {
         self
     }
 
+    /// The directory of the log.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The clock, in milliseconds since 1970: for tests.
     #[doc(hidden)]
     pub fn clock(mut self, clock: fn() -> u64) -> LogOptions {
@@ -462,5 +474,9 @@ impl ContextManager for LogOptions {
 
     fn exit(log: Log, _: ExitCase) -> Result<(), LogError> {
         log.close()
+    }
+
+    fn name(&self) -> Cow<'static, str> {
+        Cow::Owned(format!("log {}", self.path.display()))
     }
 }

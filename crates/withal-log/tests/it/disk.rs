@@ -38,6 +38,8 @@ struct World {
     /// The names after each change since the last sync of the directory; the first is durable.
     history: Vec<Names>,
     operations: u64,
+    /// How often a file's content was synced.
+    syncs: usize,
     fault: Option<(u64, Fault)>,
     /// From this operation to that one the disk is full.
     full: Option<(u64, u64)>,
@@ -108,6 +110,10 @@ impl FaultDisk {
         let content = world.names[name];
         change(&mut world.contents[content].now);
         world.contents[content].durable = world.contents[content].now.clone();
+    }
+
+    pub(crate) fn syncs(&self) -> usize {
+        self.world().syncs
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
@@ -406,6 +412,8 @@ impl File for FaultFile {
         let content = &mut world.contents[self.1];
         match synced {
             Ok(()) => {
+                world.syncs += 1;
+                let content = &mut world.contents[self.1];
                 content.durable = content.now.clone();
                 if let Some(from) = content.spoiled_from {
                     content.durable[from..].fill(0);
