@@ -9,13 +9,12 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::PoisonError;
 use std::task::Waker;
-use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use crate::batch::Batch;
 use crate::error::{LogError, LogErrorKind};
 use crate::options::{Durability, OnFull};
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sync::{Condvar, Mutex, MutexGuard, ThreadId, thread};
 use crate::text::{self, End};
 use crate::writer::Writer;
 
