@@ -25,9 +25,9 @@ use crate::atomic::stamp::Stamp;
 /// holds it under a lock while that lasts. One that is left by a kill or a power cut in just that
 /// moment is removed by the next writer in that directory.
 ///
-/// It is named before it is synced, because not every filesystem keeps the content of a file that
-/// had no name when it was synced: btrfs does not, as `atomic-write-file` found, nor ext4 without a
-/// journal. Where a filesystem knows no files without a name, it has one from the beginning.
+/// It is named before it is synced, because not every filesystem keeps a file that had no name when
+/// it was synced: ext4 without a journal does not, and btrfs did not always, as `atomic-write-file`
+/// found. Where a filesystem knows no files without a name, it has one from the beginning.
 ///
 /// # The order of things
 ///
