@@ -27,8 +27,11 @@ const OTHER: u16 = 0x20;
 
 /// Takes the list from a file, if it has one; the mode stays.
 pub(crate) fn remove(file: &File) -> io::Result<()> {
-    match rustix::fs::fremovexattr(file, ACCESS) {
-        Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
+    // Its length alone, which the kernel has at hand: to remove even what is not there changes the
+    // file.
+    match rustix::fs::fgetxattr(file, ACCESS, &mut [0_u8; 0]) {
+        Ok(_length) => Ok(rustix::fs::fremovexattr(file, ACCESS)?),
+        Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
