@@ -128,12 +128,87 @@ fn compare(folder: &Path, lines: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks a file that is replaced version by version; gives the version that is there.
+/// How a version of a file is put in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Way {
+    /// Over the one before
+    Replace,
+    /// Over the one before, which is kept
+    Keep,
+    /// As a new file, where none may be
+    Make,
+    /// Together with others
+    Batch,
+}
+
+/// How many files a batch has.
+const BATCH: u64 = 6;
+
+impl Way {
+    /// All of them.
+    pub const ALL: [Way; 4] = [Way::Replace, Way::Keep, Way::Make, Way::Batch];
+
+    /// What is tried, in words.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Way::Replace => "atomic write",
+            Way::Keep => "atomic write, old file kept",
+            Way::Make => "atomic write, new file",
+            Way::Batch => "atomic batch",
+        }
+    }
+
+    /// The files that `version` goes to.
+    #[must_use]
+    pub fn paths(self, path: &Path, version: u64) -> Vec<PathBuf> {
+        let with = |suffix: u64| path.with_extension(suffix.to_string());
+        match self {
+            Way::Replace | Way::Keep => vec![path.to_owned()],
+            Way::Make => vec![with(version)],
+            Way::Batch => (0..BATCH).map(with).collect(),
+        }
+    }
+}
+
+/// Checks files that were written version by version; gives the version that is there.
 ///
 /// # Errors
 ///
 /// Says what is wrong.
-pub fn file(path: &Path, acknowledged: u64) -> Result<u64, String> {
+pub fn file(way: Way, path: &Path, acknowledged: u64) -> Result<u64, String> {
+    match way {
+        Way::Replace => version(path, acknowledged),
+        Way::Batch => {
+            let versions = way.paths(path, 0).into_iter();
+            let mut versions = versions.map(|member| version(&member, acknowledged));
+            versions.try_fold(u64::MAX, |least, found| found.map(|found| least.min(found)))
+        }
+        Way::Keep => {
+            let found = version(path, acknowledged)?;
+            check_kept(path, found)?;
+            Ok(found)
+        }
+        Way::Make => {
+            let mut made = 0;
+            for number in 1.. {
+                // That after the last acknowledged may be there or not, but not torn.
+                let wanted = if number <= acknowledged { number } else { 0 };
+                for path in way.paths(path, number) {
+                    match version(&path, wanted)? {
+                        0 => return Ok(made),
+                        found if found == number => made = number,
+                        found => return Err(format!("file {number} is version {found}")),
+                    }
+                }
+            }
+            Ok(made)
+        }
+    }
+}
+
+/// The version that is there, 0 if there is none.
+fn version(path: &Path, acknowledged: u64) -> Result<u64, String> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound && acknowledged == 0 => return Ok(0),
@@ -145,5 +220,25 @@ pub fn file(path: &Path, acknowledged: u64) -> Result<u64, String> {
             "version {acknowledged} was acknowledged, and it is version {version}"
         )),
         Some(version) => Ok(version),
+    }
+}
+
+/// The version before `found` is there: the backup, or on its way to be it.
+fn check_kept(path: &Path, found: u64) -> Result<(), String> {
+    if found < 2 {
+        return Ok(());
+    }
+    let unreadable = |error: io::Error| format!("the folder cannot be read: {error}");
+    let mut others = Vec::new();
+    for entry in fs::read_dir(path.parent().unwrap_or(path)).map_err(unreadable)? {
+        let other = entry.map_err(unreadable)?.path();
+        let name = other.as_os_str().as_encoded_bytes();
+        if name.ends_with(b"~") || name.ends_with(b".withal-old") {
+            others.push(version(&other, 0)?);
+        }
+    }
+    match others.contains(&(found - 1)) {
+        true => Ok(()),
+        false => Err(format!("version {found} is there, kept are {others:?}")),
     }
 }

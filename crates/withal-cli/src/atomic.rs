@@ -74,7 +74,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     replace_link: bool,
 
-    /// What a power loss leaves: `full`, the old file or the new one; `none`, perhaps neither
+    /// What a power loss leaves: `full`, the old file or the new one, and after the end the new one;
+    /// `file`, the old file or the new one; `none`, perhaps neither
     #[arg(short, long, value_name = "MODE", default_value = "full")]
     durability: Mode,
 
@@ -94,6 +95,7 @@ pub(crate) struct Arguments {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Mode {
     Full,
+    File,
     None,
 }
 
@@ -120,6 +122,7 @@ impl Arguments {
             })
             .durability(match self.durability {
                 Mode::Full => Durability::Durable,
+                Mode::File => Durability::Content,
                 Mode::None => Durability::Atomic,
             });
         if let Some(mode) = self.mode {

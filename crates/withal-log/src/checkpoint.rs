@@ -1,26 +1,32 @@
 //! Which items of a batch job are finished.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
+use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use memchr::memchr;
 use withal_core::{ContextManager, ExitCase};
 
 use crate::error::LogError;
 use crate::log::{Log, LogOptions};
 use crate::options::Durability;
 use crate::read::Reader;
-use crate::text::decode;
+use crate::recover::Recovery;
+use crate::storage::Storage;
 
 /// A durable set of finished items: a job that is killed at any point goes on where it was.
 ///
 /// Do an item's work, then call [`done`](Checkpoint::done). If the job is killed between the two,
 /// the item's work is done again, so it must bear that: write its result with an atomic writer, or
 /// into the same transaction as a mark of its own. An item whose `done` has returned is never done
-/// again.
+/// again, so its result must be durable before that.
 ///
-/// It is a log of keys, so several threads share one sync.
+/// It is a log of keys: threads and tasks that work on several items at once share one sync, and
+/// one that works on many before it notes them calls [`done_all`](Checkpoint::done_all). Clones
+/// share the same. In async code enter it with `withal_os::tokio::blocking`, and use
+/// [`done_async`](Checkpoint::done_async).
 ///
 /// ```
 /// use withal_core::with;
@@ -42,9 +48,12 @@ use crate::text::decode;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
-pub struct Checkpoint {
+#[derive(Clone)]
+pub struct Checkpoint(Arc<Inner>);
+
+struct Inner {
     log: Log,
+    /// Those that are durable.
     keys: Mutex<HashSet<Box<[u8]>>>,
 }
 
@@ -52,7 +61,6 @@ pub struct Checkpoint {
 #[derive(Clone, Debug)]
 #[must_use = "it does nothing until it is entered or opened"]
 pub struct CheckpointOptions {
-    path: PathBuf,
     log: LogOptions,
 }
 
@@ -63,14 +71,15 @@ impl Checkpoint {
     /// The finished items noted in the directory `path`, which is made if there is none; its parent
     /// must exist.
     pub fn open(path: impl Into<PathBuf>) -> CheckpointOptions {
-        let path = path.into();
-        let log = Log::open(&path)
-            .durability(Durability::Always)
-            .max_line(2 * LONGEST_KEY);
-        CheckpointOptions { path, log }
+        let log = Log::open(path).durability(Durability::Always);
+        CheckpointOptions {
+            // A key is a line, so that a crash leaves all of it or nothing.
+            log: log.max_line(LONGEST_KEY),
+        }
     }
 
-    /// Whether the item is finished.
+    /// Whether the item is finished, in this run or an earlier one, and durably.
+    #[must_use]
     pub fn is_done(&self, key: impl AsRef<[u8]>) -> bool {
         self.keys().contains(key.as_ref())
     }
@@ -89,8 +98,48 @@ impl Checkpoint {
             return Ok(false);
         }
         check(key)?;
-        let _ = self.log.append_durable(key)?;
+        let _line = self.0.log.append_durable(key)?;
         Ok(self.keys().insert(key.into()))
+    }
+
+    /// Notes that these items are finished, durably, with one sync for all.
+    ///
+    /// Gives the number of those that were not noted before.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("done");
+    /// let finished = withal_log::Checkpoint::open(&path).open()?;
+    /// finished.done("17")?;
+    /// assert_eq!(finished.done_all(["17", "18", "19"])?, 2);
+    /// finished.close()?;
+    /// # Ok::<(), withal_log::LogError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`done`](Checkpoint::done). None of them then counts as finished in this run; in a later
+    /// one some may, each of them whole.
+    pub fn done_all<K: AsRef<[u8]>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<usize, LogError> {
+        let mut new = Vec::new();
+        for key in keys {
+            let key = key.as_ref();
+            if !self.is_done(key) {
+                check(key)?;
+                new.push(Box::<[u8]>::from(key));
+            }
+        }
+        if new.is_empty() {
+            return Ok(0);
+        }
+        let _line = self.0.log.append_all_durable(&new)?;
+        let mut keys = self.keys();
+        let before = keys.len();
+        keys.extend(new);
+        Ok(keys.len() - before)
     }
 
     /// [`done`](Checkpoint::done), without blocking the thread.
@@ -101,43 +150,59 @@ impl Checkpoint {
     ///
     /// # Cancel safety
     ///
-    /// Dropped half way, the item may be noted or not.
+    /// Dropped half way, the item does not count as finished in this run; in a later one it may.
+    /// To call it again is safe.
     pub async fn done_async(&self, key: impl AsRef<[u8]>) -> Result<bool, LogError> {
         let key = key.as_ref();
         if self.is_done(key) {
             return Ok(false);
         }
         check(key)?;
-        let _ = self.log.append_async(key).await?;
+        let _line = self.0.log.append_async(key).await?;
         Ok(self.keys().insert(key.into()))
     }
 
     /// How many items are finished.
+    #[must_use]
     pub fn len(&self) -> usize {
         self.keys().len()
     }
 
     /// Whether none is.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys().is_empty()
     }
 
     /// The keys of all finished items, in no order.
+    #[must_use]
     pub fn finished(&self) -> Vec<Box<[u8]>> {
         self.keys().iter().cloned().collect()
     }
 
-    /// Lets the next run in.
+    /// What had to be done to open it, if the last run did not close it.
+    #[must_use]
+    pub fn recovery(&self) -> Option<&Recovery> {
+        self.0.log.recovery()
+    }
+
+    /// The directory it lies in.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.0.log.path()
+    }
+
+    /// Lets the next run in. Other clones note nothing any more; what is finished they still know.
     ///
     /// # Errors
     ///
-    /// If the log could not be ended.
+    /// If the log could not be ended. What was noted stays noted.
     pub fn close(self) -> Result<(), LogError> {
-        self.log.close()
+        self.0.log.clone().close()
     }
 
     fn keys(&self) -> MutexGuard<'_, HashSet<Box<[u8]>>> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -148,8 +213,17 @@ fn check(key: &[u8]) -> Result<(), LogError> {
     let len = key.len();
     Err(LogError::io(
         format!("a key of {len} bytes is too long: note a hash of it"),
-        std::io::ErrorKind::InvalidInput.into(),
+        io::ErrorKind::InvalidInput.into(),
     ))
+}
+
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checkpoint")
+            .field("path", &self.path())
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl CheckpointOptions {
@@ -159,35 +233,39 @@ impl CheckpointOptions {
     ///
     /// Those of [`LogOptions::open`]: [`Busy`](crate::LogErrorKind::Busy) if another run has it.
     pub fn open(self) -> Result<Checkpoint, LogError> {
-        let log = self.log.open()?;
-        match read_keys(&self.path) {
-            Ok(keys) => Ok(Checkpoint {
-                log,
-                keys: Mutex::new(keys),
-            }),
-            Err(error) => {
-                // The first error is the one to hear.
-                let _ = log.close();
-                Err(error)
-            }
-        }
+        let path = self.log.path().to_owned();
+        load(self.log.open()?, || Reader::open(path))
+    }
+
+    /// Opens it in any storage: for tests.
+    ///
+    /// # Errors
+    ///
+    /// As `open`.
+    #[doc(hidden)]
+    pub fn open_in(self, storage: Arc<dyn Storage>) -> Result<Checkpoint, LogError> {
+        let log = self.log.open_in(Arc::clone(&storage))?;
+        load(log, || Reader::open_in(storage))
     }
 }
 
-fn read_keys(path: &Path) -> Result<HashSet<Box<[u8]>>, LogError> {
-    let mut reader = Reader::open(path)?;
-    let mut keys = HashSet::new();
-    let mut key = Vec::new();
-    while let Some(mut rest) = reader.next_chunk()? {
-        while let Some(end) = memchr(b'\n', rest) {
-            let (line, more) = rest.split_at(end);
-            key.clear();
-            decode(line, &mut key);
-            let _ = keys.insert(key.as_slice().into());
-            rest = more.get(1..).unwrap_or_default();
+/// Reads what is finished. To open the log has made all of it durable, so it may be relied on.
+fn load(
+    log: Log,
+    reader: impl FnOnce() -> Result<Reader, LogError>,
+) -> Result<Checkpoint, LogError> {
+    let read = || reader()?.records().map(|key| Ok(key?.into())).collect();
+    match read() {
+        Ok(keys) => Ok(Checkpoint(Arc::new(Inner {
+            log,
+            keys: Mutex::new(keys),
+        }))),
+        Err(error) => {
+            // The first error is the one to hear.
+            let _ = log.close();
+            Err(error)
         }
     }
-    Ok(keys)
 }
 
 impl ContextManager for CheckpointOptions {
@@ -200,5 +278,9 @@ impl ContextManager for CheckpointOptions {
 
     fn exit(checkpoint: Checkpoint, _: ExitCase) -> Result<(), LogError> {
         checkpoint.close()
+    }
+
+    fn name(&self) -> Cow<'static, str> {
+        Cow::Owned(format!("checkpoint {}", self.log.path().display()))
     }
 }

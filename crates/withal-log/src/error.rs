@@ -34,6 +34,9 @@ pub enum LogErrorKind {
     Closed,
     /// Two writes in a row failed, so nothing more is accepted: what was acknowledged is safe.
     Stopped,
+    /// It came from inside the log, on the thread that is writing it, such as from a notice hook or
+    /// a subscriber of `tracing`: to wait would be to wait for itself. The record is not in the log.
+    Reentrant,
     /// Any other failure of the file system.
     Io,
 }

@@ -13,7 +13,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 use withal_core::{Entry, Error, Notice, NoticeKind, emit_notice};
 
-use crate::error::LogError;
+use crate::error::{LogError, LogErrorKind};
 use crate::log::Log;
 
 /// A [`Layer`] that writes each event as one record of `log`.
@@ -70,6 +70,16 @@ enum Format {
     Text,
 }
 
+impl Format {
+    /// What stands between two fields.
+    fn separator(self) -> &'static str {
+        match self {
+            Format::Json => ",",
+            Format::Text => " ",
+        }
+    }
+}
+
 /// What to do when events come faster than they can be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -100,7 +110,8 @@ impl Lost {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Events that came out of the log itself while an event was being written to it.
+    /// Events that came out of the log itself while it was being written, or out of the values of
+    /// an event: to write them would be to wait for themselves.
     #[must_use]
     pub fn nested(&self) -> u64 {
         self.nested.load(Ordering::Relaxed)
@@ -137,7 +148,7 @@ impl TracingLayer {
         let written = BUFFER.try_with(|buffer| {
             // An event that the log itself emits while it writes one would wait for itself.
             let Ok(mut buffer) = buffer.try_borrow_mut() else {
-                let _ = self.lost.nested.fetch_add(1, Ordering::Relaxed);
+                self.nested();
                 return;
             };
             buffer.text.clear();
@@ -166,11 +177,17 @@ impl TracingLayer {
         match appended {
             Ok(Some(_)) => self.lost.complained.store(false, Ordering::Relaxed),
             Ok(None) => self.dropped(),
+            // The log says something while it is written, on whatever thread does that.
+            Err(error) if error.kind() == LogErrorKind::Reentrant => self.nested(),
             Err(error) => {
                 self.dropped();
                 self.complain(&error);
             }
         }
+    }
+
+    fn nested(&self) {
+        let _ = self.lost.nested.fetch_add(1, Ordering::Relaxed);
     }
 
     fn dropped(&self) {
@@ -248,9 +265,10 @@ impl Buffer {
     }
 }
 
-/// What is kept of a span: its fields, as they are written with each of its events.
+/// What a layer keeps of a span: its fields, as they are written with each of its events.
 struct SpanFields {
-    format: Format,
+    /// Whose they are.
+    layer: Arc<Lost>,
     text: String,
 }
 
@@ -258,94 +276,110 @@ impl<S> Layer<S> for TracingLayer
 where
     S: Subscriber + for<'l> LookupSpan<'l>,
 {
+    // A value may log something while it is shown, so no span is locked then.
+
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        let mut fields = SpanFields {
-            format: self.format,
-            text: String::new(),
-        };
-        attributes.record(&mut Fields::new(&mut fields.text, self.format));
-        // Each layer of this kind has its own way to write them.
+        let mut text = String::new();
+        attributes.record(&mut Fields::new(&mut text, self.format));
+        let layer = self.lost();
+        let fields = SpanFields { layer, text };
         let mut extensions = span.extensions_mut();
         match extensions.get_mut::<Vec<SpanFields>>() {
-            Some(all) => {
-                if !all.iter().any(|known| known.format == self.format) {
-                    all.push(fields);
-                }
-            }
+            Some(all) => all.push(fields),
             None => extensions.insert(vec![fields]),
         }
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
+        let mut text = String::new();
+        values.record(&mut Fields::new(&mut text, self.format));
         let mut extensions = span.extensions_mut();
         let all = extensions.get_mut::<Vec<SpanFields>>();
-        let fields = all.and_then(|all| all.iter_mut().find(|known| known.format == self.format));
-        if let Some(fields) = fields {
-            values.record(&mut Fields::new(&mut fields.text, self.format));
+        let ours = |fields: &&mut SpanFields| Arc::ptr_eq(&fields.layer, &self.lost);
+        if let Some(fields) = all.and_then(|all| all.iter_mut().find(ours)) {
+            if !fields.text.is_empty() && !text.is_empty() {
+                fields.text.push_str(self.format.separator());
+            }
+            fields.text.push_str(&text);
         }
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         self.write(|buffer| match self.format {
-            Format::Json => json(buffer, event, &context),
-            Format::Text => text(buffer, event, &context),
+            Format::Json => self.put_json(buffer, event, &context),
+            Format::Text => self.put_text(buffer, event, &context),
         });
     }
 }
 
-fn json<S>(buffer: &mut Buffer, event: &Event<'_>, context: &Context<'_, S>)
-where
-    S: Subscriber + for<'l> LookupSpan<'l>,
-{
-    let metadata = event.metadata();
-    buffer.text.push_str("{\"timestamp\":\"");
-    buffer.timestamp();
-    let text = &mut buffer.text;
-    let _ = write!(text, "\",\"level\":\"{}\",\"fields\":{{", metadata.level());
-    event.record(&mut Fields::new(text, Format::Json));
-    text.push_str("},\"target\":");
-    string(text, metadata.target());
-    let mut separator = ",\"spans\":[";
-    let mut has_spans = false;
-    each_span(event, context, |span| {
-        text.push_str(separator);
-        separator = ",";
-        has_spans = true;
-        text.push_str("{\"name\":");
-        string(text, span.name());
-        with_fields(span, Format::Json, |fields| {
-            text.push(',');
-            text.push_str(fields);
-        });
-        text.push('}');
-    });
-    text.push_str(if has_spans { "]}" } else { "}" });
-}
-
-fn text<S>(buffer: &mut Buffer, event: &Event<'_>, context: &Context<'_, S>)
-where
-    S: Subscriber + for<'l> LookupSpan<'l>,
-{
-    let metadata = event.metadata();
-    buffer.timestamp();
-    let text = &mut buffer.text;
-    let _ = write!(text, " {:>5} ", metadata.level().as_str());
-    each_span(event, context, |span| {
-        text.push_str(span.name());
-        with_fields(span, Format::Text, |fields| {
-            text.push('{');
-            text.push_str(fields);
+impl TracingLayer {
+    fn put_json<S>(&self, buffer: &mut Buffer, event: &Event<'_>, context: &Context<'_, S>)
+    where
+        S: Subscriber + for<'l> LookupSpan<'l>,
+    {
+        let metadata = event.metadata();
+        buffer.text.push_str("{\"timestamp\":\"");
+        buffer.timestamp();
+        let text = &mut buffer.text;
+        let _ = write!(text, "\",\"level\":\"{}\",\"fields\":{{", metadata.level());
+        event.record(&mut Fields::new(text, Format::Json));
+        text.push_str("},\"target\":");
+        string(text, metadata.target());
+        let mut separator = ",\"spans\":[";
+        let mut has_spans = false;
+        each_span(event, context, |span| {
+            text.push_str(separator);
+            separator = ",";
+            has_spans = true;
+            text.push_str("{\"name\":");
+            string(text, span.name());
+            self.with_fields(span, |fields| {
+                text.push(',');
+                text.push_str(fields);
+            });
             text.push('}');
         });
-        text.push(':');
-    });
-    if !text.ends_with(' ') {
-        text.push(' ');
+        text.push_str(if has_spans { "]}" } else { "}" });
     }
-    let _ = write!(text, "{}: ", metadata.target());
-    event.record(&mut Fields::new(text, Format::Text));
+
+    fn put_text<S>(&self, buffer: &mut Buffer, event: &Event<'_>, context: &Context<'_, S>)
+    where
+        S: Subscriber + for<'l> LookupSpan<'l>,
+    {
+        let metadata = event.metadata();
+        buffer.timestamp();
+        let text = &mut buffer.text;
+        let _ = write!(text, " {:>5} ", metadata.level().as_str());
+        each_span(event, context, |span| {
+            text.push_str(span.name());
+            self.with_fields(span, |fields| {
+                text.push('{');
+                text.push_str(fields);
+                text.push('}');
+            });
+            text.push(':');
+        });
+        if !text.ends_with(' ') {
+            text.push(' ');
+        }
+        let _ = write!(text, "{}: ", metadata.target());
+        event.record(&mut Fields::new(text, Format::Text));
+    }
+
+    fn with_fields<S>(&self, span: &SpanRef<'_, S>, look: impl FnOnce(&str))
+    where
+        S: for<'l> LookupSpan<'l>,
+    {
+        let extensions = span.extensions();
+        let all = extensions.get::<Vec<SpanFields>>();
+        let ours = |fields: &&SpanFields| Arc::ptr_eq(&fields.layer, &self.lost);
+        let fields = all.and_then(|all| all.iter().find(ours));
+        if let Some(fields) = fields.filter(|fields| !fields.text.is_empty()) {
+            look(&fields.text);
+        }
+    }
 }
 
 /// Shows `look` the spans an event is in, outermost first.
@@ -358,18 +392,6 @@ where
     }
 }
 
-fn with_fields<S>(span: &SpanRef<'_, S>, format: Format, look: impl FnOnce(&str))
-where
-    S: for<'l> LookupSpan<'l>,
-{
-    let extensions = span.extensions();
-    let all = extensions.get::<Vec<SpanFields>>();
-    let fields = all.and_then(|all| all.iter().find(|known| known.format == format));
-    if let Some(fields) = fields.filter(|fields| !fields.text.is_empty()) {
-        look(&fields.text);
-    }
-}
-
 /// Writes fields: `"name":value,…` or `name=value …`, the message first in text.
 struct Fields<'t> {
     text: &'t mut String,
@@ -379,7 +401,6 @@ struct Fields<'t> {
 
 impl Fields<'_> {
     fn new(text: &mut String, format: Format) -> Fields<'_> {
-        // A span's fields may be recorded bit by bit.
         let is_first = match text.as_bytes().last() {
             None | Some(b'{') => true,
             Some(_) => format == Format::Text && text.ends_with(": "),
@@ -392,12 +413,8 @@ impl Fields<'_> {
     }
 
     fn field(&mut self, field: &Field, value: impl FnOnce(&mut String, Format)) {
-        let separator = match self.format {
-            Format::Json => ",",
-            Format::Text => " ",
-        };
         if !std::mem::take(&mut self.is_first) {
-            self.text.push_str(separator);
+            self.text.push_str(self.format.separator());
         }
         // Raw identifiers are the names without the mark.
         let name = field.name().strip_prefix("r#").unwrap_or(field.name());

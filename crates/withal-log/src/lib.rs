@@ -16,6 +16,7 @@ mod name;
 mod options;
 mod queue;
 mod read;
+mod records;
 mod recover;
 mod repair;
 mod retention;
@@ -44,6 +45,7 @@ pub use layer::{Lost, Pressure, TracingLayer, tracing_layer};
 pub use log::{Log, LogOptions, Progress, Ticket};
 pub use options::{Durability, OnFull};
 pub use read::{Reader, ReverseReader, last_lines};
+pub use records::Records;
 pub use recover::Recovery;
 #[doc(hidden)]
 pub use repair::repair_in;

@@ -1,6 +1,7 @@
 //! The log: opening, appending, closing.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -135,6 +136,11 @@ impl Log {
     pub fn append_lines(&self, records: impl AsRef<[u8]>) -> Result<u64, LogError> {
         let queue = &self.0.queue;
         queue.append_lines(records.as_ref(), queue.level())
+    }
+
+    /// Appends many records at once, and returns when all are durable.
+    pub(crate) fn append_all_durable(&self, records: &[impl AsRef<[u8]>]) -> Result<u64, LogError> {
+        self.0.queue.append_all(records, Some(Level::Durable))
     }
 
     /// Appends a part of a record: what is appended next goes on with it.
@@ -379,6 +385,12 @@ impl LogOptions {
         self
     }
 
+    /// The directory of the log.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The clock, in milliseconds since 1970: for tests.
     #[doc(hidden)]
     pub fn clock(mut self, clock: fn() -> u64) -> LogOptions {
@@ -462,5 +474,9 @@ impl ContextManager for LogOptions {
 
     fn exit(log: Log, _: ExitCase) -> Result<(), LogError> {
         log.close()
+    }
+
+    fn name(&self) -> Cow<'static, str> {
+        Cow::Owned(format!("log {}", self.path.display()))
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::batch::Batch;
 use crate::error::{LogError, LogErrorKind};
 use crate::options::{Durability, OnFull};
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sync::{Condvar, Mutex, MutexGuard, ThreadId, thread};
 use crate::text::{self, End};
 use crate::writer::Writer;
 
@@ -59,7 +59,8 @@ struct State {
     durable: u64,
     /// Which of `waiting` is for what is being written.
     turn: usize,
-    leading: bool,
+    /// Who writes for all, if anybody does.
+    leader: Option<ThreadId>,
     wants_sync: bool,
     /// Lines that came and are not in the log.
     refused: Vec<(Range<u64>, LogError)>,
@@ -107,7 +108,20 @@ impl State {
         self.failed.clone().map(Err)
     }
 
+    /// What the log does while it is written can call it again, for example by a notice.
+    fn may_wait(&self) -> Result<(), LogError> {
+        if self
+            .leader
+            .is_some_and(|leader| leader == thread::current().id())
+        {
+            let message = "this thread is writing the log, and cannot wait for itself";
+            return Err(LogError::new(LogErrorKind::Reentrant, message));
+        }
+        Ok(())
+    }
+
     fn accepts(&self) -> Result<(), LogError> {
+        self.may_wait()?;
         match &self.failed {
             Some(failed) => Err(failed.clone()),
             None if self.closed => Err(closed()),
@@ -184,13 +198,28 @@ impl Queue {
         })
     }
 
+    /// Appends records, and waits for the last of them.
+    pub(crate) fn append_all(
+        &self,
+        records: &[impl AsRef<[u8]>],
+        level: Option<Level>,
+    ) -> Result<u64, LogError> {
+        self.append_with(level, |into| {
+            let records = records.iter().map(AsRef::as_ref);
+            records
+                .map(|record| u64::from(text::encode(into, record, self.max_line, End::Newline)))
+                .sum()
+        })
+    }
+
     fn append_with(
         &self,
         level: Option<Level>,
         encode: impl FnOnce(&mut Vec<u8>) -> u64,
     ) -> Result<u64, LogError> {
         let mut state = self.lock();
-        while state.leading && state.pending.bytes.len() >= MOST_PENDING {
+        while state.leader.is_some() && state.pending.bytes.len() >= MOST_PENDING {
+            state.may_wait()?;
             state = self.wait_for(state, u64::MAX);
         }
         let line = self.add(&mut state, encode)?;
@@ -200,7 +229,7 @@ impl Queue {
                 if let Some(error) = state.unheard.take() {
                     return Err(error);
                 }
-                if state.pending.bytes.len() >= BUFFER && !state.leading {
+                if state.pending.bytes.len() >= BUFFER && state.leader.is_none() {
                     drop(self.lead(state, false));
                 }
             }
@@ -218,7 +247,7 @@ impl Queue {
             u64::from(text::encode(into, record, self.max_line, End::Newline))
         });
         let is_much = state.pending.bytes.len() >= BUFFER;
-        if added.is_ok() && (state.pending_since.is_none() || (is_much && !state.leading)) {
+        if added.is_ok() && (state.pending_since.is_none() || (is_much && state.leader.is_none())) {
             let _ = state.pending_since.get_or_insert_with(Instant::now);
             self.worker.notify_one();
         }
@@ -228,7 +257,7 @@ impl Queue {
     /// Appends a record if there is room for it now.
     pub(crate) fn try_append(&self, record: &[u8], waker: &Waker) -> Option<Result<u64, LogError>> {
         let mut state = self.lock();
-        if state.leading && state.pending.bytes.len() >= MOST_PENDING {
+        if state.leader.is_some() && state.pending.bytes.len() >= MOST_PENDING {
             remember(&mut state.wakers, waker);
             return None;
         }
@@ -274,8 +303,8 @@ impl Queue {
                 return reached;
             }
             let sync = level == Level::Durable;
-            if state.leading || !self.may_lead(&state, sync) {
-                state.wants_sync |= sync && state.leading;
+            if state.leader.is_some() || !self.may_lead(&state, sync) {
+                state.wants_sync |= sync && state.leader.is_some();
                 state = self.wait_for(state, line);
             } else {
                 state = self.lead(state, sync);
@@ -290,6 +319,7 @@ impl Queue {
             if let Some(reached) = state.watched(line) {
                 return reached;
             }
+            state.may_wait()?;
             state = self
                 .watching
                 .wait(state)
@@ -320,7 +350,7 @@ impl Queue {
 
     /// Writes what is pending, and syncs if asked.
     fn lead<'q>(&'q self, mut state: MutexGuard<'q, State>, sync: bool) -> MutexGuard<'q, State> {
-        state.leading = true;
+        state.leader = Some(thread::current().id());
         let batch = std::mem::take(&mut state.pending);
         state.pending_since = None;
         state.taken = state.next;
@@ -335,7 +365,7 @@ impl Queue {
         }));
 
         let mut state = self.lock();
-        state.leading = false;
+        state.leader = None;
         state.turn = 1 - turn;
         let mut panic = None;
         match committed {
@@ -418,6 +448,7 @@ impl Queue {
     /// Makes everything appended so far durable.
     pub(crate) fn sync(&self) -> Result<(), LogError> {
         let mut state = self.lock();
+        state.may_wait()?;
         let line = state.next;
         if let Some(error) = state.unheard.take() {
             return Err(error);
@@ -432,7 +463,7 @@ impl Queue {
         while !state.closed && state.failed.is_none() {
             let due = self.due(&state);
             state = match due {
-                Some((at, sync)) if at <= Instant::now() && !state.leading => {
+                Some((at, sync)) if at <= Instant::now() && state.leader.is_none() => {
                     self.lead(state, sync)
                 }
                 // Whoever leads wakes us.
@@ -481,6 +512,7 @@ impl Queue {
         if state.closed {
             return Ok(());
         }
+        state.may_wait()?;
         state.closed = true;
         self.worker.notify_one();
         let unheard = state.unheard.take();

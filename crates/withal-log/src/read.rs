@@ -10,6 +10,7 @@ use memchr::{memchr, memrchr, memrchr_iter};
 use crate::error::{LogError, LogErrorKind};
 use crate::files::{Files, SegmentFiles};
 use crate::name::Name;
+use crate::records::Records;
 use crate::recover::{read_from, whole_lines};
 use crate::scan::Scan;
 use crate::sidecar::Flags;
@@ -199,6 +200,28 @@ impl Reader {
                 current.offset = current.end.unwrap_or(current.offset);
             }
         }
+    }
+
+    /// The records one by one, as they were appended.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("log");
+    /// let log = withal_log::Log::open(&path).open()?;
+    /// log.append("two\nlines")?;
+    /// for record in withal_log::Reader::open(&path)?.records() {
+    ///     assert_eq!(record?, b"two\nlines");
+    /// }
+    /// log.close()?;
+    /// # Ok::<(), withal_log::LogError>(())
+    /// ```
+    pub fn records(self) -> Records {
+        Records::new(self)
+    }
+
+    /// What `next_chunk` gave last.
+    pub(crate) fn lines(&self) -> &[u8] {
+        self.buffer.get(..self.given).unwrap_or_default()
     }
 
     /// The next lines, some of them at once; `None` at the end of what there is now.

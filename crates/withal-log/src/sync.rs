@@ -3,10 +3,10 @@
 #[cfg(withal_loom)]
 pub(crate) use loom::{
     sync::{Condvar, Mutex, MutexGuard},
-    thread::{Builder, JoinHandle},
+    thread::{self, Builder, JoinHandle, ThreadId},
 };
 #[cfg(not(withal_loom))]
 pub(crate) use std::{
     sync::{Condvar, Mutex, MutexGuard},
-    thread::{Builder, JoinHandle},
+    thread::{self, Builder, JoinHandle, ThreadId},
 };

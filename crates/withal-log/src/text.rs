@@ -90,7 +90,16 @@ fn is_plain(lines: &[u8], max: usize) -> bool {
 /// be.
 #[must_use]
 pub fn is_continued(line: &[u8]) -> bool {
-    let Some(marked) = line.strip_suffix(&[CONTINUED, b'\n']) else {
+    ends_marked(line, CONTINUED)
+}
+
+/// Whether the record of this stored line ends without a newline.
+pub(crate) fn is_unended(line: &[u8]) -> bool {
+    ends_marked(line, UNENDED)
+}
+
+fn ends_marked(line: &[u8], how: u8) -> bool {
+    let Some(marked) = line.strip_suffix(&[how, b'\n']) else {
         return false;
     };
     // Two marks are one byte of the record.

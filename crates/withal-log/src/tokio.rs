@@ -3,10 +3,11 @@
 //! Opening and closing a log waits for the disk, so they run on a blocking thread; appending is
 //! [`Log::append_async`], which waits without one.
 
+use std::borrow::Cow;
 use std::io;
 
 use ::tokio::task::{JoinError, spawn_blocking};
-use withal_core::{AsyncContextManager, ExitCase};
+use withal_core::{AsyncContextManager, ContextManager, ExitCase};
 
 use crate::error::LogError;
 use crate::log::{Log, LogOptions};
@@ -33,7 +34,7 @@ pub struct OpenLog(LogOptions);
 /// # let path = folder.path().join("log");
 /// let options = Log::open(&path).durability(Durability::Always);
 /// async_with(withal_log::tokio::open(options), async |log| {
-///     log.append_async(b"order 17 paid").await?; // on the disk now
+///     log.append_async("order 17 paid").await?; // on the disk now
 ///     Ok(())
 /// })
 /// .await?;
@@ -58,6 +59,10 @@ impl AsyncContextManager for OpenLog {
         spawn_blocking(move || log.close())
             .await
             .map_err(|error| lost("closed", error))?
+    }
+
+    fn name(&self) -> Cow<'static, str> {
+        ContextManager::name(&self.0)
     }
 }
 

@@ -8,11 +8,19 @@ use withal_core::{BoxError, Entry, Error, Notice, NoticeKind, emit_notice};
 #[cold]
 #[track_caller]
 pub(crate) fn teardown_failed(name: &'static str, error: impl Into<BoxError>) {
+    notice(NoticeKind::TeardownFailed, name, error);
+}
+
+/// Reports what a `name` was to try, could not do, and goes on without.
+#[cold]
+#[track_caller]
+pub(crate) fn worked_around(name: &'static str, error: impl Into<BoxError>) {
+    notice(NoticeKind::WorkedAround, name, error);
+}
+
+#[track_caller]
+fn notice(kind: NoticeKind, name: &'static str, error: impl Into<BoxError>) {
     let entry = Entry::at(name, Location::caller());
     let error = Error::new(error);
-    emit_notice(&Notice::new(
-        NoticeKind::TeardownFailed,
-        Some(&entry),
-        Some(&error),
-    ));
+    emit_notice(&Notice::new(kind, Some(&entry), Some(&error)));
 }

@@ -18,11 +18,11 @@ pub use withal_macros::{asynccontextmanager, contextmanager, main, with};
 pub use withal_os::tokio as asynch;
 #[cfg(feature = "os")]
 pub use withal_os::{
-    AtomicDir, AtomicFile, AtomicWriter, Capture, Captured, ChangedDir, Chdir, ChdirError,
-    Durability, FileLock, HeldLock, Holder, LockError, OpenTempDir, Preserve, Redirect,
-    RedirectError, Redirected, StagedDir, Symlinks, TempDir, TempDirError, WriteError,
-    WriteErrorKind, capture_stderr, capture_stdout, chdir, redirect_stderr, redirect_stdout,
-    write_atomic,
+    AtomicBatch, AtomicDir, AtomicFile, AtomicWriter, BatchError, Capture, Captured, ChangedDir,
+    Chdir, ChdirError, Durability, FileLock, HeldLock, Holder, LockError, OpenTempDir, Preserve,
+    Redirect, RedirectError, Redirected, StagedDir, Stamp, Symlinks, TempDir, TempDirError,
+    WriteError, WriteErrorKind, capture_stderr, capture_stdout, chdir, redirect_stderr,
+    redirect_stdout, write_atomic,
 };
 /// A connection pool that hands out only what is known to be clean.
 #[cfg(feature = "pool")]

@@ -92,16 +92,8 @@ pub(super) const STEPS: &[Step] = &[
     },
     Step {
         name: "examples",
-        what: "the examples and benches build",
-        run: |_| {
-            cargo(&[
-                "check",
-                "--workspace",
-                "--all-features",
-                "--examples",
-                "--benches",
-            ])
-        },
+        what: "the examples and benches build, and the examples do what they say",
+        run: |_| examples(),
     },
     Step {
         name: "benches",
@@ -257,6 +249,27 @@ fn loom_tests(files: &[impl AsRef<Path>]) -> Vec<(String, String)> {
         .iter()
         .filter_map(|file| parts(file.as_ref()))
         .collect()
+}
+
+fn examples() -> Result<Option<String>> {
+    let _ran = cargo(&[
+        "check",
+        "--workspace",
+        "--all-features",
+        "--examples",
+        "--benches",
+    ])?;
+    for program in ["cancelled", "whats-open"] {
+        let _ran = cargo(&["run", "--package=withal-examples", "--bin", program])?;
+    }
+    // These kill a program again and again, and look at what is left.
+    let _ran = cargo(&["test", "--package=withal-example-invoices"])?;
+    cargo(&[
+        "run",
+        "--package=withal-example-resilient-log",
+        "--",
+        "prove",
+    ])
 }
 
 fn msrv(metadata: &Metadata) -> Result<Option<String>> {

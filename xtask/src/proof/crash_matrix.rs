@@ -10,7 +10,8 @@ use crate::shell;
 /// How much to try.
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
-    /// How many states of a log on each file system; of an atomic write, a tenth of that
+    /// How many states of a log on each file system; of each way to write a file
+    /// atomically, a tenth of that
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     states: u64,
 

@@ -30,6 +30,8 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("withal-benches", EVERYTHING_BELOW_THE_COMMAND),
     ("withal-proofs", &["withal-log", "withal-os"]),
     ("withal-examples", EVERYTHING_BELOW_THE_COMMAND),
+    ("withal-example-invoices", EVERYTHING_BELOW_THE_COMMAND),
+    ("withal-example-resilient-log", EVERYTHING_BELOW_THE_COMMAND),
     ("xtask", &[]),
 ];
 

@@ -10,7 +10,7 @@ use std::process::Output;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Sandbox, wait_until};
+use crate::support::{Sandbox, WITHAL, wait_until};
 
 #[track_caller]
 fn atomic(sandbox: &Sandbox, arguments: &[&str], input: &str, code: i32) -> Output {
@@ -20,10 +20,25 @@ fn atomic(sandbox: &Sandbox, arguments: &[&str], input: &str, code: i32) -> Outp
     output
 }
 
-fn has_temporary(sandbox: &Sandbox) -> bool {
+/// Whether the process has a file without a name open here: the new content.
+fn has_new_content(sandbox: &Sandbox, pid: u32) -> bool {
+    let beginning = sandbox.path("#").into_os_string().into_string().unwrap();
+    let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return false;
+    };
+    files.flatten().any(|file| {
+        let target = fs::read_link(file.path()).unwrap_or_default();
+        target.to_str().unwrap().starts_with(&beginning)
+    })
+}
+
+fn names(sandbox: &Sandbox) -> Vec<String> {
     let entries = fs::read_dir(sandbox.path(".")).unwrap();
-    let mut names = entries.map(|entry| entry.unwrap().file_name());
-    names.any(|name| name.to_str().unwrap().ends_with(".withal-tmp"))
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
 }
 
 #[test]
@@ -57,7 +72,7 @@ fn a_pipe_replaces_the_file_when_it_ends() {
     let sandbox = Sandbox::new();
     let long = "0123456789\n".repeat(200_000);
     for content in ["", "new", &long] {
-        for durability in ["full", "none"] {
+        for durability in ["full", "file", "none"] {
             sandbox.write("f", "old\n");
             atomic(&sandbox, &["f", "--durability", durability], content, 0);
             assert!(sandbox.read("f") == content);
@@ -136,6 +151,103 @@ fn mode_backup_and_links_are_as_asked() {
 }
 
 #[test]
+fn a_link_is_followed_or_replaced_as_asked() {
+    for (options, stays) in [
+        (&[][..], true),
+        (&["--follow"], true),
+        (&["--replace-link"], false),
+    ] {
+        let sandbox = Sandbox::new();
+        fs::create_dir(sandbox.path("d")).unwrap();
+        sandbox.write("d/f", "old\n");
+        std::os::unix::fs::symlink("d/f", sandbox.path("link")).unwrap();
+        atomic(&sandbox, &[options, &["link"]].concat(), "new\n", 0);
+        assert_eq!(sandbox.path("link").is_symlink(), stays);
+        assert_eq!(sandbox.read("link"), "new\n");
+        assert_eq!(sandbox.read("d/f"), if stays { "new\n" } else { "old\n" });
+    }
+    let sandbox = Sandbox::new();
+    atomic(&sandbox, &["--follow", "--replace-link", "f"], "", 125);
+    assert_eq!(names(&sandbox), [""; 0]);
+}
+
+#[test]
+fn the_mode_is_that_of_the_old_file_or_as_asked_or_any_new_ones() {
+    let sandbox = Sandbox::new();
+    let mode = |name: &str| {
+        fs::metadata(sandbox.path(name))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o7777
+    };
+    sandbox.write("any", "");
+    atomic(&sandbox, &["f"], "", 0);
+    assert_eq!(mode("f"), mode("any"));
+    atomic(&sandbox, &["-m", "0751", "f", "--", "echo"], "", 0);
+    assert_eq!(mode("f"), 0o751);
+    atomic(&sandbox, &["f"], "", 0);
+    assert_eq!(mode("f"), 0o751);
+    atomic(&sandbox, &["--mode", "600", "key"], "", 0);
+    assert_eq!(mode("key"), 0o600);
+}
+
+#[test]
+fn the_old_file_is_kept_if_there_is_one_and_only_if_it_is_replaced() {
+    let sandbox = Sandbox::new();
+    atomic(&sandbox, &["--backup", "f"], "1\n", 0);
+    assert_eq!(names(&sandbox), ["f"]);
+    atomic(&sandbox, &["-b", "f", "--", "false"], "", 1);
+    assert_eq!(names(&sandbox), ["f"]);
+    for (new, old) in [("2\n", "1\n"), ("3\n", "2\n")] {
+        atomic(&sandbox, &["-b", "f", "--", "cat"], new, 0);
+        assert_eq!(
+            (sandbox.read("f"), sandbox.read("f~")),
+            (new.into(), old.into())
+        );
+        assert_eq!(names(&sandbox), ["f", "f~"]);
+    }
+    atomic(&sandbox, &["--no-clobber", "--backup", "g"], "", 125);
+    assert_eq!(names(&sandbox), ["f", "f~"]);
+}
+
+#[test]
+fn as_much_is_synced_as_was_asked_for() {
+    let check = |options: &[&str], content: usize, directory: usize| {
+        let sandbox = Sandbox::new();
+        let trace = sandbox.path("trace");
+        let mut command = sandbox.command("strace", &["-f", "-qq", "-y", "-e", "trace=fsync"]);
+        let _ = command.arg("-o").arg(&trace).arg(WITHAL).arg("atomic");
+        let status = command
+            .args(options)
+            .args(["f", "--", "echo", "new"])
+            .status();
+        assert!(
+            status.expect("apt-get install strace").success(),
+            "{}",
+            sandbox.stderr()
+        );
+        assert_eq!(sandbox.read("f"), "new\n");
+        let trace = fs::read_to_string(trace).unwrap();
+        let synced: Vec<&str> = trace
+            .lines()
+            .filter(|line| line.contains("fsync("))
+            .collect();
+        let is_directory = |line: &&&str| line.contains("/work>)");
+        assert_eq!(
+            synced.iter().filter(is_directory).count(),
+            directory,
+            "{trace}"
+        );
+        assert_eq!(synced.len(), content + directory, "{trace}");
+    };
+    check(&[], 1, 1);
+    check(&["--durability", "full"], 1, 1);
+    check(&["--durability", "file"], 1, 0);
+    check(&["-d", "none"], 0, 0);
+}
+
+#[test]
 fn a_signal_or_a_kill_leaves_the_old_file() {
     for (signal, code) in [(Signal::SIGTERM, Some(143)), (Signal::SIGKILL, None)] {
         let sandbox = Sandbox::new();
@@ -143,12 +255,11 @@ fn a_signal_or_a_kill_leaves_the_old_file() {
         let mut writer = sandbox.pipe(&["atomic", "f"]);
         let mut stdin = writer.stdin.take().unwrap();
         stdin.write_all(b"new\n").unwrap();
-        wait_until("the temporary file", || has_temporary(&sandbox));
+        wait_until("the new content", || has_new_content(&sandbox, writer.id()));
         kill(Pid::from_raw(writer.id().cast_signed()), signal).unwrap();
         assert_eq!(writer.wait().unwrap().code(), code);
         assert_eq!(sandbox.read("f"), "old\n");
-        // What a kill leaves is swept by the next one.
-        assert_eq!(has_temporary(&sandbox), signal == Signal::SIGKILL);
+        assert_eq!(names(&sandbox), ["f"]);
         atomic(&sandbox, &["f"], "newer\n", 0);
         assert_eq!(sandbox.read("f"), "newer\n");
     }

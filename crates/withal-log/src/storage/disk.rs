@@ -41,13 +41,17 @@ impl Disk {
     /// If it cannot be made or opened.
     pub fn open_or_create(path: impl Into<PathBuf>) -> io::Result<Disk> {
         let path = path.into();
-        match fs::create_dir(&path) {
-            Ok(()) => {
-                let parent = path.parent().filter(|parent| *parent != Path::new(""));
-                fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+        let is_new = match fs::create_dir(&path) {
+            Ok(()) => true,
+            // Who made it may have been killed before its name was synced.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                fs::read_dir(&path)?.next().is_none()
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
+        };
+        if is_new {
+            let parent = path.parent().filter(|parent| *parent != Path::new(""));
+            fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
         }
         Disk::open(path)
     }

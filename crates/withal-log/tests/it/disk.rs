@@ -39,6 +39,8 @@ struct World {
     history: Vec<Names>,
     operations: u64,
     is_read_only: bool,
+    /// How often a file's content was synced.
+    syncs: usize,
     fault: Option<(u64, Fault)>,
     /// From this operation to that one the disk is full.
     full: Option<(u64, u64)>,
@@ -114,6 +116,10 @@ impl FaultDisk {
         let content = world.names[name];
         change(&mut world.contents[content].now);
         world.contents[content].durable = world.contents[content].now.clone();
+    }
+
+    pub(crate) fn syncs(&self) -> usize {
+        self.world().syncs
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
@@ -427,6 +433,8 @@ impl File for FaultFile {
         let content = &mut world.contents[self.1];
         match synced {
             Ok(()) => {
+                world.syncs += 1;
+                let content = &mut world.contents[self.1];
                 content.durable = content.now.clone();
                 if let Some(from) = content.spoiled_from {
                     content.durable[from..].fill(0);

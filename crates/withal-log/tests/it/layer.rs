@@ -1,6 +1,7 @@
 //! Events of `tracing` in a log.
 
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -9,8 +10,9 @@ use tracing::{Level, debug, error, info, info_span, warn};
 use tracing_subscriber::prelude::*;
 use withal_log::{Durability, Log, OnFull, Pressure, tracing_layer};
 
+use crate::child;
 use crate::crash::read;
-use crate::disk::FaultDisk;
+use crate::disk::{Fault, FaultDisk};
 
 fn log(disk: &FaultDisk) -> Log {
     let log = Log::open("log").durability(Durability::Buffered);
@@ -133,14 +135,36 @@ fn both_forms_may_be_used_at_once() {
 }
 
 #[test]
-fn an_event_from_inside_a_value_is_not_recursed_into() {
-    struct Chatty;
-    impl std::fmt::Debug for Chatty {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            info!("from inside");
-            f.write_str("chatty")
-        }
+fn two_layers_of_one_form_each_keep_their_own_fields() {
+    let disks = [FaultDisk::default(), FaultDisk::default()];
+    let logs = [log(&disks[0]), log(&disks[1])];
+    let registry = tracing_subscriber::registry()
+        .with(tracing_layer(&logs[0]).text())
+        .with(tracing_layer(&logs[1]).text());
+    with_default(registry, || {
+        let span = info_span!("request", id = 7, user = tracing::field::Empty).entered();
+        span.record("user", "ada");
+        info!("both");
+    });
+    logs.into_iter().for_each(|log| log.close().unwrap());
+    for disk in &disks {
+        let line = &lines(disk)[0];
+        assert!(line.contains(" request{id=7 user=\"ada\"}: "), "{line}");
     }
+}
+
+/// Emits an event whenever it is shown.
+struct Chatty;
+
+impl std::fmt::Debug for Chatty {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        info!("from inside");
+        f.write_str("chatty")
+    }
+}
+
+#[test]
+fn an_event_from_inside_a_value_is_not_recursed_into() {
     let disk = FaultDisk::default();
     let log = log(&disk);
     let layer = tracing_layer(&log);
@@ -225,4 +249,65 @@ fn under_pressure_events_are_dropped_counted_and_told_of() {
         sent
     );
     assert_eq!(events.last().unwrap()["fields"]["message"], "after");
+}
+
+/// What the child does. Under a global subscriber `tracing` itself does not keep an event apart from
+/// one that it causes.
+pub(crate) fn under_a_global_subscriber() {
+    let (ended, end) = mpsc::channel();
+    let work = std::thread::spawn(move || {
+        let disk = FaultDisk::default();
+        let log = Log::open("log").open_in(disk.storage()).unwrap();
+        let layer = tracing_layer(&log);
+        let lost = layer.lost();
+        tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer))
+            .unwrap();
+        withal_core::set_notice_hook(|notice| warn!("{notice}"));
+
+        let span = info_span!("request", first = ?Chatty, later = tracing::field::Empty);
+        span.in_scope(|| {
+            span.record("later", tracing::field::debug(Chatty));
+            info!(value = ?Chatty, "outer");
+        });
+        assert_eq!((lost.nested(), lost.dropped()), (1, 0));
+
+        // The log says that its disk failed, on the thread that is writing it.
+        disk.plan(0, Fault::Fails(std::io::ErrorKind::Other));
+        log.append("no event").unwrap();
+        let nested = lost.nested();
+        assert!(nested > 1);
+
+        log.close().unwrap();
+        // The layer says that its log is closed, while an event is written.
+        info!("too late");
+        info!("too late");
+        assert_eq!((lost.nested(), lost.dropped()), (nested + 1, 2));
+
+        let [inside, later, outer, record] = &lines(&disk)[..] else {
+            panic!("{:?}", lines(&disk));
+        };
+        for inside in [inside, later] {
+            assert!(inside.contains(r#"{"message":"from inside"}"#), "{inside}");
+        }
+        assert!(
+            outer.contains(r#""message":"outer","value":"chatty""#),
+            "{outer}"
+        );
+        assert!(
+            outer.contains(r#""first":"chatty","later":"chatty""#),
+            "{outer}"
+        );
+        assert_eq!(record, "no event");
+        ended.send(()).unwrap();
+    });
+    let ended = end.recv_timeout(Duration::from_secs(60));
+    assert!(ended.is_ok(), "it waits for itself, or failed");
+    work.join().unwrap();
+}
+
+#[test]
+fn events_that_come_out_of_logging_do_not_wait_for_themselves() {
+    let nowhere = Path::new("");
+    let status = child::command("global-subscriber", nowhere).status();
+    assert!(status.unwrap().success());
 }

@@ -9,6 +9,7 @@
 
 mod basics;
 mod checkpoint;
+mod child;
 mod crash;
 mod damage;
 mod disk;

@@ -264,3 +264,34 @@ fn durable_lines_only() {
     assert_eq!(all(reader().durable_only()), "durable\nnot yet\n");
     assert_eq!(verify_in(&disk.storage(), |_| ()).unwrap().problems, []);
 }
+
+#[test]
+fn records_come_back_one_by_one_whatever_is_in_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let log = Log::open(&path).max_line(100).rotate_size(1000);
+    let log = log.open().unwrap();
+    let mut records: Vec<Vec<u8>> = vec![
+        b"plain".to_vec(),
+        b"".to_vec(),
+        b"two\nlines\n".to_vec(),
+        b"\0\xc0\x81\xc0\x82\n".to_vec(),
+        "ü".repeat(400).into_bytes(),
+        vec![0xC0; 2500],
+    ];
+    for record in &records {
+        log.append(record).unwrap();
+    }
+    log.append_unended("unended\n").unwrap();
+    records.push(b"unended\n".to_vec());
+    let mut read = Reader::open(&path).unwrap().records();
+    let found: Result<Vec<_>, _> = read.by_ref().collect();
+    assert_eq!(found.unwrap(), records);
+    // A record that has begun comes when it has ended.
+    log.append_part("half of ").unwrap();
+    assert!(read.next().is_none());
+    log.append("it").unwrap();
+    assert_eq!(read.next().unwrap().unwrap(), b"half of it");
+    assert!(read.next().is_none());
+    log.close().unwrap();
+}

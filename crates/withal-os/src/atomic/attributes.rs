@@ -1,4 +1,4 @@
-//! Mode, owner and extended attributes of the file that is replaced.
+//! Mode, owner, access list, SELinux label and other extended attributes of the new file.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -9,14 +9,18 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{Gid, Mode, OFlags, Stat, Uid, XattrFlags};
 use rustix::io::Errno;
 
+use crate::atomic::acl;
 use crate::atomic::error::WriteError;
 use crate::atomic::options::{Options, Preserve};
 use crate::atomic::target::Target;
 use crate::atomic::umask::umask;
+use crate::report;
 
 /// Extended attributes that describe the old content or grant it rights, and so must not pass on to
 /// the new: the kernel too removes them from a file that is written to.
 const OF_THE_CONTENT: [&[u8]; 3] = [b"security.capability", b"security.ima", b"security.evm"];
+
+const SELINUX: &CStr = c"security.selinux";
 
 /// Gives `file`, which `new` describes, the attributes of the `old` file, or those of any new one.
 pub(crate) fn apply(
@@ -26,24 +30,17 @@ pub(crate) fn apply(
     old: Option<&Stat>,
     options: &Options,
 ) -> Result<(), WriteError> {
-    let Some(old) = old else {
-        let mode = options.mode.unwrap_or_else(|| 0o666 & !umask());
-        return set_mode(file, mode, target);
-    };
-    let kept = keep_owner(file, new, old, options.owner)
-        .map_err(|error| target.failed("cannot keep the owner of the old file", error))?;
-    set_mode(
+    let new_file = NewFile {
         file,
-        options.mode.unwrap_or_else(|| kept.limit(old.st_mode)),
         target,
-    )?;
-    keep_xattrs(file, target, options)
-        .map_err(|error| target.failed("cannot keep the extended attributes", error))
-}
-
-fn set_mode(file: &File, mode: u32, target: &Target) -> Result<(), WriteError> {
-    rustix::fs::fchmod(file, Mode::from_raw_mode(mode & 0o7777))
-        .map_err(|error| target.failed("cannot set its mode", error.into()))
+        options,
+    };
+    let Some(old) = old else {
+        return new_file.set_mode(None);
+    };
+    let kept = new_file.keep_owner(new, old)?;
+    new_file.set_mode(Some(kept.limit(old.st_mode)))?;
+    new_file.keep_xattrs(kept)
 }
 
 /// Which of user and group are those of the old file.
@@ -68,77 +65,165 @@ impl Kept {
     }
 }
 
-fn keep_owner(file: &File, new: &Stat, old: &Stat, preserve: Preserve) -> io::Result<Kept> {
-    let kept = Kept {
-        user: new.st_uid == old.st_uid,
-        group: new.st_gid == old.st_gid,
-    };
-    if preserve == Preserve::Ignore || (kept.user && kept.group) {
-        return Ok(kept);
+struct NewFile<'a> {
+    file: &'a File,
+    target: &'a Target,
+    options: &'a Options,
+}
+
+impl NewFile<'_> {
+    /// Sets the mode that was asked for, or that of the `old` file, or that of any new one.
+    fn set_mode(&self, old: Option<u32>) -> Result<(), WriteError> {
+        let (mode, preserve) = match (self.options.mode, self.options.permissions, old) {
+            (Some(mode), ..) => {
+                // Who sets the one face does not want the other, inherited or not.
+                self.check(Preserve::Require, "set its mode", acl::remove(self.file))?;
+                (mode, Preserve::Require)
+            }
+            (None, Preserve::Require | Preserve::Try, Some(old)) => (old, self.options.permissions),
+            (None, ..) => (
+                acl::default_mode(&self.target.parent).unwrap_or_else(|| 0o666 & !umask()),
+                Preserve::Try,
+            ),
+        };
+        let set = rustix::fs::fchmod(self.file, Mode::from_raw_mode(mode & 0o7777));
+        self.check(preserve, "set its mode", set.map_err(Into::into))
     }
-    let (user, group) = (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
-    match (rustix::fs::fchown(file, Some(user), Some(group)), preserve) {
-        (Ok(()), _) => Ok(Kept {
-            user: true,
-            group: true,
-        }),
-        (Err(error), Preserve::Require) => Err(error.into()),
+
+    fn keep_owner(&self, new: &Stat, old: &Stat) -> Result<Kept, WriteError> {
+        let (file, preserve) = (self.file, self.options.owner);
+        let kept = Kept {
+            user: new.st_uid == old.st_uid,
+            group: new.st_gid == old.st_gid,
+        };
+        if preserve == Preserve::Ignore || (kept.user && kept.group) {
+            return Ok(kept);
+        }
+        let (user, group) = (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
+        let Err(error) = rustix::fs::fchown(file, Some(user), Some(group)) else {
+            return Ok(Kept {
+                user: true,
+                group: true,
+            });
+        };
+        self.check(
+            preserve,
+            "keep the owner of the old file",
+            Err(error.into()),
+        )?;
         // Only root gives files away, but a group of one's own may be chosen.
-        (Err(_), _) => Ok(Kept {
+        Ok(Kept {
             group: kept.group || rustix::fs::fchown(file, None, Some(group)).is_ok(),
             ..kept
-        }),
+        })
     }
-}
 
-fn keep_xattrs(file: &File, target: &Target, options: &Options) -> io::Result<()> {
-    match options.xattrs {
-        Preserve::Ignore => Ok(()),
-        Preserve::Require => copy_xattrs(file, target, options, |result| result),
-        _ => {
-            // What cannot be read or set is left; the rest is tried all the same.
-            let _partly = copy_xattrs(file, target, options, |_| Ok(()));
-            Ok(())
+    /// Copies what of the old file's extended attributes is to be kept.
+    fn keep_xattrs(&self, kept: Kept) -> Result<(), WriteError> {
+        let Options {
+            acl,
+            selinux,
+            xattrs,
+            ..
+        } = *self.options;
+        let strictest = [acl, selinux, xattrs]
+            .into_iter()
+            .fold(Preserve::Ignore, stricter);
+        if strictest == Preserve::Ignore {
+            return Ok(());
         }
-    }
-}
-
-/// Copies attribute by attribute; `check` says what becomes of one that fails.
-fn copy_xattrs(
-    file: &File,
-    target: &Target,
-    options: &Options,
-    check: impl Fn(io::Result<()>) -> io::Result<()>,
-) -> io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let old: OwnedFd = rustix::fs::openat(&target.parent, &target.name, flags, Mode::empty())?;
-    let names = match read_growing(|buffer| rustix::fs::flistxattr(&old, spare_capacity(buffer))) {
-        Ok(names) => names,
-        // A filesystem without them has none to keep.
-        Err(Errno::NOTSUP) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    for name in names.split_inclusive(|byte| *byte == 0) {
-        let Ok(name) = CStr::from_bytes_with_nul(name) else {
-            continue;
+        let what = "keep the extended attributes";
+        let (old, names) = match self.old_xattrs() {
+            Ok(found) => found,
+            Err(error) => return self.check(strictest, what, Err(error)),
         };
-        // The access list is the mode's other face: who sets the one does not want the other.
-        let is_acl = name == c"system.posix_acl_access";
-        if OF_THE_CONTENT.contains(&name.to_bytes()) || (is_acl && options.mode.is_some()) {
-            continue;
+        let mut has_acl = false;
+        for name in names.split_inclusive(|byte| *byte == 0) {
+            let Ok(name) = CStr::from_bytes_with_nul(name) else {
+                continue;
+            };
+            if OF_THE_CONTENT.contains(&name.to_bytes()) {
+                continue;
+            }
+            if name == acl::ACCESS {
+                has_acl = true;
+                if acl != Preserve::Ignore && self.options.mode.is_none() {
+                    let copied = copy_xattr(&old, self.file, name, |list| {
+                        if !kept.group {
+                            acl::limit_group(list);
+                        }
+                    });
+                    self.check(acl, "keep the access list", copied)?;
+                }
+            } else if name == SELINUX {
+                if selinux != Preserve::Ignore {
+                    let copied = copy_xattr(&old, self.file, name, |_| ());
+                    self.check(selinux, "keep the SELinux label", copied)?;
+                }
+            } else if xattrs != Preserve::Ignore {
+                self.check(xattrs, what, copy_xattr(&old, self.file, name, |_| ()))?;
+            }
         }
-        check(copy_xattr(&old, file, name))?;
+        if !has_acl && acl != Preserve::Ignore {
+            // The directory's default list is for new files; the old one had none.
+            self.check(acl, "keep the access list", acl::remove(self.file))?;
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// The old file, and the names of its extended attributes.
+    fn old_xattrs(&self) -> io::Result<(OwnedFd, Vec<u8>)> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Target { parent, name, .. } = self.target;
+        let old = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+        match read_growing(|buffer| rustix::fs::flistxattr(&old, spare_capacity(buffer))) {
+            Ok(names) => Ok((old, names)),
+            // A filesystem without them has none to keep.
+            Err(Errno::NOTSUP) => Ok((old, Vec::new())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Fails, or says that it goes on without, as `preserve` has it.
+    fn check(
+        &self,
+        preserve: Preserve,
+        what: &str,
+        done: io::Result<()>,
+    ) -> Result<(), WriteError> {
+        let Err(error) = done else {
+            return Ok(());
+        };
+        let error = self.target.failed(format!("cannot {what}"), error);
+        if preserve == Preserve::Require {
+            return Err(error);
+        }
+        report::worked_around("AtomicFile", error);
+        Ok(())
+    }
 }
 
-fn copy_xattr(from: impl AsFd, to: impl AsFd, name: &CStr) -> io::Result<()> {
-    let value =
+fn stricter(a: Preserve, b: Preserve) -> Preserve {
+    match (a, b) {
+        (Preserve::Require, _) | (_, Preserve::Require) => Preserve::Require,
+        (Preserve::Try, _) | (_, Preserve::Try) => Preserve::Try,
+        _ => Preserve::Ignore,
+    }
+}
+
+fn copy_xattr(
+    from: impl AsFd,
+    to: impl AsFd,
+    name: &CStr,
+    change: impl FnOnce(&mut [u8]),
+) -> io::Result<()> {
+    let mut value =
         match read_growing(|buffer| rustix::fs::fgetxattr(&from, name, spare_capacity(buffer))) {
             // Removed since it was listed.
             Err(Errno::NODATA) => return Ok(()),
             value => value?,
         };
+    change(&mut value);
     Ok(rustix::fs::fsetxattr(
         to,
         name,
@@ -148,7 +233,7 @@ fn copy_xattr(from: impl AsFd, to: impl AsFd, name: &CStr) -> io::Result<()> {
 }
 
 /// Reads into a buffer that is made larger until the answer fits.
-fn read_growing(
+pub(crate) fn read_growing(
     mut read: impl FnMut(&mut Vec<u8>) -> rustix::io::Result<usize>,
 ) -> rustix::io::Result<Vec<u8>> {
     let mut buffer = Vec::with_capacity(256);

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::path::Path;
 
+use withal_core::{ContextManager, ExitCase};
+
 use crate::atomic::commit;
 use crate::atomic::error::WriteError;
 use crate::atomic::file::AtomicFile;
-use crate::atomic::options::Durability;
 use crate::atomic::writer::AtomicWriter;
 use crate::directory::Identity;
 
@@ -16,6 +17,9 @@ use crate::directory::Identity;
 /// It is faster than to commit them one by one, and no transaction: after a power cut, or an error,
 /// some may be the new ones and some the old ones. For all or nothing, replace a whole directory:
 /// [`AtomicDir`](crate::AtomicDir).
+///
+/// As a manager it commits if the block succeeds, and aborts otherwise. In async code, enter
+/// `withal_os::tokio::blocking(AtomicBatch::new())`.
 ///
 /// ```
 /// use std::io::Write;
@@ -86,8 +90,8 @@ impl AtomicBatch {
         let of = self.files.len();
         let mut failures = Vec::new();
         let mut prepared = Vec::with_capacity(of);
-        for file in self.files {
-            match commit::prepare(&file) {
+        for mut file in self.files {
+            match commit::prepare(&mut file) {
                 Ok(ready) => prepared.push((file, ready)),
                 Err(error) => failures.push(error),
             }
@@ -95,27 +99,53 @@ impl AtomicBatch {
         let prepared = sync_filesystems(prepared, &mut failures);
         let mut placed: Vec<AtomicFile> = Vec::with_capacity(prepared.len());
         for (mut file, ready) in prepared {
-            match commit::place(&mut file, &ready) {
+            match commit::place(&mut file, ready) {
                 Ok(()) => placed.push(file),
                 Err(error) => failures.push(error),
             }
         }
         sync_directories(&placed, &mut failures);
-        match failures.is_empty() {
-            true => Ok(()),
-            false => Err(BatchError { failures, of }),
+        BatchError::of_all(failures, of)
+    }
+
+    /// Removes all new contents; the targets are as they were.
+    ///
+    /// # Errors
+    ///
+    /// The temporary files that cannot be unlinked; see [`AtomicFile::abort`].
+    pub fn abort(self) -> Result<(), BatchError> {
+        let of = self.files.len();
+        let aborted = self.files.into_iter().map(AtomicFile::abort);
+        BatchError::of_all(aborted.filter_map(Result::err).collect(), of)
+    }
+}
+
+impl ContextManager for AtomicBatch {
+    type Resource = AtomicBatch;
+    type Error = BatchError;
+
+    fn enter(self) -> Result<AtomicBatch, BatchError> {
+        Ok(self)
+    }
+
+    /// Commits if all went well, aborts otherwise.
+    fn exit(batch: AtomicBatch, case: ExitCase) -> Result<(), BatchError> {
+        if case.is_succeeded() {
+            batch.commit()
+        } else {
+            batch.abort()
         }
     }
 }
 
 type Prepared = Vec<(AtomicFile, commit::Ready)>;
 
-/// Syncs each filesystem that durable files lie on, once; gives the files whose contents are safe.
+/// Syncs each filesystem that files lie on whose content is to be synced, once; gives the files whose contents are safe.
 fn sync_filesystems(files: Prepared, failures: &mut Vec<WriteError>) -> Prepared {
     let mut synced: Vec<(u64, Result<(), rustix::io::Errno>)> = Vec::new();
     let mut safe = Vec::with_capacity(files.len());
     for (file, ready) in files {
-        if file.options.durability != Durability::Durable {
+        if !file.options.durability.syncs_content() {
             safe.push((file, ready));
             continue;
         }
@@ -144,7 +174,7 @@ fn sync_filesystems(files: Prepared, failures: &mut Vec<WriteError>) -> Prepared
 /// Syncs each directory that durable files lie in, once.
 fn sync_directories(files: &[AtomicFile], failures: &mut Vec<WriteError>) {
     let mut synced: Vec<(Identity, bool)> = Vec::new();
-    let durable = |file: &&AtomicFile| file.options.durability == Durability::Durable;
+    let durable = |file: &&AtomicFile| file.options.durability.syncs_names();
     for file in files.iter().filter(durable) {
         let identity = Identity::of_fd(&file.target.parent).ok();
         let known = synced.iter().find(|(known, _)| Some(*known) == identity);
@@ -160,6 +190,13 @@ fn sync_directories(files: &[AtomicFile], failures: &mut Vec<WriteError>) {
 }
 
 impl BatchError {
+    fn of_all(failures: Vec<WriteError>, of: usize) -> Result<(), BatchError> {
+        match failures.is_empty() {
+            true => Ok(()),
+            false => Err(BatchError { failures, of }),
+        }
+    }
+
     /// What failed, file by file.
     #[must_use]
     pub fn failures(&self) -> &[WriteError] {

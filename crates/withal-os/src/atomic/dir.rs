@@ -70,7 +70,8 @@ impl AtomicDir {
 
     /// What is known to be on disk after the commit; [`Durability::Durable`] unless said otherwise.
     ///
-    /// Durable syncs every file by itself, which takes its time for thousands of them.
+    /// Durable syncs every file by itself, which takes its time for thousands of them. `Content`
+    /// is the same here: an old directory is not emptied before the new one is known to last.
     pub fn durability(mut self, durability: Durability) -> AtomicDir {
         self.durability = durability;
         self
@@ -181,7 +182,7 @@ impl StagedDir {
             None => 0o777 & !umask(),
         });
         let (parent, name) = (&self.target.parent, &self.target.name);
-        let durable = self.options.durability == Durability::Durable;
+        let durable = self.options.durability != Durability::Atomic;
         if durable {
             tree::sync(parent, &self.temporary, self.identity).map_err(|error| {
                 let detail = format!("cannot sync its new content: {error}");

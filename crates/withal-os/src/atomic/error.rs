@@ -37,6 +37,9 @@ pub enum WriteErrorKind {
     /// The target is not the file any more that
     /// [`if_unchanged`](crate::AtomicWriter::if_unchanged) was told of. Not committed.
     Changed,
+    /// The new content has not the size that [`size`](crate::AtomicWriter::size) promised. Not
+    /// committed.
+    WrongSize,
     /// The temporary was removed, replaced or cut short by somebody else. Not committed.
     Lost,
     /// The filesystem or kernel cannot do what was asked for. Not committed.
@@ -49,6 +52,9 @@ pub enum WriteErrorKind {
     /// The new content is in place, but the directory could not be synced: a power cut may still
     /// bring the old one back. Committed.
     NotDurable,
+    /// The new content is in place, but the old file could not be given the name of its backup; the
+    /// message says where it is. Committed.
+    NotKept,
     /// The new directory is in place, but the old one could not be removed; the message says where
     /// it is. Committed.
     NotRemoved,
@@ -117,7 +123,7 @@ impl WriteError {
     pub fn is_committed(&self) -> bool {
         matches!(
             self.kind,
-            WriteErrorKind::NotDurable | WriteErrorKind::NotRemoved
+            WriteErrorKind::NotDurable | WriteErrorKind::NotKept | WriteErrorKind::NotRemoved
         )
     }
 }

@@ -1,9 +1,13 @@
 //! The open writer.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSlice, Seek, SeekFrom, Write};
 use std::path::Path;
+
+use rustix::fs::{FallocateFlags, FileType};
+use rustix::io::Errno;
 
 use crate::atomic::commit;
 use crate::atomic::error::WriteError;
@@ -25,10 +29,9 @@ use crate::shown::shown;
 pub struct AtomicFile {
     pub(crate) target: Target,
     pub(crate) options: Options,
-    pub(crate) temporary: std::ffi::OsString,
+    /// The temporary's name, while it has one that is ours to remove.
+    pub(crate) temporary: Option<OsString>,
     pub(crate) file: File,
-    /// Whether the temporary's name is still ours to remove.
-    pub(crate) armed: bool,
     /// How long the file must be, while only [`Write`] has touched it.
     pub(crate) written: Option<u64>,
     /// The first write that failed.
@@ -55,7 +58,7 @@ impl AtomicFile {
     pub(crate) fn open(path: &Path, options: Options) -> Result<AtomicFile, WriteError> {
         let target = Target::resolve(path, options.symlinks)?;
         target.check_found(options.no_clobber)?;
-        stale::sweep(&target.parent, rustix::fs::FileType::RegularFile);
+        stale::sweep(&target.parent, FileType::RegularFile);
         let (temporary, file) =
             temporary::create_file(&target.parent, &target.name).map_err(|error| {
                 let directory = shown(target.parent.path());
@@ -65,15 +68,34 @@ impl AtomicFile {
                 );
                 target.failed(detail, error)
             })?;
-        Ok(AtomicFile {
+        let file = AtomicFile {
             target,
             options,
             temporary,
             file,
-            armed: true,
             written: Some(0),
             failed: None,
-        })
+        };
+        file.reserve()?;
+        Ok(file)
+    }
+
+    /// Has the filesystem set aside what it was told will be written.
+    fn reserve(&self) -> Result<(), WriteError> {
+        let Some(size) = self.options.size.filter(|size| *size > 0) else {
+            return Ok(());
+        };
+        let reserved = rustix::io::retry_on_intr(|| {
+            rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, size)
+        });
+        match reserved {
+            // A filesystem that cannot reserve says that it is full when it is.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Err(error) => {
+                let detail = format!("cannot reserve {size} bytes for its temporary file");
+                Err(self.target.failed(detail, error.into()))
+            }
+        }
     }
 
     /// The target, as it was given.
@@ -86,7 +108,8 @@ impl AtomicFile {
     /// hand a clone to a child process as its output.
     ///
     /// What happens to it beside [`Write`] is not watched: check it for errors yourself. Its mode
-    /// is set by the commit.
+    /// is set by the commit, after which nobody may write to it any more; and it may not have a
+    /// name before.
     pub fn file(&mut self) -> &File {
         self.written = None;
         &self.file
@@ -120,11 +143,11 @@ impl AtomicFile {
     }
 
     fn remove(&mut self) -> Result<(), WriteError> {
-        if !std::mem::take(&mut self.armed) {
-            return Ok(());
-        }
-        self.target.parent.unlink(&self.temporary).map_err(|error| {
-            let path = self.target.parent.path().join(&self.temporary);
+        let Some(name) = self.temporary.take() else {
+            return Ok(()); // the kernel frees what has no name
+        };
+        self.target.parent.unlink(&name).map_err(|error| {
+            let path = self.target.parent.path().join(&name);
             let detail = format!("cannot remove its temporary file `{}`", shown(&path));
             self.target.failed(detail, error)
         })

@@ -1,6 +1,8 @@
 //! Files and directories that are replaced whole or not at all.
 
+mod acl;
 mod attributes;
+mod backup;
 mod batch;
 mod commit;
 mod dir;

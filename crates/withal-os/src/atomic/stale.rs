@@ -14,7 +14,10 @@ use crate::directory::{Directory, Identity, file_type};
 use crate::tree;
 
 /// How many names a writer reads to look for stale temporaries, on average.
-const NAMES_PER_WRITER: u64 = 1024;
+const NAMES_PER_WRITER: u64 = 128;
+
+/// To open a temporary and try its lock takes as long as to read so many names.
+const NAMES_PER_TEMPORARY: u64 = 16;
 
 /// Room for some hundred names at a time.
 const BUFFER: usize = 8 << 10;
@@ -37,8 +40,9 @@ fn key(directory: &Directory) -> io::Result<Key> {
 
 /// Removes the temporary files or directories in `parent` whose writers are dead.
 ///
-/// The first writer of a process in a directory always sweeps. In a directory with thousands of
-/// names not every one does, so that making n files there takes no n² steps.
+/// The first writer of a process in a directory always sweeps. In a directory with hundreds of
+/// names, or with many temporaries of living writers, as those of a batch, not every one does, so
+/// that making n files there takes no n² steps.
 /// Whatever cannot be removed is left: it is no business of this writer's.
 pub(crate) fn sweep(parent: &Directory, kind: FileType) {
     if may_skip(parent) {
@@ -85,7 +89,7 @@ fn remember(directory: Key, skip: u64) {
     let _before = skips.insert(directory, skip);
 }
 
-/// Gives the number of names read.
+/// Gives the work that was, in names read.
 fn sweep_all(parent: &Directory, kind: FileType) -> io::Result<u64> {
     // Looking is no use of the directory: its time of access would be written back with every
     // commit, since each makes it older than the last change. Only the owner may ask for that.
@@ -100,6 +104,7 @@ fn sweep_all(parent: &Directory, kind: FileType) -> io::Result<u64> {
         let name = entry.file_name();
         let is_kind = entry.file_type() == kind || entry.file_type() == FileType::Unknown;
         if is_kind && temporary::is_temporary(name.to_bytes()) {
+            names += NAMES_PER_TEMPORARY;
             // Not ours to remove, busy, or gone already: the next writer will see.
             let _left = remove_if_dead(parent, name, kind);
         }

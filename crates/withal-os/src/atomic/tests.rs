@@ -1,13 +1,17 @@
 //! Names, modes and texts that no test can reach from outside.
 
 use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::attributes::Kept;
+use super::options::Options;
 use super::target::split;
-use super::temporary::{is_temporary, name};
-use super::umask;
+use super::temporary::{create_named, is_temporary, kept_name, name};
+use super::{AtomicFile, WriteErrorKind, acl, umask};
+use crate::TempDir;
 
 #[test]
 fn temporaries_are_recognised_and_nothing_else_is() {
@@ -24,6 +28,111 @@ fn temporaries_are_recognised_and_nothing_else_is() {
     check(&format!(".a{random}.withal-tmp"), false);
     check(".a.withal-tmp", false);
     check(".withal-tmp", false);
+    let kept = kept_name(OsStr::new("config.toml")).unwrap();
+    assert!(!is_temporary(kept.as_bytes()));
+}
+
+/// A writer on a filesystem that knows no files without a name.
+fn open_named(path: &Path, no_clobber: bool) -> AtomicFile {
+    let options = Options {
+        no_clobber,
+        ..Options::default()
+    };
+    let mut file = AtomicFile::open(path, options).unwrap();
+    let (name, named) = create_named(&file.target.parent, &file.target.name).unwrap();
+    (file.file, file.temporary) = (named, Some(name));
+    file
+}
+
+#[test]
+fn a_named_temporary_is_committed_or_removed_as_one_without_a_name() {
+    let directory = TempDir::new().open().unwrap();
+    let path = directory.path().join("a");
+    let names = || fs::read_dir(directory.path()).unwrap().count();
+    for no_clobber in [true, false] {
+        let mut file = open_named(&path, no_clobber);
+        file.write_all(b"new").unwrap();
+        let before = names();
+        file.commit().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!((before, names()), (if no_clobber { 1 } else { 2 }, 1));
+    }
+    open_named(&path, false).abort().unwrap();
+    drop(open_named(&path, false));
+    assert_eq!(names(), 1);
+}
+
+#[test]
+fn a_temporary_that_is_taken_away_or_exchanged_is_not_committed() {
+    type Meddle = fn(&Path);
+    let meddlers: [Meddle; 2] = [
+        |temporary| fs::remove_file(temporary).unwrap(),
+        |temporary| {
+            fs::remove_file(temporary).unwrap();
+            fs::write(temporary, "mine").unwrap();
+        },
+    ];
+    for meddle in meddlers {
+        for no_clobber in [false, true] {
+            let directory = TempDir::new().open().unwrap();
+            let path = directory.path().join("a");
+            let mut file = open_named(&path, no_clobber);
+            file.write_all(b"new").unwrap();
+            let temporary = directory.path().join(file.temporary.as_ref().unwrap());
+            meddle(&temporary);
+            let error = file.commit().unwrap_err();
+            assert_eq!(error.kind(), WriteErrorKind::Lost);
+            assert!(!error.is_committed() && !path.exists());
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "`{}` was not written: its temporary file `{}` was removed or replaced by \
+                     somebody else; see that it is left alone, and write it again",
+                    path.display(),
+                    temporary.display()
+                )
+            );
+        }
+    }
+}
+
+/// A list of entries: tag, rights, and the user or group that it is for.
+fn list(entries: &[(u16, u16, u32)]) -> Vec<u8> {
+    let mut list = vec![2, 0, 0, 0];
+    for (tag, rights, id) in entries {
+        list.extend(tag.to_le_bytes());
+        list.extend(rights.to_le_bytes());
+        list.extend(id.to_le_bytes());
+    }
+    list
+}
+
+#[test]
+fn access_lists_are_read_as_the_kernel_writes_them() {
+    let nobody = u32::MAX;
+    let small = list(&[(1, 7, nobody), (4, 5, nobody), (0x20, 0, nobody)]);
+    assert_eq!(acl::mode(&small), Some(0o640));
+    let mut large = list(&[
+        (1, 6, nobody),
+        (2, 7, 1234),
+        (4, 7, nobody),
+        (0x10, 5, nobody),
+        (0x20, 4, nobody),
+    ]);
+    assert_eq!(acl::mode(&large), Some(0o644));
+    acl::limit_group(&mut large);
+    let limited = [
+        (1, 6, nobody),
+        (2, 7, 1234),
+        (4, 4, nobody),
+        (0x10, 5, nobody),
+        (0x20, 4, nobody),
+    ];
+    assert_eq!(large, list(&limited));
+    for torn in [&[][..], &small[..4], &small[..11], &small[..20]] {
+        assert_eq!(acl::mode(torn), None);
+        acl::limit_group(&mut torn.to_vec());
+    }
 }
 
 #[test]

@@ -13,13 +13,27 @@ use crate::atomic::stamp::Stamp;
 
 /// Replaces a file whole or not at all.
 ///
-/// The new content goes to a temporary file beside the target, is synced, is renamed over the
-/// target, and the directory is synced. If the block fails, panics or is cancelled, the temporary
-/// file is gone and the target is as it was. Readers see the old file or the new one, never a part.
+/// The new content goes to a temporary file in the target's directory, is synced, is renamed over
+/// the target, and the directory is synced. If the block fails, panics or is cancelled, the
+/// temporary file is gone and the target is as it was. Readers see the old file or the new one,
+/// never a part.
 ///
-/// The temporary file is called `.TARGET.RANDOM.withal-tmp`, has mode 0600 until the commit and is
-/// held under a lock while its writer lives. One whose writer was killed is removed by the next
-/// writer in that directory.
+/// # The temporary file
+///
+/// It has mode 0600 and no name (`O_TMPFILE`) until the commit, so a writer that is killed before
+/// leaves nothing. The commit calls it `.TARGET.RANDOM.withal-tmp`, syncs it and renames it, and
+/// holds it under a lock while that lasts. One that is left by a kill or a power cut in just that
+/// moment is removed by the next writer in that directory.
+///
+/// It is named before it is synced, because not every filesystem keeps a file that had no name when
+/// it was synced: ext4 without a journal does not, and btrfs did not always, as `atomic-write-file`
+/// found. Where a filesystem knows no files without a name, it has one from the beginning.
+///
+/// # The order of things
+///
+/// Content before name and name before success is what ALICE (OSDI 2014) found missing in most
+/// programs; that a failed sync is final, what "Can Applications Recover from fsync Failures?"
+/// (ATC 2020) did.
 ///
 /// Nothing happens before [`enter`](ContextManager::enter) or [`open`](AtomicWriter::open); the
 /// manager can be cloned and used again.
@@ -115,12 +129,30 @@ impl AtomicWriter {
         self
     }
 
-    /// The mode of the new file, whatever that of the old one was and whatever the umask.
+    /// How many bytes the new content will have: their space is reserved at once, and a commit with
+    /// any other number of them fails with [`WrongSize`](crate::WriteErrorKind::WrongSize).
+    ///
+    /// So a disk too full is known before the work, and a download cut short is not committed. A
+    /// filesystem that cannot reserve space says that it is full when it is.
+    pub fn size(mut self, bytes: u64) -> AtomicWriter {
+        self.options.size = Some(bytes);
+        self
+    }
+
+    /// The mode of the new file, whatever that of the old one was and whatever the umask. It then
+    /// has no access list, be it the old file's or the directory's default.
     ///
     /// Without it the mode of the old file is kept, and a file that was not there gets the mode any
-    /// new file would: 0666 less the umask.
+    /// new file would: 0666 less the umask, or what the default access list of the directory says.
     pub fn mode(mut self, mode: u32) -> AtomicWriter {
         self.options.mode = Some(mode);
+        self
+    }
+
+    /// Whether the mode of the old file is kept; [`Preserve::Try`] unless said otherwise. A given
+    /// [`mode`](AtomicWriter::mode) wins.
+    pub fn permissions(mut self, permissions: Preserve) -> AtomicWriter {
+        self.options.permissions = permissions;
         self
     }
 
@@ -133,8 +165,24 @@ impl AtomicWriter {
         self
     }
 
-    /// Whether extended attributes of the old file are kept, access lists and SELinux labels among
-    /// them; [`Preserve::Try`] unless said otherwise.
+    /// Whether the access list of the old file is kept, or that it has none; [`Preserve::Try`]
+    /// unless said otherwise.
+    ///
+    /// A group that could not be kept passes none of its rights on, in the list as in the mode.
+    /// Ignored, the new file has what the default list of the directory gives it.
+    pub fn acl(mut self, acl: Preserve) -> AtomicWriter {
+        self.options.acl = acl;
+        self
+    }
+
+    /// Whether the SELinux label of the old file is kept; [`Preserve::Try`] unless said otherwise.
+    pub fn selinux(mut self, selinux: Preserve) -> AtomicWriter {
+        self.options.selinux = selinux;
+        self
+    }
+
+    /// Whether the other extended attributes of the old file are kept; [`Preserve::Try`] unless said
+    /// otherwise.
     ///
     /// Those that speak of the old content are never kept: capabilities and integrity hashes.
     pub fn xattrs(mut self, xattrs: Preserve) -> AtomicWriter {
@@ -144,9 +192,12 @@ impl AtomicWriter {
 
     /// Keeps the old file at `path`, on the same filesystem, in place of whatever file is there.
     ///
-    /// The backup is a hard link made just before the rename: the target has a file at all times,
-    /// and the backup is the old file itself, with its attributes. If the commit fails after that,
-    /// it is another name of the file that is still in place.
+    /// The old and the new file change places in one step (`RENAME_EXCHANGE`), and then the old one
+    /// gets its name: the target is there at all times, and the backup is the very file that was
+    /// replaced, with its attributes. A kill between the two leaves it as
+    /// `.TARGET.RANDOM.withal-old`, which nobody removes. Where files cannot be exchanged, the
+    /// backup is a hard link made just before the rename; if the commit fails after that, it is
+    /// another name of the file that is still in place.
     pub fn backup(mut self, path: impl Into<PathBuf>) -> AtomicWriter {
         self.options.backup = Some(Backup::Path(path.into()));
         self
@@ -163,7 +214,7 @@ impl AtomicWriter {
     /// else is lost.
     ///
     /// It is looked at just before the rename, so a writer that takes no part in this can still
-    /// come in between; for certainty among your own writers take a [`FileLock`](crate::FileLock).
+    /// come in between, but where `None` says that there must be no file; for certainty among your own writers take a [`FileLock`](crate::FileLock).
     ///
     /// ```
     /// use withal_os::{AtomicWriter, Stamp, WriteErrorKind};
@@ -196,7 +247,7 @@ impl AtomicWriter {
     ///
     /// The path names no file; the target is a directory, device, FIFO or socket; it is a symbolic
     /// link and those are refused; it exists and may not be replaced; no file can be made in its
-    /// directory.
+    /// directory; the [`size`](AtomicWriter::size) that was promised cannot be reserved.
     pub fn open(self) -> Result<AtomicFile, WriteError> {
         AtomicFile::open(&self.path, self.options)
     }

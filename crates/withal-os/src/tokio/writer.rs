@@ -7,7 +7,7 @@ use withal_core::{AsyncContextManager, ExitCase};
 
 use crate::tokio::blocking::{RuntimeGone, run};
 use crate::tokio::file::AtomicFile;
-use crate::{Durability, Preserve, Symlinks, WriteError, WriteErrorKind};
+use crate::{Durability, Preserve, Stamp, Symlinks, WriteError, WriteErrorKind};
 
 /// Replaces a file whole or not at all: [`withal_os::AtomicWriter`](crate::AtomicWriter) for async
 /// code.
@@ -76,9 +76,20 @@ impl AtomicWriter {
         AtomicWriter(self.0.symlinks(symlinks))
     }
 
+    /// How many bytes the new content will have; see [`size`](crate::AtomicWriter::size).
+    pub fn size(self, bytes: u64) -> AtomicWriter {
+        AtomicWriter(self.0.size(bytes))
+    }
+
     /// The mode of the new file; see [`mode`](crate::AtomicWriter::mode).
     pub fn mode(self, mode: u32) -> AtomicWriter {
         AtomicWriter(self.0.mode(mode))
+    }
+
+    /// Whether the mode of the old file is kept; see
+    /// [`permissions`](crate::AtomicWriter::permissions).
+    pub fn permissions(self, permissions: Preserve) -> AtomicWriter {
+        AtomicWriter(self.0.permissions(permissions))
     }
 
     /// Whether user and group are kept; see [`owner`](crate::AtomicWriter::owner).
@@ -86,7 +97,17 @@ impl AtomicWriter {
         AtomicWriter(self.0.owner(owner))
     }
 
-    /// Whether extended attributes are kept; see [`xattrs`](crate::AtomicWriter::xattrs).
+    /// Whether the access list is kept; see [`acl`](crate::AtomicWriter::acl).
+    pub fn acl(self, acl: Preserve) -> AtomicWriter {
+        AtomicWriter(self.0.acl(acl))
+    }
+
+    /// Whether the SELinux label is kept; see [`selinux`](crate::AtomicWriter::selinux).
+    pub fn selinux(self, selinux: Preserve) -> AtomicWriter {
+        AtomicWriter(self.0.selinux(selinux))
+    }
+
+    /// Whether the other extended attributes are kept; see [`xattrs`](crate::AtomicWriter::xattrs).
     pub fn xattrs(self, xattrs: Preserve) -> AtomicWriter {
         AtomicWriter(self.0.xattrs(xattrs))
     }
@@ -100,6 +121,12 @@ impl AtomicWriter {
     /// [`backup_suffix`](crate::AtomicWriter::backup_suffix).
     pub fn backup_suffix(self, suffix: impl Into<OsString>) -> AtomicWriter {
         AtomicWriter(self.0.backup_suffix(suffix))
+    }
+
+    /// Commits only if the target is still as it was when `stamp` was taken; see
+    /// [`if_unchanged`](crate::AtomicWriter::if_unchanged).
+    pub fn if_unchanged(self, stamp: Option<Stamp>) -> AtomicWriter {
+        AtomicWriter(self.0.if_unchanged(stamp))
     }
 
     /// The target.

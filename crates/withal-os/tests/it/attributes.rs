@@ -6,10 +6,12 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 
-use rustix::fs::{XattrFlags, getxattr, setxattr};
+use rustix::fs::{XattrFlags, getxattr, removexattr, setxattr};
 use withal_core::with;
-use withal_os::{AtomicWriter, Preserve, WriteErrorKind, write_atomic};
+use withal_core::{NoticeKind, set_notice_hook};
+use withal_os::{AtomicWriter, Durability, Preserve, WriteErrorKind, write_atomic};
 
 use crate::child;
 use crate::support::{Place, is_root, mode, read, set_mode};
@@ -96,7 +98,18 @@ pub(crate) fn as_nobody(path: &Path) -> i32 {
         "cannot keep the owner of the old file"
     );
     assert_eq!(read(path), "old");
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hook = Arc::clone(&heard);
+    set_notice_hook(move |notice| hook.lock().unwrap().push((notice.kind, notice.to_string())));
     with(writer, |file| Ok(file.write_all(b"tried")?)).unwrap();
+    let heard = heard.lock().unwrap();
+    let [(NoticeKind::WorkedAround, text)] = heard.as_slice() else {
+        panic!("{heard:?}");
+    };
+    assert!(
+        text.contains("cannot keep the owner of the old file"),
+        "{text}"
+    );
     0
 }
 
@@ -170,6 +183,142 @@ fn access_lists_are_kept() {
     let writer = AtomicWriter::create(&path).mode(0o600);
     with(writer, |_| Ok(())).unwrap();
     assert_eq!((attribute(&path, name), mode(&path)), (None, 0o600));
+}
+
+/// An access list of entries: tag, rights, and the user or group that it is for.
+fn list(entries: &[(u16, u16, u32)]) -> Vec<u8> {
+    let mut list = vec![2, 0, 0, 0];
+    for (tag, rights, id) in entries {
+        list.extend(tag.to_le_bytes());
+        list.extend(rights.to_le_bytes());
+        list.extend(id.to_le_bytes());
+    }
+    list
+}
+
+const ACL: &str = "system.posix_acl_access";
+const NOBODY: u32 = u32::MAX;
+
+/// A directory whose new files may be read and written by user 1234, and not by others.
+fn with_default_list() -> Option<Place> {
+    let place = Place::new();
+    let default = list(&[
+        (1, 7, NOBODY),
+        (2, 6, 1234),
+        (4, 5, NOBODY),
+        (0x10, 7, NOBODY),
+        (0x20, 0, NOBODY),
+    ]);
+    match setxattr(
+        &*place,
+        "system.posix_acl_default",
+        &default,
+        XattrFlags::empty(),
+    ) {
+        Ok(()) => Some(place),
+        Err(error) => {
+            eprintln!("skipped: no access lists here: {error}");
+            None
+        }
+    }
+}
+
+#[test]
+fn a_new_file_gets_the_list_and_mode_of_any_new_file() {
+    let Some(place) = with_default_list() else {
+        return;
+    };
+    let any = place.file("any", "");
+    for durability in [Durability::Durable, Durability::Atomic] {
+        let path = place.join("ours");
+        let writer = AtomicWriter::create_new(&path).durability(durability);
+        with(writer, |_| Ok(())).unwrap();
+        assert_eq!(mode(&path), mode(&any));
+        assert!(attribute(&path, ACL).is_some());
+        assert_eq!(attribute(&path, ACL), attribute(&any, ACL));
+        fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
+fn a_directorys_default_list_gives_nobody_rights_to_a_file_that_had_none() {
+    let Some(place) = with_default_list() else {
+        return;
+    };
+    let path = place.file("a", "old");
+    removexattr(&path, ACL).unwrap();
+    set_mode(&path, 0o660);
+    let writer = AtomicWriter::create(&path);
+    for preserve in [Preserve::Require, Preserve::Try] {
+        with(writer.clone().acl(preserve), |_| Ok(())).unwrap();
+        assert_eq!((attribute(&path, ACL), mode(&path)), (None, 0o660));
+    }
+    with(writer.clone().acl(Preserve::Ignore), |_| Ok(())).unwrap();
+    assert!(attribute(&path, ACL).is_some());
+    // A given mode is all there is.
+    with(writer.mode(0o640), |_| Ok(())).unwrap();
+    assert_eq!((attribute(&path, ACL), mode(&path)), (None, 0o640));
+    let new = AtomicWriter::create(place.join("new")).mode(0o640);
+    with(new, |_| Ok(())).unwrap();
+    assert_eq!(attribute(&place.join("new"), ACL), None);
+    assert_eq!(mode(place.join("new")), 0o640);
+}
+
+#[test]
+fn a_group_that_is_lost_keeps_no_rights_in_the_list() {
+    if !is_root() {
+        return eprintln!("skipped: only root can make a file of another group");
+    }
+    let place = Place::new();
+    let path = place.file("a", "old");
+    let of_group = |rights| {
+        list(&[
+            (1, 6, NOBODY),
+            (2, 6, 1234),
+            (4, rights, NOBODY),
+            (0x10, 6, NOBODY),
+            (0x20, 0, NOBODY),
+        ])
+    };
+    chown(&path, None, Some(2345)).unwrap();
+    if let Err(error) = setxattr(&path, ACL, &of_group(6), XattrFlags::empty()) {
+        return eprintln!("skipped: no access lists here: {error}");
+    }
+    let writer = AtomicWriter::create(&path);
+    with(writer.clone(), |_| Ok(())).unwrap();
+    assert_eq!(attribute(&path, ACL), Some(of_group(6)));
+    with(writer.owner(Preserve::Ignore), |_| Ok(())).unwrap();
+    assert_eq!(attribute(&path, ACL), Some(of_group(0)));
+}
+
+#[test]
+fn the_mode_the_label_and_the_rest_are_kept_or_not_each_by_itself() {
+    let place = Place::new();
+    let path = place.file("a", "old");
+    let any = place.file("any", "");
+    let (label, other) = ("security.selinux", "user.other");
+    let set = |name, value| setxattr(&path, name, value, XattrFlags::empty()).is_ok();
+    let label_before = attribute(&path, label);
+    let (has_label, has_other) = (
+        set(label, b"system_u:object_r:etc_t:s0\0"),
+        set(other, b"x"),
+    );
+    set_mode(&path, 0o751);
+
+    let writer = AtomicWriter::create(&path);
+    with(writer.clone(), |_| Ok(())).unwrap();
+    assert_eq!(mode(&path), 0o751);
+    assert_eq!(attribute(&path, other).is_some(), has_other);
+    with(writer.clone().xattrs(Preserve::Ignore), |_| Ok(())).unwrap();
+    assert_eq!(attribute(&path, other), None);
+    assert_eq!(mode(&path), 0o751);
+    if has_label && label_before.is_none() {
+        assert!(attribute(&path, label).is_some());
+        with(writer.clone().selinux(Preserve::Ignore), |_| Ok(())).unwrap();
+        assert_eq!(attribute(&path, label), None);
+    }
+    with(writer.permissions(Preserve::Ignore), |_| Ok(())).unwrap();
+    assert_eq!(mode(&path), mode(any));
 }
 
 #[test]

@@ -3,13 +3,14 @@
 use std::fs;
 use std::io::Write;
 
+use withal_core::with;
 use withal_os::{AtomicBatch, AtomicWriter, Durability, Stamp, TempDir, WriteErrorKind};
 
 use crate::support::*;
 
 #[test]
 fn all_files_of_a_batch_are_replaced() {
-    for durability in [Durability::Durable, Durability::Atomic] {
+    for durability in [Durability::Durable, Durability::Content, Durability::Atomic] {
         let directory = TempDir::new().open().unwrap();
         fs::create_dir(directory.path().join("sub")).unwrap();
         let path = |number| match number % 2 {
@@ -44,6 +45,26 @@ fn a_batch_that_is_dropped_changes_nothing() {
     drop(batch);
     assert_eq!(read(&path), "old");
     assert_eq!(names(directory.path()), ["file"]);
+}
+
+#[test]
+fn as_a_manager_a_batch_is_committed_if_the_block_succeeds() {
+    for succeeds in [true, false] {
+        let directory = TempDir::new().open().unwrap();
+        let path = directory.path().join("file");
+        fs::write(&path, "old").unwrap();
+        let done = with(AtomicBatch::new(), |batch| {
+            let file = batch.open(AtomicWriter::create(&path))?;
+            file.write_all(b"new")?;
+            match succeeds {
+                true => Ok(()),
+                false => Err("the body failed".into()),
+            }
+        });
+        assert_eq!(done.is_ok(), succeeds);
+        assert_eq!(read(&path), if succeeds { "new" } else { "old" });
+        assert_eq!(names(directory.path()), ["file"]);
+    }
 }
 
 #[test]

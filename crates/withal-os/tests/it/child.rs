@@ -49,6 +49,7 @@ fn entry() {
         "replace" => replace(AtomicWriter::create(&path)),
         "replace-and-keep" => replace(AtomicWriter::create(&path).backup_suffix("~")),
         "make" => replace(AtomicWriter::create_new(&path)),
+        "make-atomic" => replace(AtomicWriter::create_new(&path).durability(Durability::Atomic)),
         "exchange" => exchange(&path),
         "write-for-ever" => write_for_ever(&path),
         "open-and-wait" => open_and_wait(&path),

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -51,38 +52,54 @@ fn writers_of_the_same_file_each_replace_it_whole() {
 
 #[test]
 fn of_many_makers_of_one_file_exactly_one_wins() {
-    for _ in 0..50 {
-        let place = Place::new();
-        let path = place.join("a");
-        let start = Barrier::new(8);
-        let winners: Vec<String> = thread::scope(|scope| {
-            let makers: Vec<_> = (0..8)
-                .map(|number: u8| {
-                    let (path, start) = (&path, &start);
-                    scope.spawn(move || {
-                        let content = number.to_string();
-                        let writer = AtomicWriter::create_new(path).durability(Durability::Atomic);
-                        let mut file = writer.open().unwrap();
-                        file.write_all(content.as_bytes()).unwrap();
-                        let _ = start.wait();
-                        match file.commit() {
-                            Ok(()) => Some(content),
-                            Err(error) => {
-                                assert_eq!(error.kind(), WriteErrorKind::AlreadyExists);
-                                None
-                            }
-                        }
-                    })
-                })
-                .collect();
-            makers
-                .into_iter()
-                .filter_map(|maker| maker.join().unwrap())
-                .collect()
-        });
-        assert_eq!(winners, [fs::read_to_string(&path).unwrap()]);
-        assert_eq!(place.names(), ["a"]);
+    type Maker = fn(&Path) -> AtomicWriter;
+    let makers: [(Maker, WriteErrorKind); 2] = [
+        (
+            |path| AtomicWriter::create_new(path),
+            WriteErrorKind::AlreadyExists,
+        ),
+        (
+            |path| AtomicWriter::create(path).if_unchanged(None),
+            WriteErrorKind::Changed,
+        ),
+    ];
+    for (maker, refusal) in makers {
+        // The one links it where it belongs, the others rename it.
+        for (durability, rounds) in [(Durability::Atomic, 50), (Durability::Content, 10)] {
+            for _ in 0..rounds {
+                one_wins(|path| maker(path).durability(durability), refusal);
+            }
+        }
     }
+}
+
+fn one_wins(maker: impl Fn(&Path) -> AtomicWriter + Sync, refusal: WriteErrorKind) {
+    let place = Place::new();
+    let path = place.join("a");
+    let start = Barrier::new(8);
+    let make = |number: u8| {
+        let content = number.to_string();
+        let mut file = maker(&path).open().unwrap();
+        file.write_all(content.as_bytes()).unwrap();
+        let _ = start.wait();
+        match file.commit() {
+            Ok(()) => Some(content),
+            Err(error) => {
+                assert_eq!(error.kind(), refusal);
+                None
+            }
+        }
+    };
+    let winners: Vec<String> = thread::scope(|scope| {
+        let make = &make;
+        let makers: Vec<_> = (0..8)
+            .map(|number| scope.spawn(move || make(number)))
+            .collect();
+        let made = makers.into_iter().filter_map(|maker| maker.join().unwrap());
+        made.collect()
+    });
+    assert_eq!(winners, [fs::read_to_string(&path).unwrap()]);
+    assert_eq!(place.names(), ["a"]);
 }
 
 #[test]

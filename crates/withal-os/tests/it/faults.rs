@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use withal_os::{AtomicDir, write_atomic};
 
 use crate::child::{self, COMMITTED, COMMITTED_WITH_ERROR, NOT_COMMITTED, PIECE};
-use crate::support::{Place, names, read, temporaries};
+use crate::support::{Place, mode, names, read, temporaries};
 
 /// Runs the child under `strace` with these arguments.
 fn strace(arguments: &[&str], name: &str, path: &Path) -> Output {
@@ -32,12 +32,20 @@ type Call = (String, usize);
 
 /// The calls between the child's marks, in order.
 fn calls(name: &str, path: &Path) -> Vec<Call> {
+    calls_with(name, path, None).0
+}
+
+/// The same with an injection of its own; and which call made a file without a name.
+fn calls_with(name: &str, path: &Path, inject: Option<&str>) -> (Vec<Call>, Option<Call>) {
     let directory = Place::new();
     let log = directory.join("log");
-    let output = strace(&["-o", log.to_str().unwrap()], name, path);
+    let mut arguments = vec!["-o", log.to_str().unwrap()];
+    arguments.extend(inject.iter().flat_map(|inject| ["-e", inject]));
+    let output = strace(&arguments, name, path);
     assert_eq!(output.status.code(), Some(COMMITTED), "{output:?}");
 
     let log = read(log);
+    let mut unnamed = None;
     let thread = log
         .lines()
         .find(|line| line.contains("withal-mark-begin"))
@@ -63,9 +71,16 @@ fn calls(name: &str, path: &Path) -> Vec<Call> {
             marked = line.contains("begin");
         } else if marked {
             calls.push((call.to_owned(), *count));
+            if line.contains("O_TMPFILE") {
+                unnamed = Some((call.to_owned(), *count));
+            }
         }
     }
-    calls
+    (calls, unnamed)
+}
+
+fn injection((call, number): &Call, what: &str) -> String {
+    format!("inject={call}:{what}:when={number}")
 }
 
 /// Calls that strace cannot make fail without that meaning something else.
@@ -107,15 +122,16 @@ impl Trial {
         }
     }
 
-    fn run(&self, name: &str, (call, number): &Call, what: &str) -> Output {
-        let inject = format!("inject={call}:{what}:when={number}");
+    fn run(&self, name: &str, call: &Call, what: &str) -> Output {
+        self.run_with(name, &[injection(call, what)])
+    }
+
+    fn run_with(&self, name: &str, injections: &[String]) -> Output {
         let log = Place::new();
         let log = log.join("log");
-        strace(
-            &["-o", log.to_str().unwrap(), "-e", &inject],
-            name,
-            &self.path,
-        )
+        let mut arguments = vec!["-o", log.to_str().unwrap()];
+        arguments.extend(injections.iter().flat_map(|inject| ["-e", inject]));
+        strace(&arguments, name, &self.path)
     }
 
     fn content(&self) -> Option<String> {
@@ -129,18 +145,89 @@ impl Trial {
     fn is_new(&self) -> bool {
         self.content() == Some(PIECE.repeat(2))
     }
+
+    /// All files but the target and those of other writers: name and content.
+    fn others(&self) -> Vec<(String, String)> {
+        let names = self.place.names().into_iter();
+        names
+            .filter(|name| name != "target" && !name.ends_with(".withal-tmp"))
+            .map(|name| (name.clone(), read(self.place.join(name))))
+            .collect()
+    }
 }
 
-const CHILDREN: [(&str, Option<&str>); 3] = [
-    ("replace", Some("old")),
-    ("replace-and-keep", Some("old")),
-    ("make", None),
-];
+/// A child, what it finds, and whether its files have a name from the beginning.
+struct Case {
+    name: &'static str,
+    before: Option<&'static str>,
+    calls: Vec<Call>,
+    /// What has it do without `O_TMPFILE`.
+    named: Option<String>,
+}
+
+impl Case {
+    fn all() -> Vec<Case> {
+        let children = [
+            ("replace", Some("old")),
+            ("replace-and-keep", Some("old")),
+            ("make", None),
+            ("make-atomic", None),
+        ];
+        let mut cases = Vec::new();
+        for (name, before) in children {
+            let (calls, unnamed) = calls_with(name, &Trial::new(before).path, None);
+            let unnamed = unnamed.expect("no file without a name");
+            cases.push(Case {
+                name,
+                before,
+                calls,
+                named: None,
+            });
+            if name != "replace" {
+                continue; // from then on all do the same
+            }
+            let named = injection(&unnamed, "error=EOPNOTSUPP");
+            let (mut calls, _) = calls_with(name, &Trial::new(before).path, Some(&named));
+            // One injection a system call: that into the first of these is taken.
+            calls.retain(|(call, _)| *call != unnamed.0);
+            cases.push(Case {
+                name,
+                before,
+                calls,
+                named: Some(named),
+            });
+        }
+        cases
+    }
+
+    fn run(&self, trial: &Trial, call: &Call, what: &str) -> Output {
+        let mut injections = vec![injection(call, what)];
+        injections.extend(self.named.clone());
+        trial.run_with(self.name, &injections)
+    }
+
+    fn keeps(&self) -> bool {
+        self.name == "replace-and-keep"
+    }
+
+    /// The old file is there, if it is to be kept and the new one is in its place.
+    fn check_kept(&self, trial: &Trial, context: &str) {
+        let others = trial.others();
+        if !self.keeps() {
+            assert_eq!(others, [], "{context}");
+        } else if trial.is_new() {
+            assert!(
+                others.iter().any(|(_, text)| text == "old"),
+                "{others:?} {context}"
+            );
+        }
+    }
+}
 
 #[test]
 fn whichever_call_fails_the_target_is_as_the_error_says() {
-    for (name, before) in CHILDREN {
-        let calls = calls(name, &Trial::new(before).path);
+    for case in Case::all() {
+        let (name, calls) = (case.name, &case.calls);
         let mut said = HashMap::<i32, usize>::new();
         for call in calls.iter().filter(|call| is_injectable(call)) {
             let needs_space = matches!(
@@ -153,8 +240,8 @@ fn whichever_call_fails_the_target_is_as_the_error_says() {
                 &["EIO"]
             };
             for error in errors {
-                let trial = Trial::new(before);
-                let output = trial.run(name, call, &format!("error={error}"));
+                let trial = Trial::new(case.before);
+                let output = case.run(&trial, call, &format!("error={error}"));
                 let stderr = String::from_utf8_lossy(&output.stderr);
                 let context = format!("{name}: {error} at {call:?}: {output:?}");
                 let code = output.status.code().expect(&context);
@@ -167,27 +254,36 @@ fn whichever_call_fails_the_target_is_as_the_error_says() {
                 if code != COMMITTED {
                     assert!(stderr.contains(trial.path.to_str().unwrap()), "{context}");
                 }
+                case.check_kept(&trial, &context);
                 // But for a lock or a sweep that failed, nobody may leave anything.
                 assert_eq!(temporaries(&trial.place), [""; 0], "{context}");
+                if code != COMMITTED_WITH_ERROR {
+                    let kept = trial.others();
+                    let is_backup = |(name, _): &(String, String)| name == "target~";
+                    assert!(kept.iter().all(is_backup), "{kept:?} {context}");
+                }
                 *said.entry(code).or_default() += 1;
             }
         }
-        assert!(said[&NOT_COMMITTED] >= 10, "{name}: {said:?} of {calls:?}");
-        assert!(
-            said[&COMMITTED_WITH_ERROR] >= 2,
-            "{name}: {said:?} of {calls:?}"
+        let said = |code| said.get(&code).copied().unwrap_or_default();
+        assert!(said(NOT_COMMITTED) >= 6, "{name}: {calls:?}");
+        let is_synced = name != "make-atomic";
+        assert_eq!(
+            said(COMMITTED_WITH_ERROR) >= 2,
+            is_synced,
+            "{name}: {calls:?}"
         );
     }
 }
 
 #[test]
 fn whichever_call_is_its_last_a_killed_writer_leaves_a_whole_file() {
-    for (name, before) in CHILDREN {
-        let calls = calls(name, &Trial::new(before).path);
+    for case in Case::all() {
+        let (name, calls) = (case.name, &case.calls);
         let (mut old, mut new) = (0, 0);
         for call in calls.iter().filter(|call| is_injectable(call)) {
-            let trial = Trial::new(before);
-            let output = trial.run(name, call, "signal=KILL");
+            let trial = Trial::new(case.before);
+            let output = case.run(&trial, call, "signal=KILL");
             let context = format!("{name}: killed at {call:?}: {output:?}");
             assert_eq!(output.status.code(), None, "{context}");
             assert!(trial.is_old() || trial.is_new(), "{context}");
@@ -195,11 +291,12 @@ fn whichever_call_is_its_last_a_killed_writer_leaves_a_whole_file() {
                 true => new += 1,
                 false => old += 1,
             }
+            case.check_kept(&trial, &context);
             write_atomic(&trial.path, "after").unwrap();
             assert_eq!(temporaries(&trial.place), [""; 0], "{context}");
         }
         assert!(
-            old >= 5 && new >= 1,
+            old >= 5 && (new >= 1 || name == "make-atomic"),
             "{name}: {old} old, {new} new, of {calls:?}"
         );
     }
@@ -309,6 +406,76 @@ fn without_the_rename_that_replaces_nothing_a_link_does_the_same() {
         assert!(trial.is_new());
         assert_eq!(trial.place.names(), ["target"]);
     }
+}
+
+#[test]
+fn a_file_that_may_not_be_linked_is_copied() {
+    for name in ["replace", "make", "make-atomic"] {
+        let before = (name == "replace").then_some("old");
+        let all = calls(name, &Trial::new(before).path);
+        let link = all.iter().find(|(call, _)| call == "linkat").unwrap();
+        // For the privileged only, but by `/proc`; that neither; forbidden.
+        for (error, all) in [
+            ("ENOENT", ""),
+            ("ENOENT", "+"),
+            ("EPERM", "+"),
+            ("EACCES", "+"),
+        ] {
+            let trial = Trial::new(before);
+            let injection = injection(link, &format!("error={error}")) + all;
+            let output = trial.run_with(name, &[injection]);
+            assert_eq!(output.status.code(), Some(COMMITTED), "{output:?}");
+            assert!(trial.is_new(), "{output:?}");
+            assert_eq!(trial.place.names(), ["target"]);
+            let any = trial.place.file("any", "");
+            assert_eq!(mode(&trial.path), mode(any), "{output:?}");
+        }
+    }
+}
+
+#[test]
+fn where_files_cannot_be_exchanged_the_backup_is_a_link() {
+    for error in ["EINVAL", "ENOSYS"] {
+        let all = calls("replace-and-keep", &Trial::new(Some("old")).path);
+        let exchange = all.iter().find(|(name, _)| name == "renameat2").unwrap();
+        let trial = Trial::new(Some("old"));
+        let output = trial.run("replace-and-keep", exchange, &format!("error={error}"));
+        assert_eq!(output.status.code(), Some(COMMITTED), "{output:?}");
+        assert!(trial.is_new());
+        assert_eq!(trial.others(), [("target~".to_owned(), "old".to_owned())]);
+        assert_eq!(trial.place.names(), ["target", "target~"]);
+    }
+}
+
+#[test]
+fn a_backup_that_gets_no_name_is_there_and_named() {
+    let all = calls("replace-and-keep", &Trial::new(Some("old")).path);
+    let exchange = all
+        .iter()
+        .position(|(name, _)| name == "renameat2")
+        .unwrap();
+    let mut after = all[exchange..].iter();
+    let rename = after.find(|(name, _)| name == "renameat").unwrap();
+    let trial = Trial::new(Some("old"));
+    let output = trial.run("replace-and-keep", rename, "error=EIO");
+    assert_eq!(
+        output.status.code(),
+        Some(COMMITTED_WITH_ERROR),
+        "{output:?}"
+    );
+    assert!(trial.is_new());
+    let others = trial.others();
+    let [(kept, text)] = others.as_slice() else {
+        panic!("{others:?}");
+    };
+    assert_eq!(text, "old");
+    let (path, place) = (trial.path.display(), trial.place.display());
+    let want = format!(
+        "`{path}` was written, but the old file could not be kept as `{path}~`; it may still be \
+         `{place}/{kept}`: Input/output error (os error 5)"
+    );
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains(&want), "{stderr}");
 }
 
 #[test]

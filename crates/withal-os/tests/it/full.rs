@@ -43,6 +43,17 @@ fn a_full_disk_leaves_the_old_file_and_is_named() {
         "an earlier write to its temporary file failed"
     );
 
+    let promised = AtomicWriter::create(&path).size(1 << 20).open();
+    let error = promised.unwrap_err();
+    assert_eq!(
+        chain(&error),
+        format!(
+            "`{}` was not written: cannot reserve 1048576 bytes for its temporary file: No space \
+             left on device (os error 28)",
+            path.display()
+        )
+    );
+
     let swallowed = with(AtomicWriter::create(&path), |file| {
         let mut buffered = BufWriter::with_capacity(2 << 20, file);
         buffered.write_all(&large)?;

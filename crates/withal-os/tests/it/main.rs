@@ -18,6 +18,7 @@ mod batch;
 mod chdir;
 mod child;
 mod concurrency;
+mod crash;
 mod faults;
 mod full;
 mod kill;

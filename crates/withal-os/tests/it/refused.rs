@@ -213,21 +213,31 @@ fn a_path_that_is_no_line_of_text_is_told_as_one() {
 }
 
 #[test]
-fn a_temporary_that_somebody_removed_is_named_with_its_place() {
+fn a_file_that_must_not_change_is_left_and_named() {
     let place = Place::new();
-    let path = place.join("a");
-    let file = AtomicWriter::create(&path).open().unwrap();
-    let temporary = place.join(&place.names()[0]);
-    fs::remove_file(&temporary).unwrap();
-    assert_eq!(
-        chain(&file.commit().unwrap_err()),
-        format!(
-            "`{}` was not written: its temporary file `{}` was removed or replaced by somebody \
-             else; see that it is left alone, and write it again",
-            path.display(),
-            temporary.display()
-        )
+    let path = place.file("a", "old");
+    let chattr = |flag: &str| Command::new("chattr").arg(flag).arg(&path).output();
+    match chattr("+i") {
+        Ok(output) if output.status.success() => {}
+        refused => return eprintln!("skipped: no immutable files here: {refused:?}"),
+    }
+    let errors: Vec<_> = [
+        AtomicWriter::create(&path),
+        AtomicWriter::create(&path).backup_suffix("~"),
+    ]
+    .map(|writer| writer.open().unwrap().commit().unwrap_err())
+    .into();
+    assert!(chattr("-i").unwrap().status.success());
+    let want = format!(
+        "`{}` was not written: cannot put it in place: Operation not permitted (os error 1)",
+        path.display()
     );
+    for error in errors {
+        assert_eq!(chain(&error), want);
+        assert!(!error.is_committed());
+    }
+    assert_eq!(read(&path), "old");
+    assert_eq!(place.names(), ["a"]);
 }
 
 #[test]

@@ -58,6 +58,23 @@ pub(crate) fn temporaries(directory: &Path) -> Vec<String> {
     names
 }
 
+/// The one file without a name that this process has open in the directory: a way to open it.
+pub(crate) fn unnamed(directory: &Path) -> PathBuf {
+    let beginning = directory.join("#").into_os_string().into_string().unwrap();
+    let is_unnamed = |path: &PathBuf| {
+        // Closed since it was listed, it has no target.
+        let target = fs::read_link(path).unwrap_or_default();
+        target.to_str().unwrap().starts_with(&beginning)
+    };
+    let files = fs::read_dir("/proc/self/fd").unwrap();
+    let mut files: Vec<PathBuf> = files
+        .map(|entry| entry.unwrap().path())
+        .filter(is_unnamed)
+        .collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    files.remove(0)
+}
+
 pub(crate) fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path).unwrap()
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::future::Future;
+use std::io::Write;
 use std::pin::pin;
 use std::process::Stdio;
 use std::sync::mpsc;
@@ -13,10 +14,12 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::{self, JoinSet};
 use withal_core::{AsyncContextManager, ExitCase};
 use withal_os::tokio::{AtomicWriter, Blocking, FileLock, blocking, write_atomic};
-use withal_os::{AtomicDir, HeldLock, TempDir, WriteErrorKind};
+use withal_os::{
+    AtomicBatch, AtomicDir, AtomicWriter as SyncWriter, HeldLock, Preserve, TempDir, WriteErrorKind,
+};
 
 use crate::child;
-use crate::support::{Mount, Place, chain, read, temporaries};
+use crate::support::{Mount, Place, chain, read, temporaries, unnamed};
 
 /// With one blocking thread: whatever needs two at a time would hang.
 fn runtime() -> Runtime {
@@ -87,8 +90,10 @@ fn many_small_and_large_writes_arrive_whole_and_in_order() {
             file.write_all(&piece).await.unwrap();
             if number % 500 == 0 {
                 file.flush().await.unwrap();
-                let temporary = place.join(&temporaries(&place)[0]);
-                assert_eq!(fs::metadata(temporary).unwrap().len(), want.len() as u64);
+                assert_eq!(
+                    fs::metadata(unnamed(&place)).unwrap().len(),
+                    want.len() as u64
+                );
             }
         }
         let large = vec![7; 5 << 20];
@@ -219,7 +224,10 @@ fn a_full_disk_fails_a_write_and_the_commit() {
 
         // Too little to be written before the commit, too much for the disk.
         let mut file = AtomicWriter::create(&path).open().await.unwrap();
-        fs::write(disk.join("fill"), vec![0; 240 << 10]).unwrap();
+        // A child that another test is just starting has our descriptors until it runs its program.
+        while fs::write(disk.join("fill"), vec![0; 240 << 10]).is_err() {
+            std::thread::yield_now();
+        }
         file.write_all(&[0; 64 << 10]).await.unwrap();
         file.commit().await.unwrap_err();
     });
@@ -243,6 +251,19 @@ fn options_are_those_of_the_sync_form() {
             .commit()
             .await
             .unwrap();
+        let stale = AtomicWriter::create(&path).if_unchanged(None);
+        let error = stale.open().await.unwrap().commit().await.unwrap_err();
+        assert_eq!(error.kind(), WriteErrorKind::Changed);
+        let short = AtomicWriter::create(&path).size(1);
+        let error = short.open().await.unwrap().commit().await.unwrap_err();
+        assert_eq!(error.kind(), WriteErrorKind::WrongSize);
+        let kept = AtomicWriter::create(&path)
+            .permissions(Preserve::Ignore)
+            .owner(Preserve::Require)
+            .acl(Preserve::Require)
+            .selinux(Preserve::Try)
+            .xattrs(Preserve::Ignore);
+        kept.open().await.unwrap().commit().await.unwrap();
     });
     assert_eq!(read(place.join("a~")), "old");
 }
@@ -272,6 +293,26 @@ fn any_manager_can_run_on_blocking_threads() {
             .unwrap_err();
         assert!(error.to_string().contains("/nowhere"));
     });
+}
+
+#[test]
+fn a_batch_commits_on_a_blocking_thread() {
+    let place = Place::new();
+    runtime().block_on(async {
+        let mut batch = blocking(AtomicBatch::new()).enter().await.unwrap();
+        for name in ["a", "b"] {
+            let file = batch.open(SyncWriter::create(place.join(name))).unwrap();
+            file.write_all(name.as_bytes()).unwrap();
+        }
+        assert_eq!(place.names(), [""; 0]);
+        let exited = Blocking::<AtomicBatch>::exit(batch, ExitCase::Succeeded).await;
+        exited.unwrap();
+    });
+    assert_eq!(
+        (read(place.join("a")), read(place.join("b"))),
+        ("a".into(), "b".into())
+    );
+    assert_eq!(place.names(), ["a", "b"]);
 }
 
 #[test]

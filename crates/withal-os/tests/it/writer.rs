@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use withal_core::{BoxError, ContextManager, ExitCase, with};
 use withal_os::{AtomicWriter, Durability, Symlinks, WriteErrorKind, write_atomic};
 
-use crate::support::{Place, chain, mode, names, read, temporaries};
+use crate::support::{Place, chain, names, read, unnamed};
 
 #[test]
 fn a_block_that_succeeds_replaces_the_file_and_leaves_nothing_else() {
@@ -18,7 +18,9 @@ fn a_block_that_succeeds_replaces_the_file_and_leaves_nothing_else() {
     let length = with(AtomicWriter::create(&path), |file| {
         file.write_all(b"new content")?;
         assert_eq!(read(&path), "old", "nothing is seen before the commit");
-        assert_eq!(mode(place.join(&temporaries(&place)[0])), 0o600);
+        assert_eq!(place.names(), ["a"], "nor anything else");
+        let temporary = file.file().metadata()?;
+        assert_eq!((temporary.mode() & 0o7777, temporary.nlink()), (0o600, 0));
         Ok(11)
     });
     assert_eq!(length.unwrap(), 11);
@@ -160,10 +162,9 @@ fn a_file_cut_short_by_somebody_else_is_not_committed() {
     let path = place.file("a", "old");
     let mut file = AtomicWriter::create(&path).open().unwrap();
     file.write_all(b"twelve bytes").unwrap();
-    let temporary = place.join(&temporaries(&place)[0]);
     fs::File::options()
         .write(true)
-        .open(temporary)
+        .open(unnamed(&place))
         .unwrap()
         .set_len(5)
         .unwrap();
@@ -180,31 +181,6 @@ fn a_file_cut_short_by_somebody_else_is_not_committed() {
         (read(&path).as_str(), place.names()),
         ("old", vec!["a".to_owned()])
     );
-}
-
-#[test]
-fn a_temporary_that_is_taken_away_or_exchanged_is_not_committed() {
-    type Meddle = fn(&std::path::Path);
-    let meddlers: [Meddle; 2] = [
-        |temporary| fs::remove_file(temporary).unwrap(),
-        |temporary| {
-            fs::remove_file(temporary).unwrap();
-            fs::write(temporary, "mine").unwrap();
-        },
-    ];
-    for meddle in meddlers {
-        for no_clobber in [false, true] {
-            let place = Place::new();
-            let path = place.join("a");
-            let writer = AtomicWriter::create(&path).no_clobber(no_clobber);
-            let mut file = writer.open().unwrap();
-            file.write_all(b"new").unwrap();
-            meddle(&place.join(&temporaries(&place)[0]));
-            let error = file.commit().unwrap_err();
-            assert_eq!(error.kind(), WriteErrorKind::Lost, "{error}");
-            assert!(!error.is_committed() && !path.exists());
-        }
-    }
 }
 
 #[test]
@@ -368,6 +344,92 @@ fn a_backup_that_is_the_same_file_already_leaves_no_third_name() {
 }
 
 #[test]
+fn other_names_of_the_old_file_keep_the_old_content() {
+    for durability in [Durability::Durable, Durability::Atomic] {
+        let place = Place::new();
+        let path = place.file("a", "old");
+        fs::hard_link(&path, place.join("b")).unwrap();
+        let writer = AtomicWriter::create(&path).durability(durability);
+        with(writer, |file| Ok(file.write_all(b"new")?)).unwrap();
+        assert_eq!(
+            (read(&path), read(place.join("b"))),
+            ("new".into(), "old".into())
+        );
+        assert_eq!(fs::metadata(&path).unwrap().nlink(), 1);
+        assert_eq!(place.names(), ["a", "b"]);
+    }
+}
+
+#[test]
+fn a_new_file_that_need_not_be_durable_never_has_another_name() {
+    let place = Place::new();
+    let path = place.join("a");
+    let writer = AtomicWriter::create(&path).durability(Durability::Atomic);
+    // A link that points nowhere is in the way only where it is not followed.
+    symlink("nowhere", &path).unwrap();
+    let replacing = writer.clone().symlinks(Symlinks::Replace);
+    with(replacing, |file| Ok(file.write_all(b"new")?)).unwrap();
+    assert!(!path.is_symlink());
+    fs::remove_file(&path).unwrap();
+    // It comes between: it is replaced as any other.
+    let mut file = writer.open().unwrap();
+    file.write_all(b"mine").unwrap();
+    fs::write(&path, "theirs").unwrap();
+    file.commit().unwrap();
+    assert_eq!(read(&path), "mine");
+    assert_eq!(place.names(), ["a"]);
+}
+
+#[test]
+fn what_has_not_the_size_that_was_promised_is_not_committed() {
+    let place = Place::new();
+    let path = place.file("a", "old");
+    let check = |size: u64, content: &str, committed: bool| {
+        let mut file = AtomicWriter::create(&path).size(size).open().unwrap();
+        file.write_all(content.as_bytes()).unwrap();
+        match file.commit() {
+            Ok(()) => assert!(committed),
+            Err(error) => {
+                assert!(!committed && !error.is_committed());
+                assert_eq!(error.kind(), WriteErrorKind::WrongSize);
+                let want = format!(
+                    "`{}` was not written: {size} bytes were to be written, but its temporary \
+                     file has {}",
+                    path.display(),
+                    content.len()
+                );
+                assert_eq!(chain(&error), want);
+            }
+        }
+        assert_eq!(place.names(), ["a"]);
+    };
+    check(4, "new", false);
+    check(2, "new", false);
+    assert_eq!(read(&path), "old");
+    check(3, "new", true);
+    assert_eq!(read(&path), "new");
+    check(0, "", true);
+    assert_eq!(read(&path), "");
+}
+
+#[test]
+fn the_backup_is_the_file_that_was_replaced_whoever_put_it_there() {
+    for durability in [Durability::Durable, Durability::Atomic] {
+        let place = Place::new();
+        let path = place.file("a", "old");
+        let writer = AtomicWriter::create(&path).backup_suffix("~");
+        let file = writer.durability(durability).open().unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "theirs").unwrap();
+        let theirs = fs::metadata(&path).unwrap().ino();
+        file.commit().unwrap();
+        assert_eq!(fs::metadata(place.join("a~")).unwrap().ino(), theirs);
+        assert_eq!(read(place.join("a~")), "theirs");
+        assert_eq!(place.names(), ["a", "a~"]);
+    }
+}
+
+#[test]
 fn a_new_file_has_no_backup_and_an_aborted_one_makes_none() {
     let place = Place::new();
     let path = place.join("a");
@@ -407,14 +469,16 @@ fn a_backup_that_cannot_be_made_stops_the_commit() {
 }
 
 #[test]
-fn both_durabilities_write_the_same() {
-    for durability in [Durability::Durable, Durability::Atomic] {
+fn all_durabilities_write_the_same() {
+    for durability in [Durability::Durable, Durability::Content, Durability::Atomic] {
         let place = Place::new();
-        let path = place.file("a", "old");
-        let writer = AtomicWriter::create(&path).durability(durability);
-        with(writer, |file| Ok(file.write_all(b"new")?)).unwrap();
-        assert_eq!(read(&path), "new");
-        assert_eq!(place.names(), ["a"]);
+        for content in ["made", "replaced"] {
+            let path = place.join("a");
+            let writer = AtomicWriter::create(&path).durability(durability);
+            with(writer, |file| Ok(file.write_all(content.as_bytes())?)).unwrap();
+            assert_eq!(read(&path), content);
+            assert_eq!(place.names(), ["a"]);
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process};
 use withal_core::{ContextManager, with};
+use withal_os::TempDir;
 use withal_testkit::servers::{postgres, redis};
 
 use crate::support::{directory, nothing_left, processes_in, wait_until};
@@ -35,16 +36,25 @@ fn owner() {
     std::process::exit(0);
 }
 
-/// An owner that has started both servers in `directory`.
-fn start_owner(directory: &Path) -> Child {
+/// An owner that starts both servers in `directory`.
+fn spawn_owner(directory: &Path, variables: &[(&str, &Path)]) -> Child {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--exact", "gone::owner", "--nocapture"]);
     command.env(OWNER, directory);
+    command.envs(variables.iter().copied());
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut owner = command.spawn().unwrap();
+    command.spawn().unwrap()
+}
+
+fn wait_started(owner: &mut Child) {
     let said = BufReader::new(owner.stdout.take().unwrap());
     let mut lines = said.lines().map(Result::unwrap);
     assert!(lines.any(|line| line == "started"), "the owner ended");
+}
+
+fn start_owner(directory: &Path) -> Child {
+    let mut owner = spawn_owner(directory, &[]);
+    wait_started(&mut owner);
     owner
 }
 
@@ -165,4 +175,31 @@ fn a_drop_leaves_nothing() {
     drop(ContextManager::enter(postgres().directory(directory.path())).unwrap());
     drop(ContextManager::enter(redis().directory(directory.path())).unwrap());
     nothing_left(directory.path()).unwrap();
+}
+
+#[test]
+fn processes_that_start_at_once_share_a_template_and_another_boot_makes_a_new_one() {
+    let directory = directory();
+    let cache = TempDir::new().open().unwrap();
+    let spawn = |_| spawn_owner(directory.path(), &[("XDG_CACHE_HOME", cache.path())]);
+    let mut owners: Vec<Child> = (0..3).map(spawn).collect();
+    owners.iter_mut().for_each(wait_started);
+    let templates = cache.path().join("withal/postgres");
+    let entries = fs::read_dir(&templates).unwrap().map(Result::unwrap);
+    let names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+    let names: Vec<_> = names.iter().filter(|name| *name != "lock").collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+
+    let boot = templates.join(names[0]).join("boot");
+    let this = fs::read(&boot).unwrap();
+    fs::write(&boot, "another").unwrap();
+    let mut later = spawn(0);
+    wait_started(&mut later);
+    assert_eq!(fs::read(&boot).unwrap(), this);
+
+    for mut owner in owners.into_iter().chain([later]) {
+        drop(owner.stdin.take());
+        assert!(owner.wait().unwrap().success());
+    }
+    is_gone(directory.path());
 }

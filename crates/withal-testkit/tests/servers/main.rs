@@ -5,6 +5,7 @@
 #![allow(
     missing_docs,
     unused_results,
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     reason = "tests say what they check in their names"
 )]

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use rustix::process::geteuid;
+use withal_proofs::check::Way;
 use withal_proofs::tally::Tally;
 
 use crate::disk::{FILE_SYSTEMS, FileSystem};
@@ -25,7 +26,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     kept: PathBuf,
 
-    /// How many states of a log to check on each file system; of a file, a tenth of that
+    /// How many states of a log to check on each file system; of each way to write a file, a tenth
     #[arg(long, default_value_t = 10_000)]
     states: u64,
 
@@ -164,12 +165,18 @@ fn one(file_system: &FileSystem, arguments: &Arguments) -> Result<Tally> {
         "recovery of a log",
         recoveries(&replay, &base, of_others, seed)?,
     );
-    let file = |_| Workload::File { versions: 300 };
     let of_files = arguments.states.div_ceil(10);
-    told(
-        "atomic write",
-        record_and_replay(&replay, &file, &base, of_files, seed)?,
-    );
+    for way in Way::ALL {
+        let versions = match way {
+            Way::Replace => 300,
+            _ => 150,
+        };
+        let file = |_| Workload::File { way, versions };
+        told(
+            way.as_str(),
+            record_and_replay(&replay, &file, &base, of_files, seed)?,
+        );
+    }
     println!("{name}: {sum}, {unmountable} more did not mount");
     fs::remove_dir_all(&scratch)?;
     Ok(sum)

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
-use withal_proofs::check;
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+use withal_proofs::check::{self, Way};
 
 use crate::device::{self, Loop, Mounted};
 use crate::disk::{self, FileSystem};
@@ -18,8 +20,8 @@ pub(crate) enum Workload {
     Log { seed: u64, records: u64 },
     /// A log, all of whose records are durable when acknowledged
     Always { seed: u64, records: u64 },
-    /// A file replaced atomically
-    File { versions: u64 },
+    /// Files written atomically
+    File { way: Way, versions: u64 },
 }
 
 impl Workload {
@@ -29,7 +31,7 @@ impl Workload {
             Workload::Log { .. } | Workload::Always { .. } => {
                 check::log(&root.join("log"), acknowledged)
             }
-            Workload::File { .. } => check::file(&root.join("file"), acknowledged),
+            Workload::File { way, .. } => check::file(way, &root.join("file"), acknowledged),
         }
     }
 
@@ -40,10 +42,14 @@ impl Workload {
                 .arg("log")
                 .arg(root.join("log"))
                 .args([format!("--seed={seed}"), format!("--records={records}")]),
-            Workload::File { versions } => command
-                .arg("file")
-                .arg(root.join("file"))
-                .arg(format!("--versions={versions}")),
+            Workload::File { way, versions } => {
+                let way = way.to_possible_value();
+                let way = way.as_ref().map_or("", PossibleValue::get_name);
+                command
+                    .arg("file")
+                    .arg(root.join("file"))
+                    .args([format!("--versions={versions}"), format!("--way={way}")])
+            }
         };
         if matches!(self, Workload::Always { .. }) {
             let _ = command.arg("--always");

@@ -12,7 +12,8 @@ use anyhow::Result;
 use clap::Args;
 use rustix::fs::{Advice, fadvise};
 use withal_log::{Durability, Log};
-use withal_os::AtomicWriter;
+use withal_os::{AtomicBatch, AtomicWriter};
+use withal_proofs::check::Way;
 use withal_proofs::dice::Dice;
 use withal_proofs::submitted;
 
@@ -50,6 +51,10 @@ pub(crate) struct FileArguments {
     /// How many versions to write
     #[arg(long, default_value_t = 300)]
     versions: u64,
+
+    /// How each is put in place
+    #[arg(long, value_enum, default_value_t = Way::Replace)]
+    way: Way,
 }
 
 pub(crate) fn write_log(arguments: &LogArguments) -> Result<()> {
@@ -124,11 +129,34 @@ pub(crate) fn write_file(arguments: &FileArguments) -> Result<()> {
 
 fn replace_all(arguments: &FileArguments, mark: &File) -> Result<()> {
     for version in 1..=arguments.versions {
-        let mut file = AtomicWriter::create(&arguments.path).open()?;
-        file.write_all(&submitted::content(version))?;
-        file.commit()?;
+        put(arguments.way, &arguments.path, version)?;
         tell(mark, version)?;
         park_timeout(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+fn put(way: Way, path: &Path, version: u64) -> Result<()> {
+    let content = submitted::content(version);
+    if way == Way::Batch {
+        let mut batch = AtomicBatch::new();
+        for member in way.paths(path, version) {
+            batch
+                .open(AtomicWriter::create(member))?
+                .write_all(&content)?;
+        }
+        return Ok(batch.commit()?);
+    }
+    for target in way.paths(path, version) {
+        let writer = AtomicWriter::create(target);
+        let mut file = match way {
+            Way::Make => writer.no_clobber(true),
+            Way::Keep => writer.backup_suffix("~"),
+            Way::Replace | Way::Batch => writer,
+        }
+        .open()?;
+        file.write_all(&content)?;
+        file.commit()?;
     }
     Ok(())
 }

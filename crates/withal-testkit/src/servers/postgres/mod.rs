@@ -35,8 +35,8 @@ pub fn postgres() -> Postgres {
 ///
 /// Unless [`durable`](Postgres::durable), it never waits for a disk.
 ///
-/// A new cluster takes `initdb` a second. So it is done once for each version of PostgreSQL, and
-/// kept below `$XDG_CACHE_HOME/withal` or `~/.cache/withal`: clusters are copies, which share their
+/// A new cluster takes `initdb` a second. So it is done once for each version of PostgreSQL and
+/// boot of the machine, and kept below `$XDG_CACHE_HOME/withal` or `~/.cache/withal`: clusters are copies, which share their
 /// blocks where the file system can. Test processes that start at the same time wait for one of them.
 ///
 /// PostgreSQL refuses to run as root. If we are root it runs as the user `postgres`, or else

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use withal_core::{BoxError, with};
-use withal_os::{AtomicDir, FileLock, HeldLock};
+use withal_os::{AtomicDir, Durability, FileLock, HeldLock};
 
 use super::super::error::{ServerError, worked_around};
 use super::super::home::Home;
@@ -16,8 +16,11 @@ use super::super::instance::last_lines;
 use super::super::random::secret;
 use super::binaries::Binaries;
 
+/// Names the time since the machine was started.
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
+
 /// Counts up when a template is made in another way.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Puts a new cluster into `home`, as `data`, and gives its superuser's password.
 pub(super) fn unpack(binaries: &Binaries, home: &Home) -> Result<String, ServerError> {
@@ -64,24 +67,34 @@ fn lock(cache: &Path) -> Result<HeldLock, BoxError> {
     Ok(FileLock::exclusive(cache.join("lock")).mode(0o600).lock()?)
 }
 
-/// Copies the template, if there is one.
+/// Copies the template, if there is one of this boot.
 fn copy_out(template: &Path, data: &Path) -> Result<Option<String>, ServerError> {
     let failed = || ServerError::doing("copy a PostgreSQL cluster from the cache");
-    match fs::read_to_string(template.join("password")) {
+    let read = |path: &Path| match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed()(error)),
-        Ok(password) => {
-            copy(&template.join("data"), data).map_err(failed())?;
-            Ok(Some(password))
-        }
+        read => read.map(Some).map_err(failed()),
+    };
+    let boot = read(&template.join("boot"))?;
+    if boot.is_none() || boot != read(Path::new(BOOT))? {
+        return Ok(None);
     }
+    let password = read(&template.join("password"))?;
+    if password.is_some() {
+        copy(&template.join("data"), data).map_err(failed())?;
+    }
+    Ok(password)
 }
 
 /// Makes a template of a new cluster, whole or not at all.
+///
+/// To sync it takes longer than to make it. So it is not synced, and good for this boot only: who
+/// reads it has not lost power since it was written.
 fn keep(data: &Path, password: &str, template: PathBuf) -> Result<(), withal_core::Error> {
-    with(AtomicDir::create(template).mode(0o700), |staged| {
+    let staged = AtomicDir::create(template).mode(0o700);
+    with(staged.durability(Durability::Atomic), |staged| {
         copy(data, &staged.path().join("data"))?;
         write_secret(&staged.path().join("password"), password)?;
+        fs::write(staged.path().join("boot"), fs::read(BOOT)?)?;
         Ok(())
     })
 }

@@ -1,0 +1,62 @@
+//! Reading a log record by record.
+
+use std::mem::take;
+
+use memchr::memchr;
+
+use crate::error::LogError;
+use crate::read::Reader;
+use crate::text::{decode, is_continued, is_unended};
+
+/// The records of a log, one by one, as they were appended; made by [`Reader::records`].
+///
+/// At the end of what there is now it gives `None`; on a log that is being written, ask again.
+#[derive(Debug)]
+#[must_use = "iterators do nothing until they are asked"]
+pub struct Records {
+    reader: Reader,
+    /// How much of the reader's current lines was given.
+    given: usize,
+    /// The lines so far of a record that is stored as several.
+    record: Vec<u8>,
+}
+
+impl Records {
+    pub(crate) fn new(reader: Reader) -> Records {
+        Records {
+            reader,
+            given: 0,
+            record: Vec::new(),
+        }
+    }
+
+    fn read(&mut self) -> Result<Option<Vec<u8>>, LogError> {
+        loop {
+            let lines = self.reader.lines().get(self.given..).unwrap_or_default();
+            let Some(end) = memchr(b'\n', lines) else {
+                self.given = 0;
+                if self.reader.next_chunk()?.is_none() {
+                    return Ok(None);
+                }
+                continue;
+            };
+            let (line, _) = lines.split_at(end + 1);
+            self.given += line.len();
+            decode(line, &mut self.record);
+            if !is_continued(line) {
+                if !is_unended(line) {
+                    let _newline = self.record.pop();
+                }
+                return Ok(Some(take(&mut self.record)));
+            }
+        }
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<Vec<u8>, LogError>;
+
+    fn next(&mut self) -> Option<Result<Vec<u8>, LogError>> {
+        self.read().transpose()
+    }
+}

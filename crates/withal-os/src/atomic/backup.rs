@@ -1,0 +1,193 @@
+//! The old file, kept under another name.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, RenameFlags};
+use rustix::io::Errno;
+
+use crate::atomic::commit::{named, not_renamed};
+use crate::atomic::error::{WriteError, WriteErrorKind};
+use crate::atomic::file::AtomicFile;
+use crate::atomic::options::Backup;
+use crate::atomic::target::{Target, split};
+use crate::atomic::temporary;
+use crate::directory::{Directory, file_type};
+use crate::shown::shown;
+
+/// How often a backup's link is made anew after another writer swept it away as a dead temporary.
+const MAX_ATTEMPTS: usize = 16;
+
+/// Where the backup goes.
+struct Place {
+    /// `None` if it is the target's own directory.
+    parent: Option<Directory>,
+    name: OsString,
+    path: PathBuf,
+}
+
+/// Sees to it that the old file is kept, if that was asked for; true if the new one is in its place
+/// then already.
+pub(crate) fn keep(writer: &mut AtomicFile) -> Result<bool, WriteError> {
+    let Some(backup) = &writer.options.backup else {
+        return Ok(false);
+    };
+    let target = &writer.target;
+    let place = Place::find(target, backup)
+        .map_err(|error| not_kept(target, &backup_path(target, backup), error))?;
+    if exchange(writer, &place)? {
+        return Ok(true);
+    }
+    let target = &writer.target;
+    let parent = place.parent_or(target);
+    let mut kept = link_over(target, parent, &place.name);
+    if writer.options.durability.syncs_names() {
+        kept = kept.and_then(|()| parent.sync());
+    }
+    kept.map_err(|error| not_kept(target, &place.path, error))?;
+    Ok(false)
+}
+
+fn not_kept(target: &Target, path: &Path, error: io::Error) -> WriteError {
+    let detail = format!("cannot keep the old file as `{}`", shown(path));
+    target.failed(detail, error)
+}
+
+impl Place {
+    /// Finds out what would be in the way while nothing has been done yet.
+    fn find(target: &Target, backup: &Backup) -> io::Result<Place> {
+        let (parent, name) = match backup {
+            Backup::Suffix(suffix) => {
+                let mut name = target.name.clone();
+                name.push(suffix);
+                if name.as_encoded_bytes().contains(&b'/') || suffix.is_empty() {
+                    return Err(Errno::INVAL.into());
+                }
+                (None, name)
+            }
+            Backup::Path(path) => {
+                let (parent, name) = split(path)
+                    .map_err(|reason| io::Error::new(io::ErrorKind::InvalidInput, reason))?;
+                (Some(Directory::open(parent)?), name.to_owned())
+            }
+        };
+        let place = Place {
+            parent,
+            name,
+            path: backup_path(target, backup),
+        };
+        place.check(target)?;
+        Ok(place)
+    }
+
+    fn check(&self, target: &Target) -> io::Result<()> {
+        let there = self.parent_or(target).stat(&self.name)?;
+        if there.is_some_and(|stat| file_type(&stat) == FileType::Directory) {
+            return Err(Errno::ISDIR.into());
+        }
+        if let Some(parent) = &self.parent
+            && rustix::fs::fstat(parent)?.st_dev != rustix::fs::fstat(&target.parent)?.st_dev
+        {
+            return Err(Errno::XDEV.into());
+        }
+        Ok(())
+    }
+
+    fn parent_or<'a>(&'a self, target: &'a Target) -> &'a Directory {
+        self.parent.as_ref().unwrap_or(&target.parent)
+    }
+}
+
+fn backup_path(target: &Target, backup: &Backup) -> PathBuf {
+    match backup {
+        Backup::Path(path) => path.clone(),
+        Backup::Suffix(suffix) => {
+            let mut name = target.name.clone();
+            name.push(suffix);
+            target.given.with_file_name(name)
+        }
+    }
+}
+
+/// Has the old file and the new one change places, and gives the old one its new name; false where
+/// files cannot do that.
+///
+/// What is kept is the very file that was replaced, whoever put it there a moment ago. It is never
+/// without a name, and never under one that a sweep takes for a dead writer's.
+fn exchange(writer: &mut AtomicFile, place: &Place) -> Result<bool, WriteError> {
+    let name = named(writer).to_owned();
+    let kept = temporary::kept_name(&writer.target.name)
+        .map_err(|error| not_kept(&writer.target, &place.path, error))?;
+    rename_temporary(writer, &kept)?;
+    let AtomicFile {
+        target, options, ..
+    } = &*writer;
+    let (parent, flags) = (&target.parent, RenameFlags::EXCHANGE);
+    match rustix::fs::renameat_with(parent, &kept, parent, &target.name, flags) {
+        Ok(()) => {}
+        // Not here; or there is no old file any more.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOENT) => {
+            return rename_temporary(writer, &name).map(|()| false);
+        }
+        Err(error) => return Err(not_renamed(writer, error)),
+    }
+    let finished = finish(target, &kept, place, options.durability.syncs_names());
+    let finished = finished.map_err(|error| {
+        let (path, kept) = (shown(&place.path), parent.path().join(&kept));
+        let detail = format!(
+            "the old file could not be kept as `{path}`; it may still be `{}`",
+            shown(&kept)
+        );
+        WriteError::io(&target.given, WriteErrorKind::NotKept, detail, error)
+    });
+    writer.temporary = None;
+    finished.map(|()| true)
+}
+
+fn rename_temporary(writer: &mut AtomicFile, name: &OsStr) -> Result<(), WriteError> {
+    let parent = &writer.target.parent;
+    rustix::fs::renameat(parent, named(writer), parent, name)
+        .map_err(|error| not_renamed(writer, error))?;
+    writer.temporary = Some(name.to_owned());
+    Ok(())
+}
+
+fn finish(target: &Target, kept: &OsStr, place: &Place, durable: bool) -> io::Result<()> {
+    let parent = place.parent_or(target);
+    rustix::fs::renameat(&target.parent, kept, parent, &place.name)?;
+    // Renaming over another link of the same file does nothing and leaves both.
+    target.parent.unlink(kept)?;
+    match &place.parent {
+        Some(other) if durable => other.sync(),
+        _ => Ok(()),
+    }
+}
+
+/// Links the target to `name` in `parent`, over whatever file has that name.
+fn link_over(target: &Target, parent: &Directory, name: &OsStr) -> io::Result<()> {
+    for _ in 0..MAX_ATTEMPTS {
+        let link = temporary::name(name)?;
+        match rustix::fs::linkat(
+            &target.parent,
+            &target.name,
+            parent,
+            &link,
+            AtFlags::empty(),
+        ) {
+            Ok(()) => {}
+            // Removed since it was looked at: there is no old file to keep.
+            Err(Errno::NOENT) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        let renamed = rustix::fs::renameat(parent, &link, parent, name);
+        parent.unlink(&link)?; // see `finish`
+        match renamed {
+            Err(Errno::NOENT) => {}
+            renamed => return Ok(renamed?),
+        }
+    }
+    Err(io::Error::other(
+        "other writers keep removing the link to it",
+    ))
+}
