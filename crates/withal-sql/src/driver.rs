@@ -2,6 +2,7 @@
 
 use crate::options::TransactionOptions;
 use crate::row::Row;
+use crate::url::Target;
 use crate::{Error, Value};
 
 /// Calls the same method of whichever it is.
@@ -30,6 +31,21 @@ pub(crate) enum Driver {
 }
 
 impl Driver {
+    pub(crate) async fn open(target: &Target) -> Result<Driver, Error> {
+        match target {
+            #[cfg(feature = "postgres")]
+            Target::Postgres(config) => {
+                let session = crate::postgres::Postgres::open(config).await?;
+                Ok(Driver::Postgres(session))
+            }
+            #[cfg(feature = "sqlite")]
+            Target::Sqlite(config) => {
+                let session = crate::sqlite::Sqlite::open(config).await?;
+                Ok(Driver::Sqlite(session))
+            }
+        }
+    }
+
     pub(crate) async fn execute(&self, sql: &str, params: &[Value<'_>]) -> Result<u64, Error> {
         either!(self, session => session.execute(sql, params).await)
     }
@@ -92,4 +108,71 @@ impl Driver {
     pub(crate) async fn close(self) -> Result<(), Error> {
         either!(self, session => session.close().await)
     }
+
+    /// Begins to read rows in batches. In Postgres it needs a transaction.
+    pub(crate) async fn open_cursor(
+        &self,
+        sql: &str,
+        params: &[Value<'_>],
+        batch: usize,
+    ) -> Result<DriverCursor, Error> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Driver::Postgres(session) => {
+                let cursor = session.open_cursor(sql, params, batch).await?;
+                Ok(DriverCursor::Postgres(cursor))
+            }
+            #[cfg(feature = "sqlite")]
+            Driver::Sqlite(session) => {
+                let cursor = session.open_cursor(sql, params, batch).await?;
+                Ok(DriverCursor::Sqlite(cursor))
+            }
+        }
+    }
+
+    /// The next rows; none at the end.
+    pub(crate) async fn next_batch(&self, cursor: &mut DriverCursor) -> Result<Vec<Row>, Error> {
+        match (self, cursor) {
+            #[cfg(feature = "postgres")]
+            (Driver::Postgres(session), DriverCursor::Postgres(cursor)) => {
+                session.fetch(cursor).await
+            }
+            #[cfg(feature = "sqlite")]
+            (_, DriverCursor::Sqlite(cursor)) => cursor.next_batch().await,
+            #[cfg(all(feature = "postgres", feature = "sqlite"))]
+            (Driver::Sqlite(_), DriverCursor::Postgres(_)) => Ok(Vec::new()),
+        }
+    }
+
+    pub(crate) async fn close_cursor(&self, cursor: DriverCursor) -> Result<(), Error> {
+        match (self, cursor) {
+            #[cfg(feature = "postgres")]
+            (Driver::Postgres(session), DriverCursor::Postgres(cursor)) => {
+                session.close_cursor(&cursor).await
+            }
+            #[cfg(feature = "sqlite")]
+            (_, DriverCursor::Sqlite(cursor)) => cursor.close().await,
+            #[cfg(all(feature = "postgres", feature = "sqlite"))]
+            (Driver::Sqlite(_), DriverCursor::Postgres(_)) => Ok(()),
+        }
+    }
+
+    /// Whether rows can be read in batches only within a transaction.
+    pub(crate) fn cursors_need_transaction(&self) -> bool {
+        match self {
+            #[cfg(feature = "postgres")]
+            Driver::Postgres(_) => true,
+            #[cfg(feature = "sqlite")]
+            Driver::Sqlite(_) => false,
+        }
+    }
+}
+
+/// A statement that is read in batches.
+#[derive(Debug)]
+pub(crate) enum DriverCursor {
+    #[cfg(feature = "postgres")]
+    Postgres(crate::postgres::PostgresCursor),
+    #[cfg(feature = "sqlite")]
+    Sqlite(crate::sqlite::SqliteCursor),
 }

@@ -39,6 +39,13 @@ pub(crate) fn wrong(why: impl fmt::Display) -> Error {
     )
 }
 
+/// As it is displayed: without a password.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -3,10 +3,12 @@
 mod cache;
 mod config;
 mod connect;
+mod cursor;
 mod session;
 mod settle;
 mod tls;
 mod types;
 
 pub(crate) use config::Config;
+pub(crate) use cursor::{PostgresCursor, RowStream};
 pub(crate) use session::Postgres;

@@ -1,0 +1,337 @@
+//! Rows one after the other, in a block that frees the session again.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_core::Stream;
+use withal_core::{AsyncContextManager, ExitCase};
+use withal_scope::RefContextManager;
+
+use crate::driver::{Driver, DriverCursor};
+use crate::options::TransactionOptions;
+use crate::{Error, Row, Session, Value};
+
+/// How many rows are fetched at a time.
+const BATCH: usize = 1000;
+
+/// How to read rows one after the other; a context manager that lends a [`Cursor`].
+///
+/// Made by [`Session::cursor`] and [`Session::exclusive_cursor`]. Enter it by `s.with`, or by
+/// [`with_ref`](withal_scope::with_ref).
+///
+/// A cursor needs a transaction in Postgres. Outside of one it makes its own, which is committed if
+/// the block succeeds and rolled back if not, with whatever else was done on the session meanwhile.
+///
+/// # Cancel safety
+///
+/// Left early, the rest of the rows is not sent: the session is free again in milliseconds.
+#[must_use = "a context manager does nothing until it is entered"]
+pub struct OpenCursor<'s> {
+    session: &'s Session,
+    sql: &'s str,
+    params: &'s [Value<'s>],
+    is_exclusive: bool,
+    batch: usize,
+}
+
+impl<'s> OpenCursor<'s> {
+    pub(crate) fn new(
+        session: &'s Session,
+        sql: &'s str,
+        params: &'s [Value<'s>],
+        is_exclusive: bool,
+    ) -> OpenCursor<'s> {
+        OpenCursor {
+            session,
+            sql,
+            params,
+            is_exclusive,
+            batch: BATCH,
+        }
+    }
+
+    /// How many rows to fetch at a time; twice as many are in memory. By default 1000. An exclusive
+    /// cursor of Postgres does not need to know.
+    pub fn batch(mut self, rows: usize) -> OpenCursor<'s> {
+        self.batch = rows.max(1);
+        self
+    }
+}
+
+impl fmt::Debug for OpenCursor<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenCursor")
+            .field("sql", &self.sql)
+            .field("is_exclusive", &self.is_exclusive)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The rows of a statement: a [`Stream`] of them, or call [`next`](Cursor::next).
+pub struct Cursor<'s> {
+    session: &'s Session,
+    sql: &'s str,
+    rows: Rows<'s>,
+    /// The transaction that was begun for it.
+    transaction: Option<Own<'s>>,
+}
+
+type Fetch<'s> = Pin<Box<dyn Future<Output = (DriverCursor, Result<Vec<Row>, Error>)> + Send + 's>>;
+
+enum Rows<'s> {
+    /// One batch is handed out while the next one is on its way.
+    Batches {
+        fetched: std::vec::IntoIter<Row>,
+        cursor: Option<DriverCursor>,
+        fetch: Option<Fetch<'s>>,
+        is_over: bool,
+    },
+    #[cfg(feature = "postgres")]
+    Stream(crate::postgres::RowStream<'s>),
+}
+
+/// A transaction, or a savepoint in one, that was made for a cursor.
+struct Own<'s> {
+    session: &'s Session,
+    depth: u32,
+    is_ended: bool,
+}
+
+impl<'s> Own<'s> {
+    async fn begin(session: &'s Session) -> Result<Own<'s>, Error> {
+        let depth = session.deepen();
+        let own = Own {
+            session,
+            depth,
+            is_ended: false,
+        };
+        match depth {
+            1 => {
+                let options = TransactionOptions::default();
+                session.driver().begin(&options).await?;
+            }
+            depth => session.driver().savepoint(&crate::session::savepoint(depth)).await?,
+        }
+        Ok(own)
+    }
+
+    async fn end(mut self, keep: bool) -> Result<(), Error> {
+        let (driver, name) = (self.session.driver(), crate::session::savepoint(self.depth));
+        let ended = match (self.depth, keep) {
+            (1, true) => driver.commit().await,
+            (1, false) => driver.rollback().await,
+            (_, true) => driver.release(&name).await,
+            (_, false) => driver.rollback_to(&name).await,
+        };
+        if ended.is_ok() {
+            self.is_ended = true;
+            self.session.ended(self.depth);
+        }
+        ended
+    }
+}
+
+impl Drop for Own<'_> {
+    fn drop(&mut self) {
+        if !self.is_ended {
+            self.session.dropped(self.depth);
+        }
+    }
+}
+
+impl Cursor<'_> {
+    /// The next row; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::query`]. There are no more rows after one.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, no row is lost.
+    pub async fn next(&mut self) -> Result<Option<Row>, Error> {
+        poll_fn(|context| Pin::new(&mut *self).poll_next(context))
+            .await
+            .transpose()
+    }
+}
+
+impl Stream for Cursor<'_> {
+    type Item = Result<Row, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        let next = match &mut this.rows {
+            Rows::Batches {
+                fetched,
+                cursor,
+                fetch,
+                is_over,
+            } => ready!(poll_batches(this.session, fetched, cursor, fetch, is_over, context)),
+            #[cfg(feature = "postgres")]
+            Rows::Stream(rows) => ready!(Pin::new(rows).poll_next(context)),
+        };
+        let sql = this.sql;
+        Poll::Ready(next.map(|row| row.map_err(|error| error.of_statement(sql))))
+    }
+}
+
+fn poll_batches<'s>(
+    session: &'s Session,
+    fetched: &mut std::vec::IntoIter<Row>,
+    cursor: &mut Option<DriverCursor>,
+    fetch: &mut Option<Fetch<'s>>,
+    is_over: &mut bool,
+    context: &mut Context<'_>,
+) -> Poll<Option<Result<Row, Error>>> {
+    loop {
+        let is_new = match cursor.take_if(|_| !*is_over) {
+            Some(cursor) => {
+                *fetch = Some(fetch_from(session, cursor));
+                true
+            }
+            None => false,
+        };
+        // Polled when it is new, so that it is sent, and when there is nothing else left.
+        if is_new || fetched.len() == 0 {
+            let Some(running) = fetch else {
+                return Poll::Ready(fetched.next().map(Ok));
+            };
+            match running.as_mut().poll(context) {
+                Poll::Ready((back, result)) => {
+                    *fetch = None;
+                    *cursor = Some(back);
+                    match result {
+                        Ok(batch) if batch.is_empty() => *is_over = true,
+                        Ok(batch) if fetched.len() == 0 => *fetched = batch.into_iter(),
+                        Ok(batch) => *fetched = fetched.chain(batch).collect::<Vec<_>>().into_iter(),
+                        Err(error) => {
+                            *is_over = true;
+                            return Poll::Ready(Some(Err(error)));
+                        }
+                    }
+                    if fetched.len() == 0 {
+                        continue;
+                    }
+                }
+                Poll::Pending if fetched.len() == 0 => return Poll::Pending,
+                Poll::Pending => {}
+            }
+        }
+        return Poll::Ready(fetched.next().map(Ok));
+    }
+}
+
+fn fetch_from(session: &Session, mut cursor: DriverCursor) -> Fetch<'_> {
+    Box::pin(async move {
+        let rows = session.driver().next_batch(&mut cursor).await;
+        (cursor, rows)
+    })
+}
+
+impl fmt::Debug for Cursor<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cursor")
+            .field("sql", &self.sql)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'s> AsyncContextManager for OpenCursor<'s> {
+    type Resource = Cursor<'s>;
+    type Error = Error;
+
+    async fn enter(self) -> Result<Cursor<'s>, Error> {
+        let OpenCursor {
+            session,
+            sql,
+            params,
+            is_exclusive,
+            batch,
+        } = self;
+        session.ready().await?;
+        let driver = session.driver();
+        let is_inner = session.depth() > 0;
+        let (rows, transaction) = match driver {
+            #[cfg(feature = "postgres")]
+            Driver::Postgres(postgres) if is_exclusive => {
+                // What is left of it when it is left early is cancelled, which the transaction
+                // around it has to survive.
+                let own = match is_inner {
+                    true => Some(Own::begin(session).await?),
+                    false => None,
+                };
+                (Rows::Stream(postgres.stream(sql, params).await?), own)
+            }
+            _ => {
+                let own = match driver.cursors_need_transaction() && !is_inner {
+                    true => Some(Own::begin(session).await?),
+                    false => None,
+                };
+                let rows = Rows::Batches {
+                    fetched: Vec::new().into_iter(),
+                    cursor: Some(driver.open_cursor(sql, params, batch).await?),
+                    fetch: None,
+                    is_over: false,
+                };
+                (rows, own)
+            }
+        };
+        let _ = is_exclusive;
+        Ok(Cursor {
+            session,
+            sql,
+            rows,
+            transaction,
+        })
+    }
+
+    async fn exit(cursor: Cursor<'s>, case: ExitCase) -> Result<(), Error> {
+        let Cursor {
+            session,
+            rows,
+            transaction,
+            ..
+        } = cursor;
+        let driver = session.driver();
+        let mut keep = case.is_succeeded();
+        match rows {
+            Rows::Batches { cursor, fetch, .. } => {
+                let cursor = match fetch {
+                    // A statement that is cancelled would cost the transaction.
+                    Some(fetch) if keep => Some(fetch.await.0),
+                    _ => cursor,
+                };
+                if let Some(cursor) = cursor.filter(|_| keep) {
+                    driver.close_cursor(cursor).await?;
+                }
+            }
+            #[cfg(feature = "postgres")]
+            Rows::Stream(rows) => {
+                keep &= rows.is_over();
+                drop(rows);
+                if transaction.is_none() {
+                    driver.ping().await?;
+                }
+            }
+        }
+        match transaction {
+            Some(own) => own.end(keep).await,
+            None => Ok(()),
+        }
+    }
+
+    fn name(&self) -> Cow<'static, str> {
+        Cow::Borrowed("cursor")
+    }
+}
+
+/// Dropped in its body it is closed by whatever is done next on its session.
+impl<'s> RefContextManager for OpenCursor<'s> {
+    fn abandon(cursor: Cursor<'s>) {
+        drop(cursor);
+    }
+}

@@ -1,0 +1,218 @@
+//! A database, and connections to it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use withal_core::{AsyncContextManager, BoxError, ExitCase};
+use withal_pool::{Acquire, AcquireError, Builder, Cause, CloseError, Lease, Manager, Pool, Status};
+
+use crate::driver::Driver;
+use crate::url::{Target, parse};
+use crate::{Error, Session};
+
+/// Makes sessions with one database, and makes them clean between two uses: what
+/// [`withal_pool`] needs.
+#[derive(Clone, Debug)]
+pub struct Sessions {
+    target: Target,
+}
+
+impl Sessions {
+    /// Of the database that a URL names.
+    ///
+    /// # Errors
+    ///
+    /// [`Url`](crate::ErrorKind::Url) if it names none.
+    pub fn of(url: &str) -> Result<Sessions, Error> {
+        parse(url).map(|target| Sessions { target })
+    }
+}
+
+impl Manager for Sessions {
+    type Connection = Session;
+    type Error = Error;
+
+    async fn create(&self) -> Result<Session, Error> {
+        Driver::open(&self.target).await.map(Session::new)
+    }
+
+    async fn recycle(&self, session: &mut Session, case: ExitCase) -> Result<(), Error> {
+        session.reset(case.is_succeeded()).await
+    }
+
+    fn is_clean(&self, session: &mut Session, _: &ExitCase) -> bool {
+        session.is_untouched()
+    }
+
+    async fn validate(&self, session: &mut Session) -> Result<(), Error> {
+        session.driver().ping().await
+    }
+
+    fn is_usable(&self, session: &Session) -> bool {
+        session.is_usable()
+    }
+
+    async fn detach(&self, session: Session, _: Cause) -> Result<(), Error> {
+        session.into_driver().close().await
+    }
+}
+
+/// A connection that is out of its pool; it derefs to a [`Session`].
+pub type Connection = Lease<Sessions>;
+
+/// A database: a pool of connections to it. Clones are of the same pool.
+///
+/// # Examples
+///
+/// ```
+/// use withal_scope::scope;
+/// use withal_sql::{Database, params};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), withal_core::Error> {
+/// scope(async |s| {
+///     let db = s.enter(Database::open("sqlite::memory:")).await?;
+///     let conn = s.enter(db.acquire()).await?;
+///     conn.execute("CREATE TABLE accounts (id INTEGER PRIMARY KEY, owner TEXT)", params![]).await?;
+///     conn.execute("INSERT INTO accounts VALUES ($1, $2)", params![7, "Ada"]).await?;
+///     let owner: String = conn
+///         .query_one_as("SELECT owner FROM accounts WHERE id = $1", params![7])
+///         .await?;
+///     assert_eq!(owner, "Ada");
+///     Ok(())
+/// })
+/// .await
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Database(Pool<Sessions>);
+
+impl Database {
+    /// The database that a URL names: `sqlite:orders.db` or `postgres://user@host/orders`.
+    ///
+    /// What a `postgres:` URL leaves out is taken from `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD`,
+    /// `PGDATABASE`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGAPPNAME` and `PGOPTIONS`. `sslmode` means
+    /// what it means to libpq: only `verify-full` knows who it talks to.
+    pub fn open(url: impl Into<String>) -> OpenDatabase {
+        OpenDatabase {
+            url: url.into(),
+            set_up: Vec::new(),
+        }
+    }
+
+    /// A connection, as a context manager: `s.enter(db.acquire())`.
+    #[track_caller]
+    pub fn acquire(&self) -> Acquire<Sessions> {
+        self.0.acquire()
+    }
+
+    /// A connection as a value. Dropped, it is reset in full; see [`Lease::release`].
+    ///
+    /// # Errors
+    ///
+    /// Those of the pool: there was none in time, or none could be made.
+    #[track_caller]
+    pub fn lease(
+        &self,
+    ) -> impl Future<Output = Result<Connection, AcquireError<Error>>> + Send + use<> {
+        self.0.lease()
+    }
+
+    /// The pool itself.
+    #[must_use]
+    pub fn pool(&self) -> &Pool<Sessions> {
+        &self.0
+    }
+
+    /// How its connections are.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.0.status()
+    }
+
+    /// Waits until all connections have come back and are ended, up to `limit`.
+    ///
+    /// # Errors
+    ///
+    /// What had to be given up.
+    pub async fn close(&self, limit: Duration) -> Result<(), CloseError> {
+        self.0.close(limit).await
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Database").field(&self.0.manager().target).finish()
+    }
+}
+
+type SetUp = Box<dyn FnOnce(Builder<Sessions>) -> Builder<Sessions> + Send + Sync>;
+
+/// How to open a [`Database`]; a context manager that lends one.
+///
+/// Its exit waits until all connections have come back and are ended.
+#[must_use = "a context manager does nothing until it is entered"]
+pub struct OpenDatabase {
+    url: String,
+    set_up: Vec<SetUp>,
+}
+
+impl OpenDatabase {
+    /// How many connections there are at most.
+    pub fn max_connections(self, count: usize) -> OpenDatabase {
+        self.pool(move |pool| pool.max_size(count))
+    }
+
+    /// How long to wait for a free connection. By default 30 seconds.
+    pub fn acquire_timeout(self, limit: impl Into<Option<Duration>>) -> OpenDatabase {
+        let limit = limit.into();
+        self.pool(move |pool| pool.wait_timeout(limit))
+    }
+
+    /// Any other setting of the pool.
+    pub fn pool(
+        mut self,
+        set: impl FnOnce(Builder<Sessions>) -> Builder<Sessions> + Send + Sync + 'static,
+    ) -> OpenDatabase {
+        self.set_up.push(Box::new(set));
+        self
+    }
+
+    fn builder(self) -> Result<Builder<Sessions>, Error> {
+        let sessions = Sessions::of(&self.url)?;
+        let name = sessions.target.to_string();
+        let builder = Pool::builder(sessions).name(name);
+        Ok(self.set_up.into_iter().fold(builder, |builder, set| set(builder)))
+    }
+}
+
+/// It does not show the URL: there may be a password in it.
+impl fmt::Debug for OpenDatabase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let target = parse(&self.url);
+        let shown = target.map_or_else(|_| "not a URL".to_owned(), |target| target.to_string());
+        f.debug_tuple("OpenDatabase").field(&shown).finish()
+    }
+}
+
+impl AsyncContextManager for OpenDatabase {
+    type Resource = Database;
+    type Error = BoxError;
+
+    async fn enter(self) -> Result<Database, BoxError> {
+        let pool = Pool::open(self.builder()?).enter().await?;
+        Ok(Database(pool))
+    }
+
+    async fn exit(database: Database, case: ExitCase) -> Result<(), BoxError> {
+        <withal_pool::OpenPool<Sessions>>::exit(database.0, case).await
+    }
+
+    fn name(&self) -> Cow<'static, str> {
+        match parse(&self.url) {
+            Ok(target) => Cow::Owned(target.to_string()),
+            Err(_) => Cow::Borrowed("database"),
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Transactions, and savepoints in them.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use withal_core::{AsyncContextManager, ExitCase};
+use withal_scope::RefContextManager;
+
+use crate::options::{Isolation, TransactionOptions};
+use crate::session::savepoint;
+use crate::{Error, ErrorKind, Session};
+
+/// How to begin a transaction; a context manager that lends a [`Transaction`].
+///
+/// Made by [`Session::begin`]. If the body succeeds, the exit commits; in every other case it rolls
+/// back, after cancelling on the server what the body has left running.
+///
+/// # Cancel safety
+///
+/// A transaction whose future is dropped anywhere is rolled back before anything else is done on
+/// its connection; a `COMMIT` that has been sent is finished, and its result reported.
+#[must_use = "a context manager does nothing until it is entered"]
+pub struct Begin<'s> {
+    session: &'s mut Session,
+    options: TransactionOptions,
+}
+
+impl<'s> Begin<'s> {
+    pub(crate) fn new(session: &'s mut Session) -> Begin<'s> {
+        Begin {
+            session,
+            options: TransactionOptions::default(),
+        }
+    }
+
+    /// What it may see of other transactions. By default what the database does by default.
+    pub fn isolation(mut self, isolation: Isolation) -> Begin<'s> {
+        self.options.isolation = Some(isolation);
+        self
+    }
+
+    /// It changes nothing: a statement that would is refused. In SQLite it does not wait for
+    /// writers, nor they for it.
+    pub fn read_only(mut self) -> Begin<'s> {
+        self.options.read_only = true;
+        self
+    }
+
+    /// If it is serializable and read-only, it waits at its begin for a moment at which it can
+    /// never collide. SQLite's never do.
+    pub fn deferrable(mut self) -> Begin<'s> {
+        self.options.deferrable = true;
+        self
+    }
+}
+
+impl fmt::Debug for Begin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Begin")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A transaction or a savepoint that is open; it derefs to the [`Session`].
+pub struct Transaction<'s> {
+    session: &'s mut Session,
+    /// 1 for a transaction, more for a savepoint in one.
+    depth: u32,
+    /// Whether its end has been seen to.
+    is_ended: bool,
+}
+
+impl Transaction<'_> {
+    async fn begin(&self, options: &TransactionOptions) -> Result<(), Error> {
+        let driver = self.session.driver();
+        match self.depth {
+            1 => driver.begin(options).await,
+            depth => driver.savepoint(&savepoint(depth)).await,
+        }
+    }
+
+    async fn commit(&mut self) -> Result<(), Error> {
+        if let Err(error) = self.check().await {
+            self.rollback().await?;
+            return Err(error);
+        }
+        let committed = match self.depth {
+            1 => self.session.driver().commit().await,
+            depth => {
+                // Cut off in it, it is unknown whether the savepoint is gone.
+                let unknown = Unknown(self.session);
+                let released = unknown.0.driver().release(&savepoint(depth)).await;
+                std::mem::forget(unknown);
+                released
+            }
+        };
+        match &committed {
+            Ok(()) => {}
+            // It was undone to the savepoint, as was asked for.
+            Err(error) if self.depth > 1 && error.kind() != ErrorKind::Poisoned => {
+                self.session.poison();
+            }
+            Err(_) => {}
+        }
+        self.end();
+        committed
+    }
+
+    /// Whether it can be committed.
+    async fn check(&self) -> Result<(), Error> {
+        self.session.ready().await?;
+        match self.session.depth() == self.depth {
+            true => Ok(()),
+            false => Err(Error::new(
+                ErrorKind::Poisoned,
+                "a transaction inside of this one has not ended",
+            )),
+        }
+    }
+
+    async fn rollback(&mut self) -> Result<(), Error> {
+        // Those inside that were dropped go with it.
+        let driver = self.session.driver();
+        let rolled_back = match self.depth {
+            1 => driver.rollback().await,
+            depth => driver.rollback_to(&savepoint(depth)).await,
+        };
+        if rolled_back.is_err() && self.depth > 1 {
+            self.session.poison();
+        }
+        if rolled_back.is_ok() || self.depth > 1 {
+            self.end();
+        }
+        rolled_back
+    }
+
+    fn end(&mut self) {
+        self.is_ended = true;
+        self.session.ended(self.depth);
+    }
+}
+
+/// Dropped, it poisons the session.
+struct Unknown<'s>(&'s Session);
+
+impl Drop for Unknown<'_> {
+    fn drop(&mut self) {
+        self.0.poison();
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        if !self.is_ended {
+            self.session.dropped(self.depth);
+        }
+    }
+}
+
+impl Deref for Transaction<'_> {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        self.session
+    }
+}
+
+impl DerefMut for Transaction<'_> {
+    fn deref_mut(&mut self) -> &mut Session {
+        self.session
+    }
+}
+
+impl fmt::Debug for Transaction<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transaction")
+            .field("depth", &self.depth)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'s> AsyncContextManager for Begin<'s> {
+    type Resource = Transaction<'s>;
+    type Error = Error;
+
+    async fn enter(self) -> Result<Transaction<'s>, Error> {
+        let Begin { session, options } = self;
+        session.ready().await?;
+        // Dropped from here on, it is rolled back: also if it has not begun yet.
+        let depth = session.deepen();
+        let transaction = Transaction {
+            session,
+            depth,
+            is_ended: false,
+        };
+        transaction.begin(&options).await?;
+        Ok(transaction)
+    }
+
+    async fn exit(mut transaction: Transaction<'s>, case: ExitCase) -> Result<(), Error> {
+        match case {
+            ExitCase::Succeeded => transaction.commit().await,
+            _ => transaction.rollback().await,
+        }
+    }
+
+    fn name(&self) -> Cow<'static, str> {
+        match self.session.depth() {
+            0 => Cow::Borrowed("transaction"),
+            _ => Cow::Borrowed("savepoint"),
+        }
+    }
+}
+
+/// Dropped in its body it is rolled back by whatever is done next on its connection, and if that is
+/// nothing, when the connection is given back.
+impl<'s> RefContextManager for Begin<'s> {
+    fn abandon(transaction: Transaction<'s>) {
+        drop(transaction);
+    }
+}
