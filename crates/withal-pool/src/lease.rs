@@ -107,9 +107,13 @@ impl<M: Manager> Lease<M> {
     }
 
     /// What the pool knows of the connection.
+    ///
+    /// # Panics
+    ///
+    /// Never: a lease has a connection.
     #[must_use]
     pub fn info(&self) -> Info {
-        self.out().info
+        self.out().permit.info().expect(HELD)
     }
 
     fn out(&self) -> &Out<M> {

@@ -14,6 +14,7 @@ mod manager;
 mod open;
 mod permit;
 mod pool;
+mod queue;
 mod shared;
 mod shield;
 mod status;

@@ -2,13 +2,12 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::panic::Location;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use withal_core::unwind::poll_caught;
 use withal_core::{BoxError, Entry, Error, Notice, NoticeKind, Panicked, emit_notice};
@@ -18,7 +17,7 @@ use withal_scope::{Kind, Open, OpenState, Reaper};
 use crate::builder::Settings;
 use crate::hooks::Hooks;
 use crate::keeper::Keeper;
-use crate::permit::Permit;
+use crate::permit::Out;
 use crate::shield::Work;
 use crate::status::{Phase, Status};
 use crate::table::{Held, Table};
@@ -29,12 +28,7 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) manager: M,
     pub(crate) hooks: Hooks<M::Connection>,
     pub(crate) settings: Settings,
-    /// A permit for each slot that is vacant or idle; who takes one may use a slot. In order of
-    /// request: tokio's semaphore is fair.
-    pub(crate) permits: Semaphore,
     table: Mutex<Table<M::Connection>>,
-    /// How many wait for a permit; raised and lowered by guards.
-    pub(crate) waiting: AtomicUsize,
     /// Where to finish what is dropped on a thread without a runtime.
     runtime: OnceLock<Handle>,
     pub(crate) keeper: Keeper,
@@ -55,10 +49,8 @@ impl<M: Manager> Shared<M> {
         Shared {
             manager,
             hooks,
-            permits: Semaphore::new(settings.max_size),
             table: Mutex::new(Table::new(settings.max_size)),
             settings,
-            waiting: AtomicUsize::new(0),
             runtime: OnceLock::new(),
             keeper: Keeper::default(),
             emptied: Notify::new(),
@@ -72,14 +64,8 @@ impl<M: Manager> Shared<M> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many wait for a permit.
-    pub(crate) fn waiting(&self) -> usize {
-        // Relaxed: a number to look at.
-        self.waiting.load(Ordering::Relaxed)
-    }
-
     pub(crate) fn status(&self) -> Status {
-        self.table().status(self.waiting())
+        self.table().status()
     }
 
     /// How long a connection made now may live.
@@ -126,14 +112,8 @@ impl<M: Manager> Shared<M> {
     /// A slot has become vacant.
     pub(crate) fn vacated(&self) {
         let table = self.table();
-        let is_empty = table.is_closed && table.size() == 0;
-        let wants_idle = table.wants_idle(&self.settings.upkeep);
-        drop(table);
-        if is_empty {
+        if table.is_closed && table.size() == 0 {
             self.emptied.notify_waiters();
-        }
-        if wants_idle {
-            self.keeper.wake();
         }
     }
 
@@ -177,10 +157,10 @@ impl<M: Manager> Shared<M> {
 
     /// Closes it: nothing is handed out any more, what is idle is ended.
     pub(crate) fn close(self: &Arc<Self>) {
-        self.permits.close();
-        let idle = self.table().close(Instant::now());
+        let (idle, waiting) = self.table().close(Instant::now());
+        waiting.into_iter().for_each(Waker::wake);
         for taken in idle {
-            let out = Permit::new(Arc::clone(self)).with(taken);
+            let out = Out::of(Arc::clone(self), taken);
             self.do_in_background(out.close(Cause::PoolClosed));
         }
         self.keeper.wake();
@@ -189,9 +169,7 @@ impl<M: Manager> Shared<M> {
     /// Ends what is idle; what is out is ended when it comes back.
     pub(crate) fn expire(self: &Arc<Self>) {
         self.table().expire();
-        while let Some(work) = self.next_due() {
-            self.do_in_background(work);
-        }
+        self.tend(Instant::now());
     }
 
     pub(crate) fn holders(&self) -> Vec<Holder> {

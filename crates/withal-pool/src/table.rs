@@ -1,20 +1,28 @@
 //! The slots of a pool: who has which, and since when. No waiting, no clock, no user code.
 
 use std::panic::Location;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use withal_scope::integration::Mark;
 
+use crate::queue::{Call, Queue};
 use crate::status::{Counters, Holder, Phase, Status};
 use crate::{Cause, Info};
 
-/// All slots, under one lock.
+/// All slots, and who waits for one, under one lock.
 ///
 /// A slot is a place for one connection, from before it is made until it is ended. Whoever works
-/// on one that is not idle holds a permit for it, so there are never more of them than permits.
+/// on one holds a permit, of which there are as many as slots. A permit is free only if nobody
+/// waits: one that is given back goes to the first who does.
 pub(crate) struct Table<C> {
     slots: Vec<Slot<C>>,
+    /// Permits nobody has.
+    free: usize,
+    queue: Queue,
+    /// When the keeper looks next.
+    pub(crate) next_look: Option<Instant>,
     /// Slots with an idle connection, the one used last at the end: it is the warmest.
     idle: Vec<usize>,
     /// Slots without a connection.
@@ -57,7 +65,37 @@ pub(crate) struct User {
 pub(crate) struct Taken<C> {
     pub(crate) index: usize,
     pub(crate) connection: C,
-    pub(crate) info: Info,
+}
+
+/// Somebody wants a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    pub(crate) user: User,
+    /// How long they wait.
+    pub(crate) patience: Option<Duration>,
+    /// How long a connection may have been idle without being checked.
+    pub(crate) check_after: Option<Duration>,
+}
+
+/// What they are told. With the first two comes a permit.
+pub(crate) enum Reply<C> {
+    /// A connection.
+    Taken(Taken<C>, Verdict),
+    /// A slot to make one in.
+    Make(usize),
+    /// A place in the queue; it is urgent if the keeper would look too late for its deadline.
+    Wait { ticket: u64, is_urgent: bool },
+    /// They have waited for too long.
+    TooLate,
+    /// The pool is closed.
+    Closed,
+}
+
+/// What has to be said once a connection has come back.
+pub(crate) struct Landed {
+    pub(crate) came_back: Option<Held>,
+    /// Whom to wake for the permit.
+    pub(crate) next: Option<Waker>,
 }
 
 /// A connection held for long, or that came back after it was.
@@ -114,6 +152,9 @@ impl<C> Table<C> {
         };
         Table {
             slots: std::iter::repeat_with(slot).take(max_size).collect(),
+            free: max_size,
+            queue: Queue::default(),
+            next_look: None,
             idle: Vec::with_capacity(max_size),
             vacant: (0..max_size).rev().collect(),
             counters: Counters::default(),
@@ -122,40 +163,105 @@ impl<C> Table<C> {
         }
     }
 
-    /// Takes the warmest idle connection for `user`; it is to be checked if it has been idle for
-    /// `check_after`.
-    pub(crate) fn take(
+    /// Gives `request` a permit, and what goes with it, or a place in the queue.
+    pub(crate) fn request(&mut self, request: &Request, now: Instant, waker: &Waker) -> Reply<C> {
+        if self.is_closed {
+            return Reply::Closed;
+        }
+        if self.free > 0 {
+            self.free -= 1;
+            return self.serve(request, now);
+        }
+        let deadline = request.patience.and_then(|limit| now.checked_add(limit));
+        let ticket = self.queue.join(waker.clone(), deadline);
+        let is_earlier = |next| deadline.is_some_and(|deadline| deadline < next);
+        Reply::Wait {
+            ticket,
+            is_urgent: self.next_look.is_some_and(is_earlier),
+        }
+    }
+
+    /// The reply to a request that waits, if it has come.
+    pub(crate) fn poll(
         &mut self,
-        user: User,
-        check_after: Option<Duration>,
+        ticket: u64,
+        request: &Request,
         now: Instant,
-    ) -> Option<(Taken<C>, Verdict)> {
-        let index = self.idle.pop()?;
+        waker: &Waker,
+    ) -> Poll<Reply<C>> {
+        match self.queue.poll(ticket, waker) {
+            None => Poll::Pending,
+            Some(Call::Turn) if self.is_closed => {
+                drop(self.give_back());
+                Poll::Ready(Reply::Closed)
+            }
+            Some(Call::Turn) => Poll::Ready(self.serve(request, now)),
+            Some(Call::TooLate) => {
+                self.counters.wait_timed_out += 1;
+                Poll::Ready(Reply::TooLate)
+            }
+            Some(Call::Closed) => Poll::Ready(Reply::Closed),
+        }
+    }
+
+    /// A request that waits is given up; gives whom to wake for it.
+    pub(crate) fn leave(&mut self, ticket: u64) -> Option<Waker> {
+        match self.queue.leave(ticket) {
+            true => self.give_back(),
+            false => None,
+        }
+    }
+
+    /// Gives a permit back; gives whom to wake for it.
+    pub(crate) fn give_back(&mut self) -> Option<Waker> {
+        let next = self.queue.call_next();
+        self.free += usize::from(next.is_none());
+        next
+    }
+
+    /// Whom to tell that their time is over.
+    pub(crate) fn call_late(&mut self, now: Instant) -> Vec<Waker> {
+        self.queue.call_late(now)
+    }
+
+    /// When the first who waits will have waited for too long.
+    pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
+        self.queue.next_deadline()
+    }
+
+    /// Whoever has a permit takes the warmest idle connection, or makes one.
+    pub(crate) fn serve(&mut self, request: &Request, now: Instant) -> Reply<C> {
+        let Some(index) = self.idle.pop() else {
+            return match self.reserve(Some(request.user), now) {
+                Some(index) => Reply::Make(index),
+                None => Reply::Closed,
+            };
+        };
         let epoch = self.epoch;
         let slot = self.slot(index);
+        slot.user = Some(request.user);
+        let connection = slot.take();
+        let is_old = |after| now.saturating_duration_since(slot.since) >= after;
         let verdict = match slot.info.end(epoch, now) {
             Some(cause) => Verdict::Close(cause),
-            None if check_after.is_some_and(|after| now - slot.since >= after) => Verdict::Check,
+            None if request.check_after.is_some_and(is_old) => Verdict::Check,
             None => Verdict::HandedOut,
         };
-        slot.user = Some(user);
-        let mut taken = slot.take(index)?;
         match verdict {
-            Verdict::HandedOut => taken.info = self.hand_out(index, now),
+            Verdict::HandedOut => self.hand_out(index, now),
             Verdict::Check => self.enter(index, Phase::Validating, now),
             Verdict::Close(_) => self.enter(index, Phase::Closing, now),
         }
-        Some((taken, verdict))
+        Reply::Taken(Taken { index, connection }, verdict)
     }
 
     /// What was taken to be checked, or was just made, is its user's now.
-    pub(crate) fn hand_out(&mut self, index: usize, now: Instant) -> Info {
+    pub(crate) fn hand_out(&mut self, index: usize, now: Instant) {
         self.counters.acquired += 1;
         let slot = self.slot(index);
         slot.is_out = true;
         slot.info.uses += 1;
         slot.enter(Phase::InUse, now);
-        slot.info
     }
 
     /// What was handed out has turned out to be unusable, before its user saw it.
@@ -168,7 +274,7 @@ impl<C> Table<C> {
     ///
     /// Whoever has a permit and found nothing idle finds one: at most all permits are out, theirs
     /// has no slot yet, so not all slots are taken.
-    pub(crate) fn reserve(&mut self, user: Option<User>, now: Instant) -> Option<usize> {
+    fn reserve(&mut self, user: Option<User>, now: Instant) -> Option<usize> {
         if self.is_closed {
             return None;
         }
@@ -180,12 +286,7 @@ impl<C> Table<C> {
     }
 
     /// A connection was made in this slot.
-    pub(crate) fn created(
-        &mut self,
-        index: usize,
-        lifetime: Option<Duration>,
-        now: Instant,
-    ) -> Info {
+    pub(crate) fn created(&mut self, index: usize, lifetime: Option<Duration>, now: Instant) {
         self.counters.created += 1;
         let info = Info {
             number: self.counters.created,
@@ -198,20 +299,23 @@ impl<C> Table<C> {
         let slot = self.slot(index);
         slot.info = info;
         slot.has_connection = true;
-        info
+    }
+
+    pub(crate) fn info(&mut self, index: usize) -> Info {
+        self.slot(index).info
     }
 
     pub(crate) fn enter(&mut self, index: usize, phase: Phase, now: Instant) {
         self.slot(index).enter(phase, now);
     }
 
-    /// Puts a clean connection back; gives it back if it has to go.
+    /// Puts a clean connection back, and the permit with it; gives it back if it has to go.
     pub(crate) fn land(
         &mut self,
         index: usize,
         connection: C,
         now: Instant,
-    ) -> Result<Option<Held>, (C, Cause)> {
+    ) -> Result<Landed, (C, Cause)> {
         let (epoch, is_closed) = (self.epoch, self.is_closed);
         let slot = self.slot(index);
         let end = match is_closed {
@@ -226,7 +330,10 @@ impl<C> Table<C> {
         slot.enter(Phase::Idle, now);
         slot.connection = Some(connection);
         self.idle.push(index);
-        Ok(came_back)
+        Ok(Landed {
+            came_back,
+            next: self.give_back(),
+        })
     }
 
     /// The slot's connection is gone, or was never made.
@@ -258,17 +365,17 @@ impl<C> Table<C> {
         None
     }
 
-    /// Takes all that is idle, to be closed; nothing lands any more.
-    pub(crate) fn close(&mut self, now: Instant) -> Vec<Taken<C>> {
+    /// Takes all that is idle, to be ended; nothing is handed out and nothing lands any more. Gives
+    /// whom to tell.
+    pub(crate) fn close(&mut self, now: Instant) -> (Vec<Taken<C>>, Vec<Waker>) {
         self.is_closed = true;
-        let all = std::mem::take(&mut self.idle);
-        all.into_iter()
-            .filter_map(|index| {
-                let slot = self.slot(index);
-                slot.enter(Phase::Closing, now);
-                slot.take(index)
-            })
-            .collect()
+        let idle = std::mem::take(&mut self.idle);
+        let taken = idle.into_iter().map(|index| {
+            self.slot(index).enter(Phase::Closing, now);
+            let connection = self.slot(index).take();
+            Taken { index, connection }
+        });
+        (taken.collect(), self.queue.call_all(Call::Closed))
     }
 
     /// From now on, connections made before are not handed out any more.
@@ -276,8 +383,11 @@ impl<C> Table<C> {
         self.epoch += 1;
     }
 
-    /// Takes the coldest idle connection about which something has to be done.
+    /// Takes the coldest idle connection about which something has to be done, and a permit.
     pub(crate) fn take_due(&mut self, upkeep: &Upkeep, now: Instant) -> Option<(Taken<C>, Due)> {
+        if self.free == 0 {
+            return None;
+        }
         let spare = self.idle.len().saturating_sub(upkeep.min_idle);
         let (position, due) = self.idle.iter().enumerate().find_map(|(position, index)| {
             let slot = self.slots.get(*index)?;
@@ -293,18 +403,28 @@ impl<C> Table<C> {
             Some((position, due))
         })?;
         let index = self.idle.remove(position);
+        self.free -= 1;
         let phase = match due {
             Due::Close(_) => Phase::Closing,
             Due::Validate => Phase::Validating,
         };
         let slot = self.slot(index);
         slot.enter(phase, now);
-        Some((slot.take(index)?, due))
+        let connection = slot.take();
+        Some((Taken { index, connection }, due))
     }
 
-    /// Whether there is room for one more idle connection.
-    pub(crate) fn wants_idle(&self, upkeep: &Upkeep) -> bool {
-        !self.is_closed && self.idle.len() < upkeep.min_idle && !self.vacant.is_empty()
+    /// Takes a permit, and a slot to make one more idle connection in, if one is wanted and there
+    /// is room.
+    pub(crate) fn reserve_idle(&mut self, upkeep: &Upkeep, now: Instant) -> Option<usize> {
+        let coming = |slot: &&Slot<C>| slot.phase == Some(Phase::Connecting) && slot.user.is_none();
+        let ready = self.idle.len() + self.slots.iter().filter(coming).count();
+        if ready >= upkeep.min_idle || self.free == 0 {
+            return None;
+        }
+        let index = self.reserve(None, now)?;
+        self.free -= 1;
+        Some(index)
     }
 
     /// Who has held a connection for `limit`, and has not been reported before.
@@ -355,11 +475,11 @@ impl<C> Table<C> {
         })
     }
 
-    pub(crate) fn status(&self, waiting: usize) -> Status {
+    pub(crate) fn status(&self) -> Status {
         let mut status = Status {
             max_size: self.slots.len(),
             size: self.size(),
-            waiting,
+            waiting: self.queue.waiting(),
             is_closed: self.is_closed,
             ..Status::default()
         };
@@ -394,11 +514,9 @@ impl<C> Slot<C> {
         self.since = now;
     }
 
-    fn take(&mut self, index: usize) -> Option<Taken<C>> {
-        Some(Taken {
-            index,
-            connection: self.connection.take()?,
-            info: self.info,
-        })
+    fn take(&mut self) -> C {
+        self.connection
+            .take()
+            .expect("an idle slot has its connection")
     }
 }
