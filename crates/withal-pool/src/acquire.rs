@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use crate::clock::Moment;
 use withal_core::{AsyncContextManager, ExitCase, TimedOut};
 use withal_scope::cancellable;
 use withal_scope::integration::Mark;
@@ -17,7 +17,7 @@ use crate::deadline::{Trouble, attempt, go_on};
 use crate::permit::{Out, Permit, Unfit, wake};
 use crate::shared::Shared;
 use crate::shield::Shield;
-use crate::table::{Reply, Request, User, Verdict};
+use crate::table::{Reply, User, Verdict};
 use crate::{AcquireError, Cause, Lease, Manager, WaitTimedOut};
 
 /// A connection of a pool, as a context manager; made by [`Pool::acquire`](crate::Pool::acquire).
@@ -44,7 +44,9 @@ impl<M: Manager> AsyncContextManager for Acquire<M> {
     }
 
     async fn exit(mut lease: Lease<M>, case: ExitCase) -> Result<(), AcquireError<M::Error>> {
-        if let Some((out, fate)) = lease.take() {
+        if let Some((out, fate)) = lease.take()
+            && let Err(out) = out.land_if_clean(fate, &case)
+        {
             out.come_back(fate, case).await;
         }
         Ok(())
@@ -75,14 +77,9 @@ impl User {
 impl<M: Manager> Shared<M> {
     /// Gives `user` a connection: an idle one that is known to be alive, or a new one.
     pub(crate) async fn check_out(mut self: Arc<Self>, user: User) -> AcquireResult<M> {
-        let request = Request {
-            user,
-            patience: self.settings.wait_timeout,
-            check_after: self.check_after(),
-        };
         let mut turn = Turn {
             shared: &self,
-            request: &request,
+            user: &user,
             ticket: None,
         };
         let mut reply = poll_fn(|context| turn.poll(context)).await;
@@ -96,7 +93,7 @@ impl<M: Manager> Shared<M> {
                     }
                     match Box::pin(out.checked(verdict)).await {
                         Ok(out) => return Ok(out),
-                        Err(freed) => (self, reply) = freed.serve(&request),
+                        Err(freed) => (self, reply) = freed.serve(&user),
                     }
                 }
                 Reply::Make(slot) => {
@@ -116,37 +113,29 @@ impl<M: Manager> Shared<M> {
             pool: self.name(),
             limit: self.settings.wait_timeout.unwrap_or(Duration::MAX),
             status: table.status(),
-            holders: table.holders(Instant::now()),
+            holders: table.holders(Moment::now()),
         }))
-    }
-
-    /// How long a connection may be idle without being checked.
-    fn check_after(&self) -> Option<Duration> {
-        match self.hooks.pre_acquire {
-            Some(_) => Some(Duration::ZERO),
-            None => self.settings.validate_after,
-        }
     }
 }
 
 /// Somebody's turn to be served. Its destructor leaves the queue.
 struct Turn<'a, M: Manager> {
     shared: &'a Arc<Shared<M>>,
-    request: &'a Request,
+    user: &'a User,
     /// Their place, while they wait.
     ticket: Option<u64>,
 }
 
 impl<M: Manager> Turn<'_, M> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Reply<M::Connection>> {
-        let now = Instant::now();
+        let now = Moment::now();
         let mut table = self.shared.table();
         if let Some(ticket) = self.ticket {
-            let reply = ready!(table.poll(ticket, self.request, now, context.waker()));
+            let reply = ready!(table.poll(ticket, self.user, now, context.waker()));
             self.ticket = None;
             return Poll::Ready(reply);
         }
-        let reply = table.request(self.request, now, context.waker());
+        let reply = table.request(self.user, now, context.waker());
         drop(table);
         let Reply::Wait { ticket, is_urgent } = reply else {
             return Poll::Ready(reply);
@@ -175,7 +164,7 @@ impl<M: Manager> Permit<M> {
         let shared = Arc::clone(&self.shared);
         shared.note_runtime();
         shared.keep();
-        Shield::new(&shared, self.connect())
+        Shield::new(shared, self.connect())
     }
 
     async fn connect(self) -> AcquireResult<M> {
@@ -241,14 +230,14 @@ impl<M: Manager> Out<M> {
                 (out, Ok(())) => return Ok(out.hand_out()),
                 (out, Err((cause, trouble))) => {
                     let panic = out.tell(trouble);
-                    let freed = Shield::new(&shared, out.end(cause)).await;
+                    let freed = Shield::new(shared, out.end(cause)).await;
                     go_on(panic);
                     return Err(freed);
                 }
             },
             Verdict::Close(cause) => cause,
         };
-        Err(Shield::new(&shared, self.end(cause)).await)
+        Err(Shield::new(shared, self.end(cause)).await)
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use withal_core::NoticeKind;
 use withal_scope::integration::spawn_on;
 
+use crate::clock::Moment;
 use crate::permit::{Out, Permit};
 use crate::shared::Shared;
 use crate::shield::Settle;
@@ -65,8 +66,8 @@ impl<M: Manager> Shared<M> {
     fn look_after(self: &Arc<Self>, now: Instant) {
         let late = self.table().call_late(now);
         late.into_iter().for_each(Waker::wake);
-        self.report_held_long(now);
-        self.tend(now);
+        self.report_held_long();
+        self.tend();
         while let Some(permit) = self.reserve_idle() {
             let create = permit.create();
             let shared = Arc::clone(self);
@@ -74,20 +75,20 @@ impl<M: Manager> Shared<M> {
         }
     }
 
-    fn report_held_long(&self, now: Instant) {
+    fn report_held_long(&self) {
         let Some(limit) = self.settings.report_after else {
             return;
         };
-        let found = self.table().report_held_long(limit, now);
+        let found = self.table().report_held_long(limit, Moment::now());
         for held in found {
             self.note_held(NoticeKind::HeldLong, held);
         }
     }
 
     /// Ends idle connections whose time has come, and validates those that are to be kept alive.
-    pub(crate) fn tend(self: &Arc<Self>, now: Instant) {
+    pub(crate) fn tend(self: &Arc<Self>) {
         loop {
-            let due = self.table().take_due(&self.settings.upkeep, now);
+            let due = self.table().take_due(&self.settings.upkeep, Moment::now());
             let Some((taken, due)) = due else {
                 return;
             };
@@ -110,7 +111,7 @@ impl<M: Manager> Shared<M> {
     fn reserve_idle(self: &Arc<Self>) -> Option<Permit<M>> {
         let slot = self
             .table()
-            .reserve_idle(&self.settings.upkeep, Instant::now())?;
+            .reserve_idle(&self.settings.upkeep, Moment::now())?;
         Some(Permit::of(Arc::clone(self), slot))
     }
 

@@ -4,6 +4,7 @@
 mod acquire;
 mod builder;
 mod cause;
+mod clock;
 mod deadline;
 mod error;
 mod hooks;

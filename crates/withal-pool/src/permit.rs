@@ -1,17 +1,18 @@
 //! The right to use a slot, and a connection that is out of it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
 
-use tokio::time::Instant;
+use crate::clock::Moment;
 use withal_core::unwind::Payload;
-use withal_core::{BoxError, ExitCase, NoticeKind};
+use withal_core::{BoxError, ExitCase, NoticeKind, Panicked};
 
 use crate::deadline::{Trouble, attempt, go_on};
 use crate::lease::Fate;
 use crate::shared::Shared;
 use crate::status::Phase;
-use crate::table::{Landed, Reply, Request, Taken};
+use crate::table::{Landed, Reply, Taken, User};
 use crate::{Cause, Info, Manager};
 
 /// The right to use a slot. Its destructor gives it back, and the slot with it.
@@ -50,9 +51,9 @@ impl<M: Manager> Permit<M> {
         Permit { shared, holds }
     }
 
-    /// Takes what there is for `request`: a connection, or a slot to make one in.
-    pub(crate) fn serve(mut self, request: &Request) -> (Arc<Shared<M>>, Reply<M::Connection>) {
-        let reply = self.shared.table().serve(request, Instant::now());
+    /// Takes what there is for `user`: a connection, or a slot to make one in.
+    pub(crate) fn serve(mut self, user: &User) -> (Arc<Shared<M>>, Reply<M::Connection>) {
+        let reply = self.shared.table().serve(user, Moment::now());
         if !matches!(reply, Reply::Closed) {
             // It goes with the reply.
             self.holds = Holds::Nothing;
@@ -71,7 +72,7 @@ impl<M: Manager> Permit<M> {
     /// Says what the slot is busy with.
     pub(crate) fn enter(&self, phase: Phase) {
         if let Holds::Slot(slot) = self.holds {
-            self.shared.table().enter(slot, phase, Instant::now());
+            self.shared.table().enter(slot, phase, Moment::now());
         }
     }
 
@@ -79,7 +80,7 @@ impl<M: Manager> Permit<M> {
     fn vacate(&mut self, cause: Cause) {
         if let Holds::Slot(slot) = self.holds {
             self.holds = Holds::Permit;
-            let came_back = self.shared.table().vacate(slot, cause, Instant::now());
+            let came_back = self.shared.table().vacate(slot, cause, Moment::now());
             self.shared.note_came_back(came_back);
             self.shared.vacated();
         }
@@ -110,7 +111,7 @@ impl<M: Manager> Out<M> {
         let lifetime = permit.shared.lifetime();
         if let Holds::Slot(slot) = permit.holds {
             let mut table = permit.shared.table();
-            table.created(slot, lifetime, Instant::now());
+            table.created(slot, lifetime, Moment::now());
         }
         Out { connection, permit }
     }
@@ -119,7 +120,7 @@ impl<M: Manager> Out<M> {
     pub(crate) fn hand_out(self) -> Out<M> {
         if let Holds::Slot(slot) = self.permit.holds {
             let mut table = self.permit.shared.table();
-            table.hand_out(slot, Instant::now());
+            table.hand_out(slot, Moment::now());
         }
         self
     }
@@ -129,6 +130,26 @@ impl<M: Manager> Out<M> {
         if let Holds::Slot(slot) = self.permit.holds {
             self.permit.shared.table().take_back(slot);
         }
+    }
+
+    /// Puts it back if there is nothing to be done for it.
+    pub(crate) fn land_if_clean(mut self, fate: Fate, case: &ExitCase) -> Result<(), Out<M>> {
+        let has_more = fate == Fate::End || self.permit.shared.hooks.has_recycle();
+        if has_more || !self.is_clean(case) {
+            return Err(self);
+        }
+        self.try_land().map_err(|(out, _)| out)
+    }
+
+    /// Asked by destructors, so a panic ends here.
+    fn is_clean(&mut self, case: &ExitCase) -> bool {
+        let manager = &self.permit.shared.manager;
+        let asked = AssertUnwindSafe(|| manager.is_clean(&mut self.connection, case));
+        catch_unwind(asked).unwrap_or_else(|payload| {
+            let error = Panicked::new(&*payload);
+            self.permit.shared.note(NoticeKind::WorkedAround, error);
+            false
+        })
     }
 
     /// Makes it clean and puts it back, or ends it. Its slot is free afterwards.
@@ -171,7 +192,7 @@ impl<M: Manager> Out<M> {
         let Holds::Slot(slot) = permit.holds else {
             unreachable!("a connection has a slot");
         };
-        let landed = permit.shared.table().land(slot, connection, Instant::now());
+        let landed = permit.shared.table().land(slot, connection, Moment::now());
         match landed {
             Ok(Landed { came_back, next }) => {
                 permit.holds = Holds::Nothing;

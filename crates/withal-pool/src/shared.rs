@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use crate::clock::Moment;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 use withal_core::unwind::poll_caught;
 use withal_core::{BoxError, Entry, Error, Notice, NoticeKind, Panicked, emit_notice};
 use withal_scope::integration::{Inventory, hand_over};
@@ -46,10 +46,15 @@ impl<M: Manager> Shared<M> {
             hooks,
             settings,
         } = builder;
+        let check_after = match hooks.pre_acquire {
+            Some(_) => Some(Duration::ZERO),
+            None => settings.validate_after,
+        };
+        let table = Table::new(settings.max_size, settings.wait_timeout, check_after);
         Shared {
             manager,
             hooks,
-            table: Mutex::new(Table::new(settings.max_size)),
+            table: Mutex::new(table),
             settings,
             runtime: OnceLock::new(),
             keeper: Keeper::default(),
@@ -141,8 +146,8 @@ impl<M: Manager> Shared<M> {
             work.await;
             None
         });
-        // Timers and sockets want a runtime around them.
-        if Handle::try_current().is_ok() {
+        // Timers and sockets want a runtime around them. A task has one; to know that is cheaper.
+        if tokio::task::try_id().is_some() || Handle::try_current().is_ok() {
             let mut context = Context::from_waker(Waker::noop());
             match poll_caught(work.as_mut(), &mut context) {
                 Poll::Pending => {}
@@ -157,7 +162,7 @@ impl<M: Manager> Shared<M> {
 
     /// Closes it: nothing is handed out any more, what is idle is ended.
     pub(crate) fn close(self: &Arc<Self>) {
-        let (idle, waiting) = self.table().close(Instant::now());
+        let (idle, waiting) = self.table().close(Moment::now());
         waiting.into_iter().for_each(Waker::wake);
         for taken in idle {
             let out = Out::of(Arc::clone(self), taken);
@@ -169,11 +174,11 @@ impl<M: Manager> Shared<M> {
     /// Ends what is idle; what is out is ended when it comes back.
     pub(crate) fn expire(self: &Arc<Self>) {
         self.table().expire();
-        self.tend(Instant::now());
+        self.tend();
     }
 
     pub(crate) fn holders(&self) -> Vec<Holder> {
-        self.table().holders(Instant::now())
+        self.table().holders(Moment::now())
     }
 
     pub(crate) fn close_error(&self, limit: Duration) -> CloseError {
@@ -203,14 +208,14 @@ impl<M: Manager> Shared<M> {
 impl<M: Manager> Inventory for Shared<M> {
     fn each_open(&self, show: &mut dyn FnMut(Open)) {
         let users: Vec<_> = self.table().users().collect();
-        let now = Instant::now();
+        let now = Moment::now();
         for (user, phase, since) in users {
             let state = match phase {
                 Phase::Connecting | Phase::Validating => OpenState::Acquiring,
                 Phase::InUse | Phase::Idle => OpenState::Open,
                 Phase::Resetting | Phase::Closing => OpenState::Closing,
             };
-            let age = now.saturating_duration_since(since);
+            let age = since.until(now);
             show(
                 user.mark
                     .show(Kind::Resource, self.entry(user.location), age, state),

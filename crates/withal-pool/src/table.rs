@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use withal_scope::integration::Mark;
 
+use crate::clock::Moment;
 use crate::queue::{Call, Queue};
 use crate::status::{Counters, Holder, Phase, Status};
 use crate::{Cause, Info};
@@ -21,6 +22,10 @@ pub(crate) struct Table<C> {
     /// Permits nobody has.
     free: usize,
     queue: Queue,
+    /// How long somebody waits.
+    patience: Option<Duration>,
+    /// How long a connection may have been idle without being checked.
+    check_after: Option<Duration>,
     /// When the keeper looks next.
     pub(crate) next_look: Option<Instant>,
     /// Slots with an idle connection, the one used last at the end: it is the warmest.
@@ -37,7 +42,7 @@ struct Slot<C> {
     /// `None` if it is vacant.
     phase: Option<Phase>,
     /// When that phase began.
-    since: Instant,
+    since: Moment,
     /// The connection, while it is idle.
     connection: Option<C>,
     info: Info,
@@ -47,7 +52,7 @@ struct Slot<C> {
     user: Option<User>,
     /// Whether that is counted as acquired, and since when.
     is_out: bool,
-    out_since: Instant,
+    out_since: Moment,
 }
 
 /// Who asked for a connection.
@@ -67,17 +72,7 @@ pub(crate) struct Taken<C> {
     pub(crate) connection: C,
 }
 
-/// Somebody wants a connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Request {
-    pub(crate) user: User,
-    /// How long they wait.
-    pub(crate) patience: Option<Duration>,
-    /// How long a connection may have been idle without being checked.
-    pub(crate) check_after: Option<Duration>,
-}
-
-/// What they are told. With the first two comes a permit.
+/// What somebody is told who wants a connection. With the first two comes a permit.
 pub(crate) enum Reply<C> {
     /// A connection.
     Taken(Taken<C>, Verdict),
@@ -132,8 +127,12 @@ pub(crate) struct Upkeep {
 }
 
 impl<C> Table<C> {
-    pub(crate) fn new(max_size: usize) -> Table<C> {
-        let now = Instant::now();
+    pub(crate) fn new(
+        max_size: usize,
+        patience: Option<Duration>,
+        check_after: Option<Duration>,
+    ) -> Table<C> {
+        let now = Moment::now();
         let slot = || Slot {
             phase: None,
             since: now,
@@ -154,6 +153,8 @@ impl<C> Table<C> {
             slots: std::iter::repeat_with(slot).take(max_size).collect(),
             free: max_size,
             queue: Queue::default(),
+            patience,
+            check_after,
             next_look: None,
             idle: Vec::with_capacity(max_size),
             vacant: (0..max_size).rev().collect(),
@@ -163,16 +164,18 @@ impl<C> Table<C> {
         }
     }
 
-    /// Gives `request` a permit, and what goes with it, or a place in the queue.
-    pub(crate) fn request(&mut self, request: &Request, now: Instant, waker: &Waker) -> Reply<C> {
+    /// Gives `user` a permit, and what goes with it, or a place in the queue.
+    pub(crate) fn request(&mut self, user: &User, now: Moment, waker: &Waker) -> Reply<C> {
         if self.is_closed {
             return Reply::Closed;
         }
         if self.free > 0 {
             self.free -= 1;
-            return self.serve(request, now);
+            return self.serve(user, now);
         }
-        let deadline = request.patience.and_then(|limit| now.checked_add(limit));
+        let deadline = self
+            .patience
+            .and_then(|limit| Instant::now().checked_add(limit));
         let ticket = self.queue.join(waker.clone(), deadline);
         let is_earlier = |next| deadline.is_some_and(|deadline| deadline < next);
         Reply::Wait {
@@ -185,8 +188,8 @@ impl<C> Table<C> {
     pub(crate) fn poll(
         &mut self,
         ticket: u64,
-        request: &Request,
-        now: Instant,
+        user: &User,
+        now: Moment,
         waker: &Waker,
     ) -> Poll<Reply<C>> {
         match self.queue.poll(ticket, waker) {
@@ -195,7 +198,7 @@ impl<C> Table<C> {
                 drop(self.give_back());
                 Poll::Ready(Reply::Closed)
             }
-            Some(Call::Turn) => Poll::Ready(self.serve(request, now)),
+            Some(Call::Turn) => Poll::Ready(self.serve(user, now)),
             Some(Call::TooLate) => {
                 self.counters.wait_timed_out += 1;
                 Poll::Ready(Reply::TooLate)
@@ -230,21 +233,21 @@ impl<C> Table<C> {
     }
 
     /// Whoever has a permit takes the warmest idle connection, or makes one.
-    pub(crate) fn serve(&mut self, request: &Request, now: Instant) -> Reply<C> {
+    pub(crate) fn serve(&mut self, user: &User, now: Moment) -> Reply<C> {
         let Some(index) = self.idle.pop() else {
-            return match self.reserve(Some(request.user), now) {
+            return match self.reserve(Some(*user), now) {
                 Some(index) => Reply::Make(index),
                 None => Reply::Closed,
             };
         };
-        let epoch = self.epoch;
+        let (epoch, check_after) = (self.epoch, self.check_after);
         let slot = self.slot(index);
-        slot.user = Some(request.user);
+        slot.user = Some(*user);
         let connection = slot.take();
-        let is_old = |after| now.saturating_duration_since(slot.since) >= after;
+        let is_old = |after| slot.since.until(now) >= after;
         let verdict = match slot.info.end(epoch, now) {
             Some(cause) => Verdict::Close(cause),
-            None if request.check_after.is_some_and(is_old) => Verdict::Check,
+            None if check_after.is_some_and(is_old) => Verdict::Check,
             None => Verdict::HandedOut,
         };
         match verdict {
@@ -256,7 +259,7 @@ impl<C> Table<C> {
     }
 
     /// What was taken to be checked, or was just made, is its user's now.
-    pub(crate) fn hand_out(&mut self, index: usize, now: Instant) {
+    pub(crate) fn hand_out(&mut self, index: usize, now: Moment) {
         self.counters.acquired += 1;
         let slot = self.slot(index);
         slot.is_out = true;
@@ -274,7 +277,7 @@ impl<C> Table<C> {
     ///
     /// Whoever has a permit and found nothing idle finds one: at most all permits are out, theirs
     /// has no slot yet, so not all slots are taken.
-    fn reserve(&mut self, user: Option<User>, now: Instant) -> Option<usize> {
+    fn reserve(&mut self, user: Option<User>, now: Moment) -> Option<usize> {
         if self.is_closed {
             return None;
         }
@@ -286,7 +289,7 @@ impl<C> Table<C> {
     }
 
     /// A connection was made in this slot.
-    pub(crate) fn created(&mut self, index: usize, lifetime: Option<Duration>, now: Instant) {
+    pub(crate) fn created(&mut self, index: usize, lifetime: Option<Duration>, now: Moment) {
         self.counters.created += 1;
         let info = Info {
             number: self.counters.created,
@@ -305,7 +308,7 @@ impl<C> Table<C> {
         self.slot(index).info
     }
 
-    pub(crate) fn enter(&mut self, index: usize, phase: Phase, now: Instant) {
+    pub(crate) fn enter(&mut self, index: usize, phase: Phase, now: Moment) {
         self.slot(index).enter(phase, now);
     }
 
@@ -314,7 +317,7 @@ impl<C> Table<C> {
         &mut self,
         index: usize,
         connection: C,
-        now: Instant,
+        now: Moment,
     ) -> Result<Landed, (C, Cause)> {
         let (epoch, is_closed) = (self.epoch, self.is_closed);
         let slot = self.slot(index);
@@ -337,7 +340,7 @@ impl<C> Table<C> {
     }
 
     /// The slot's connection is gone, or was never made.
-    pub(crate) fn vacate(&mut self, index: usize, cause: Cause, now: Instant) -> Option<Held> {
+    pub(crate) fn vacate(&mut self, index: usize, cause: Cause, now: Moment) -> Option<Held> {
         let came_back = self.returned(index, now);
         let slot = self.slot(index);
         slot.phase = None;
@@ -349,11 +352,11 @@ impl<C> Table<C> {
     }
 
     /// Its user is done with it.
-    fn returned(&mut self, index: usize, now: Instant) -> Option<Held> {
+    fn returned(&mut self, index: usize, now: Moment) -> Option<Held> {
         let slot = self.slot(index);
         let user = slot.user.take();
         if std::mem::take(&mut slot.is_out) {
-            let held = now.saturating_duration_since(slot.out_since);
+            let held = slot.out_since.until(now);
             self.counters.returned += 1;
             let user = user.filter(|user| user.is_reported)?;
             self.counters.came_back += 1;
@@ -367,7 +370,7 @@ impl<C> Table<C> {
 
     /// Takes all that is idle, to be ended; nothing is handed out and nothing lands any more. Gives
     /// whom to tell.
-    pub(crate) fn close(&mut self, now: Instant) -> (Vec<Taken<C>>, Vec<Waker>) {
+    pub(crate) fn close(&mut self, now: Moment) -> (Vec<Taken<C>>, Vec<Waker>) {
         self.is_closed = true;
         let idle = std::mem::take(&mut self.idle);
         let taken = idle.into_iter().map(|index| {
@@ -384,14 +387,14 @@ impl<C> Table<C> {
     }
 
     /// Takes the coldest idle connection about which something has to be done, and a permit.
-    pub(crate) fn take_due(&mut self, upkeep: &Upkeep, now: Instant) -> Option<(Taken<C>, Due)> {
+    pub(crate) fn take_due(&mut self, upkeep: &Upkeep, now: Moment) -> Option<(Taken<C>, Due)> {
         if self.free == 0 {
             return None;
         }
         let spare = self.idle.len().saturating_sub(upkeep.min_idle);
         let (position, due) = self.idle.iter().enumerate().find_map(|(position, index)| {
             let slot = self.slots.get(*index)?;
-            let idle = now.saturating_duration_since(slot.since);
+            let idle = slot.since.until(now);
             let due = match slot.info.end(self.epoch, now) {
                 Some(cause) => Due::Close(cause),
                 None if spare > 0 && upkeep.idle_timeout.is_some_and(|it| idle >= it) => {
@@ -416,7 +419,7 @@ impl<C> Table<C> {
 
     /// Takes a permit, and a slot to make one more idle connection in, if one is wanted and there
     /// is room.
-    pub(crate) fn reserve_idle(&mut self, upkeep: &Upkeep, now: Instant) -> Option<usize> {
+    pub(crate) fn reserve_idle(&mut self, upkeep: &Upkeep, now: Moment) -> Option<usize> {
         let coming = |slot: &&Slot<C>| slot.phase == Some(Phase::Connecting) && slot.user.is_none();
         let ready = self.idle.len() + self.slots.iter().filter(coming).count();
         if ready >= upkeep.min_idle || self.free == 0 {
@@ -428,10 +431,10 @@ impl<C> Table<C> {
     }
 
     /// Who has held a connection for `limit`, and has not been reported before.
-    pub(crate) fn report_held_long(&mut self, limit: Duration, now: Instant) -> Vec<Held> {
+    pub(crate) fn report_held_long(&mut self, limit: Duration, now: Moment) -> Vec<Held> {
         let mut found = Vec::new();
         for slot in self.slots.iter_mut().filter(|slot| slot.is_out) {
-            let held = now.saturating_duration_since(slot.out_since);
+            let held = slot.out_since.until(now);
             if let Some(user) = slot.user.as_mut()
                 && held >= limit
                 && !user.is_reported
@@ -452,13 +455,13 @@ impl<C> Table<C> {
     }
 
     /// Who keeps a slot busy, the longest first.
-    pub(crate) fn holders(&self, now: Instant) -> Vec<Holder> {
+    pub(crate) fn holders(&self, now: Moment) -> Vec<Holder> {
         let busy = self.slots.iter().filter_map(|slot| {
             let phase = slot.phase.filter(|phase| *phase != Phase::Idle)?;
             Some(Holder {
                 phase,
                 location: slot.user.map(|user| user.location),
-                age: now.saturating_duration_since(slot.since),
+                age: slot.since.until(now),
                 task: slot.user.and_then(|user| user.mark.task()),
             })
         });
@@ -468,7 +471,7 @@ impl<C> Table<C> {
     }
 
     /// Those who have a connection, or whose connection is on its way, outside of any block.
-    pub(crate) fn users(&self) -> impl Iterator<Item = (User, Phase, Instant)> {
+    pub(crate) fn users(&self) -> impl Iterator<Item = (User, Phase, Moment)> {
         self.slots.iter().filter_map(|slot| {
             let user = slot.user.filter(|user| !user.is_in_block)?;
             Some((user, slot.phase?, slot.since))
@@ -506,7 +509,7 @@ impl<C> Table<C> {
 }
 
 impl<C> Slot<C> {
-    fn enter(&mut self, phase: Phase, now: Instant) {
+    fn enter(&mut self, phase: Phase, now: Moment) {
         if phase == Phase::InUse {
             self.out_since = now;
         }
