@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::clock::Moment;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use withal_core::unwind::poll_caught;
+use withal_core::unwind::{catch, poll_caught};
 use withal_core::{BoxError, Entry, Error, Notice, NoticeKind, Panicked, emit_notice};
 use withal_scope::integration::{Inventory, hand_over};
 use withal_scope::{Kind, Open, OpenState, Reaper};
@@ -133,11 +133,22 @@ impl<M: Manager> Shared<M> {
         self.settings.reaper.as_ref().unwrap_or(Reaper::global())
     }
 
+    /// The runtime to finish things on: the current one, or the one that drove the pool first.
+    fn runtime(&self) -> Option<Handle> {
+        let current = Handle::try_current().ok();
+        current.or_else(|| self.runtime.get().cloned())
+    }
+
     /// Hands `work`, which nobody awaits any more, to the reaper.
     pub(crate) fn hand_over(&self, work: Work) {
-        let current = Handle::try_current().ok();
-        let runtime = current.or_else(|| self.runtime.get().cloned());
-        hand_over(self.reaper(), runtime, work);
+        let entry = self.entry(self.built);
+        let named = Box::pin(async move {
+            catch(work).await.unwrap_or_else(|payload| {
+                let panicked = Panicked::new(&*payload);
+                Some(Error::new(format!("{entry}: {panicked}")))
+            })
+        });
+        hand_over(self.reaper(), self.runtime(), named);
     }
 
     /// Does `work` that nobody awaits: what is ready at once here, the rest in the reaper.
@@ -147,7 +158,10 @@ impl<M: Manager> Shared<M> {
             None
         });
         // Timers and sockets want a runtime around them. A task has one; to know that is cheaper.
-        if tokio::task::try_id().is_some() || Handle::try_current().is_ok() {
+        let is_around = tokio::task::try_id().is_some() || Handle::try_current().is_ok();
+        let runtime = self.runtime.get().filter(|_| !is_around);
+        let entered = runtime.map(Handle::enter);
+        if is_around || entered.is_some() {
             let mut context = Context::from_waker(Waker::noop());
             match poll_caught(work.as_mut(), &mut context) {
                 Poll::Pending => {}
