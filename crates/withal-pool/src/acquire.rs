@@ -2,22 +2,22 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::future::poll_fn;
 use std::panic::{Location, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::sync::TryAcquireError;
-use tokio::time::Instant;
+use crate::clock::Moment;
 use withal_core::{AsyncContextManager, ExitCase, TimedOut};
 use withal_scope::cancellable;
 use withal_scope::integration::Mark;
 
 use crate::deadline::{Trouble, attempt, go_on};
-use crate::permit::{Out, Permit, Unfit};
+use crate::permit::{Out, Permit, Unfit, wake};
 use crate::shared::Shared;
 use crate::shield::Shield;
-use crate::table::{User, Verdict};
+use crate::table::{Reply, User, Verdict};
 use crate::{AcquireError, Cause, Lease, Manager, WaitTimedOut};
 
 /// A connection of a pool, as a context manager; made by [`Pool::acquire`](crate::Pool::acquire).
@@ -44,7 +44,9 @@ impl<M: Manager> AsyncContextManager for Acquire<M> {
     }
 
     async fn exit(mut lease: Lease<M>, case: ExitCase) -> Result<(), AcquireError<M::Error>> {
-        if let Some((out, fate)) = lease.take() {
+        if let Some((out, fate)) = lease.take()
+            && let Err(out) = out.land_if_clean(fate, &case)
+        {
             out.come_back(fate, case).await;
         }
         Ok(())
@@ -74,87 +76,95 @@ impl User {
 
 impl<M: Manager> Shared<M> {
     /// Gives `user` a connection: an idle one that is known to be alive, or a new one.
-    pub(crate) async fn check_out(self: Arc<Self>, user: User) -> AcquireResult<M> {
-        let mut permit = self.permit().await?;
+    pub(crate) async fn check_out(mut self: Arc<Self>, user: User) -> AcquireResult<M> {
+        let mut turn = Turn {
+            shared: &self,
+            user: &user,
+            ticket: None,
+        };
+        let mut reply = poll_fn(|context| turn.poll(context)).await;
+        drop(turn);
         loop {
-            match permit.take_idle(user) {
-                Ok((out, verdict)) => match out.checked(verdict).await {
-                    Ok(out) => return Ok(out),
-                    Err(freed) => permit = freed,
-                },
-                Err(permit) => return Ok(permit.create(Some(user)).await?.hand_out()),
+            match reply {
+                Reply::Taken(taken, verdict) => {
+                    let out = Out::of(self, taken);
+                    if verdict == Verdict::HandedOut && out.is_usable() {
+                        return Ok(out);
+                    }
+                    match Box::pin(out.checked(verdict)).await {
+                        Ok(out) => return Ok(out),
+                        Err(freed) => (self, reply) = freed.serve(&user),
+                    }
+                }
+                Reply::Make(slot) => {
+                    let permit = Permit::of(self, slot);
+                    return Ok(permit.create().await?.hand_out());
+                }
+                Reply::TooLate => return Err(self.wait_timed_out()),
+                Reply::Closed | Reply::Wait { .. } => return Err(AcquireError::Closed),
             }
-        }
-    }
-
-    /// Waits for its turn.
-    async fn permit(self: Arc<Self>) -> Result<Permit<M>, AcquireError<M::Error>> {
-        match self.permits.try_acquire() {
-            Ok(permit) => permit.forget(),
-            Err(TryAcquireError::Closed) => return Err(AcquireError::Closed),
-            Err(TryAcquireError::NoPermits) => self.wait().await?,
-        }
-        Ok(Permit::new(self))
-    }
-
-    async fn wait(&self) -> Result<(), AcquireError<M::Error>> {
-        let _waiting = Waiting::new(&self.waiting);
-        let limit = self.settings.wait_timeout;
-        match attempt(limit, self.permits.acquire(), || ()).await {
-            Ok(permit) => {
-                permit.forget();
-                Ok(())
-            }
-            Err(Trouble::TimedOut(limit)) => Err(self.wait_timed_out(limit)),
-            Err(Trouble::Failed(_)) => Err(AcquireError::Closed),
-            Err(Trouble::Panicked(payload)) => resume_unwind(payload),
         }
     }
 
     #[cold]
-    fn wait_timed_out(&self, limit: Duration) -> AcquireError<M::Error> {
-        let mut table = self.table();
-        table.counters.wait_timed_out += 1;
+    fn wait_timed_out(&self) -> AcquireError<M::Error> {
+        let table = self.table();
         AcquireError::TimedOut(Box::new(WaitTimedOut {
             pool: self.name(),
-            limit,
-            status: table.status(self.waiting()),
-            holders: table.holders(Instant::now()),
+            limit: self.settings.wait_timeout.unwrap_or(Duration::MAX),
+            status: table.status(),
+            holders: table.holders(Moment::now()),
         }))
     }
+}
 
-    /// How long a connection may be idle without being checked.
-    fn check_after(&self) -> Option<Duration> {
-        match self.hooks.pre_acquire {
-            Some(_) => Some(Duration::ZERO),
-            None => self.settings.validate_after,
+/// Somebody's turn to be served. Its destructor leaves the queue.
+struct Turn<'a, M: Manager> {
+    shared: &'a Arc<Shared<M>>,
+    user: &'a User,
+    /// Their place, while they wait.
+    ticket: Option<u64>,
+}
+
+impl<M: Manager> Turn<'_, M> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Reply<M::Connection>> {
+        let now = Moment::now();
+        let mut table = self.shared.table();
+        if let Some(ticket) = self.ticket {
+            let reply = ready!(table.poll(ticket, self.user, now, context.waker()));
+            self.ticket = None;
+            return Poll::Ready(reply);
+        }
+        let reply = table.request(self.user, now, context.waker());
+        drop(table);
+        let Reply::Wait { ticket, is_urgent } = reply else {
+            return Poll::Ready(reply);
+        };
+        self.ticket = Some(ticket);
+        self.shared.keep();
+        if is_urgent {
+            self.shared.keeper.wake();
+        }
+        Poll::Pending
+    }
+}
+
+impl<M: Manager> Drop for Turn<'_, M> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            let next = self.shared.table().leave(ticket);
+            wake(next);
         }
     }
 }
 
 impl<M: Manager> Permit<M> {
-    /// Takes the warmest idle connection, if there is one.
-    fn take_idle(self, user: User) -> Result<(Out<M>, Verdict), Permit<M>> {
-        let check_after = self.shared.check_after();
-        let taken = self.shared.table().take(user, check_after, Instant::now());
-        match taken {
-            Some((taken, verdict)) => Ok((self.with(taken), verdict)),
-            None => Err(self),
-        }
-    }
-
-    /// Makes a connection. If whoever waits for it leaves, it lands idle.
-    pub(crate) fn create(mut self, user: Option<User>) -> Shield<M, AcquireResult<M>> {
-        let is_open = self.reserve(user);
+    /// Makes a connection in its slot. If whoever waits for it leaves, it lands idle.
+    pub(crate) fn create(self) -> Shield<M, AcquireResult<M>> {
         let shared = Arc::clone(&self.shared);
         shared.note_runtime();
         shared.keep();
-        Shield::new(&shared, async move {
-            match is_open {
-                true => self.connect().await,
-                false => Err(AcquireError::Closed),
-            }
-        })
+        Shield::new(shared, self.connect())
     }
 
     async fn connect(self) -> AcquireResult<M> {
@@ -162,13 +172,13 @@ impl<M: Manager> Permit<M> {
         let limit = shared.settings.connect_timeout;
         let create = async { shared.manager.create().await };
         let mut out = match attempt(limit, create, || ()).await {
-            Ok(connection) => self.created(connection),
+            Ok(connection) => Out::new(self, connection),
             Err(trouble) => return Err(shared.create_failed(trouble)),
         };
-        let Some(hook) = &shared.hooks.post_create else {
+        let (Some(hook), Some(info)) = (&shared.hooks.post_create, out.permit.info()) else {
             return Ok(out);
         };
-        let set_up = async { hook(&mut out.connection, &out.info).await };
+        let set_up = async { hook(&mut out.connection, &info).await };
         let Err(trouble) = attempt(limit, set_up, || ()).await else {
             return Ok(out);
         };
@@ -203,26 +213,31 @@ impl<M: Manager> Shared<M> {
 }
 
 impl<M: Manager> Out<M> {
+    fn is_usable(&self) -> bool {
+        self.permit.shared.manager.is_usable(&self.connection)
+    }
+
     /// Hands it out, if it is alive; otherwise ends it, and gives the right to use a slot back.
     async fn checked(self, verdict: Verdict) -> Result<Out<M>, Permit<M>> {
         let shared = Arc::clone(&self.permit.shared);
-        if !shared.manager.is_usable(&self.connection) {
-            self.take_back();
-            return Err(Shield::new(&shared, self.end(Cause::Unusable)).await);
-        }
-        match verdict {
-            Verdict::HandedOut => Ok(self),
+        let cause = match verdict {
+            Verdict::HandedOut => {
+                self.take_back();
+                Cause::Unusable
+            }
+            Verdict::Check if !self.is_usable() => Cause::Unusable,
             Verdict::Check => match Checking(Some(self)).run().await {
-                (out, Ok(())) => Ok(out.hand_out()),
+                (out, Ok(())) => return Ok(out.hand_out()),
                 (out, Err((cause, trouble))) => {
                     let panic = out.tell(trouble);
-                    let freed = Shield::new(&shared, out.end(cause)).await;
+                    let freed = Shield::new(shared, out.end(cause)).await;
                     go_on(panic);
-                    Err(freed)
+                    return Err(freed);
                 }
             },
-            Verdict::Close(cause) => Err(Shield::new(&shared, self.end(cause)).await),
-        }
+            Verdict::Close(cause) => cause,
+        };
+        Err(Shield::new(shared, self.end(cause)).await)
     }
 }
 
@@ -245,23 +260,5 @@ impl<M: Manager> Drop for Checking<M> {
             let shared = Arc::clone(&out.permit.shared);
             shared.do_in_background(out.close(Cause::ValidationCancelled));
         }
-    }
-}
-
-/// Counts one that waits, for as long as it does.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn new(waiting: &'a AtomicUsize) -> Waiting<'a> {
-        // Relaxed: a number to look at.
-        let _ = waiting.fetch_add(1, Ordering::Relaxed);
-        Waiting(waiting)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        // Relaxed: a number to look at.
-        let _ = self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

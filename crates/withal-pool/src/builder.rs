@@ -43,6 +43,9 @@ pub struct Builder<M: Manager> {
     pub(crate) settings: Settings,
 }
 
+/// How often missing idle connections are made.
+const REFILL: Duration = Duration::from_secs(1);
+
 /// All that is set but the hooks.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -271,14 +274,14 @@ impl Settings {
         Ok(())
     }
 
-    /// How often the keeper looks; `None` if there is nothing to look after.
-    pub(crate) fn tick(&self) -> Option<Duration> {
+    /// How often the keeper looks by itself: often enough to be late by a quarter.
+    pub(crate) fn tick(&self) -> Duration {
         let Upkeep {
             idle_timeout,
             keepalive,
             min_idle,
         } = self.upkeep;
-        let refill = (min_idle > 0).then_some(Duration::from_secs(4));
+        let refill = (min_idle > 0).then_some(REFILL * 4);
         let periods = [
             idle_timeout,
             keepalive,
@@ -286,8 +289,9 @@ impl Settings {
             self.report_after,
             refill,
         ];
-        let shortest = periods.into_iter().flatten().min()?;
-        Some((shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(30)))
+        let shortest = periods.into_iter().flatten().min();
+        let shortest = shortest.unwrap_or(Duration::MAX);
+        (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(30))
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::future::poll_fn;
 use std::panic::resume_unwind;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Sleep, sleep};
 use withal_core::unwind::{Payload, poll_caught};
 use withal_core::{BoxError, Panicked, TimedOut};
 
@@ -42,7 +42,7 @@ pub(crate) async fn attempt<T, E>(
     on_wait: impl FnOnce(),
 ) -> Result<T, Trouble<E>> {
     let mut step = pin!(step);
-    let mut timer = pin!(None);
+    let mut timer: Option<Pin<Box<Sleep>>> = None;
     let mut on_wait = Some(on_wait);
     poll_fn(move |context| {
         if let Poll::Ready(ended) = poll_caught(step.as_mut(), context) {
@@ -53,12 +53,13 @@ pub(crate) async fn attempt<T, E>(
         }
         if let Some(on_wait) = on_wait.take() {
             on_wait();
-            timer.set(limit.map(sleep));
+            timer = limit.map(sleep).map(Box::pin);
         }
-        let Some((timer, limit)) = timer.as_mut().as_pin_mut().zip(limit) else {
+        let Some((timer, limit)) = timer.as_mut().zip(limit) else {
             return Poll::Pending;
         };
-        timer.poll(context).map(|()| Err(Trouble::TimedOut(limit)))
+        let elapsed = timer.as_mut().poll(context);
+        elapsed.map(|()| Err(Trouble::TimedOut(limit)))
     })
     .await
 }

@@ -22,6 +22,13 @@ pub(crate) struct Hooks<C> {
     pub(crate) post_recycle: Option<Box<Hook<C>>>,
 }
 
+impl<C> Hooks<C> {
+    /// Whether there is any for connections that come back.
+    pub(crate) fn has_recycle(&self) -> bool {
+        self.pre_recycle.is_some() || self.post_recycle.is_some()
+    }
+}
+
 impl<C> Default for Hooks<C> {
     fn default() -> Hooks<C> {
         Hooks {

@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::Cause;
+use crate::clock::Moment;
 
 /// What is known of one connection: its number, age and uses.
 #[derive(Clone, Copy, Debug)]
 pub struct Info {
     pub(crate) number: u64,
-    pub(crate) created: Instant,
-    pub(crate) expires: Option<Instant>,
+    pub(crate) created: Moment,
+    pub(crate) expires: Option<Moment>,
     pub(crate) epoch: u64,
     pub(crate) uses: u64,
 }
@@ -26,7 +25,7 @@ impl Info {
     /// How long ago it was made.
     #[must_use]
     pub fn age(&self) -> Duration {
-        self.created.elapsed()
+        self.created.until(Moment::now())
     }
 
     /// How often it has been handed out.
@@ -36,7 +35,7 @@ impl Info {
     }
 
     /// Why it may not be handed out any more, if so.
-    pub(crate) fn end(&self, epoch: u64, now: Instant) -> Option<Cause> {
+    pub(crate) fn end(&self, epoch: u64, now: Moment) -> Option<Cause> {
         if self.epoch != epoch {
             return Some(Cause::Expired);
         }

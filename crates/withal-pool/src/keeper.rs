@@ -1,22 +1,27 @@
-//! The task that looks after a pool: what is idle for too long, what is held for too long.
+//! The task that looks after a pool: who waits for too long, what is held or idle for too long.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
-use withal_core::unwind::catch;
-use withal_core::{NoticeKind, Panicked};
+use tokio::time::{Instant, timeout_at};
+use withal_core::NoticeKind;
 use withal_scope::integration::spawn_on;
 
-use crate::permit::Permit;
+use crate::clock::Moment;
+use crate::permit::{Out, Permit};
 use crate::shared::Shared;
+use crate::shield::Settle;
 use crate::table::Due;
 use crate::{AcquireError, Manager};
 
 /// The task that looks after a pool, once it has begun.
+///
+/// It runs no code of the user's, so it is never late for those who wait: what has to be done about
+/// a connection it hands to the reaper.
 #[derive(Debug, Default)]
 pub(crate) struct Keeper {
     task: Mutex<Option<JoinHandle<()>>>,
@@ -29,15 +34,16 @@ impl Keeper {
         self.wake.notify_one();
     }
 
+    /// Waits until it has noticed that its pool is closed.
     pub(crate) async fn wait_ended(&self) {
-        let task = self.lock().take();
+        let task = self.task().take();
         if let Some(task) = task {
-            // Its pool is closed, so it ends; and what panics in it has been said.
+            // An error says that its runtime is gone, and it with that.
             drop(task.await);
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<JoinHandle<()>>> {
+    fn task(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
         self.task.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -45,31 +51,27 @@ impl Keeper {
 impl<M: Manager> Shared<M> {
     /// Sees to it that the pool is looked after, on a runtime that is alive.
     pub(crate) fn keep(self: &Arc<Self>) {
-        let Some(tick) = self.settings.tick() else {
-            return;
-        };
-        let mut task = self.keeper.lock();
+        let mut task = self.keeper.task();
         let is_kept = task.as_ref().is_some_and(|task| !task.is_finished());
-        if is_kept || self.permits.is_closed() {
+        if is_kept || self.table().is_closed {
             return;
         }
         if let Ok(runtime) = Handle::try_current() {
             let wake = Arc::clone(&self.keeper.wake);
+            let tick = self.settings.tick();
             *task = Some(spawn_on(&runtime, keep(Arc::downgrade(self), wake, tick)));
         }
     }
 
-    async fn look_after(self: &Arc<Self>) {
+    fn look_after(self: &Arc<Self>, now: Instant) {
+        let late = self.table().call_late(now);
+        late.into_iter().for_each(Waker::wake);
         self.report_held_long();
-        while let Some(work) = self.next_due() {
-            if let Err(payload) = catch(work).await {
-                self.note(NoticeKind::WorkedAround, Panicked::new(&*payload));
-            }
-        }
-        match catch(self.fill()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => self.note(NoticeKind::WorkedAround, error),
-            Err(payload) => self.note(NoticeKind::WorkedAround, Panicked::new(&*payload)),
+        self.tend();
+        while let Some(permit) = self.reserve_idle() {
+            let create = permit.create();
+            let shared = Arc::clone(self);
+            self.do_in_background(async move { create.await.settle(&shared).await });
         }
     }
 
@@ -77,54 +79,69 @@ impl<M: Manager> Shared<M> {
         let Some(limit) = self.settings.report_after else {
             return;
         };
-        let found = self.table().report_held_long(limit, Instant::now());
+        let found = self.table().report_held_long(limit, Moment::now());
         for held in found {
             self.note_held(NoticeKind::HeldLong, held);
         }
     }
 
-    /// What has to be done about an idle connection, if there is a permit for it.
-    pub(crate) fn next_due(self: &Arc<Self>) -> Option<impl Future<Output = ()> + Send + use<M>> {
-        let permit = self.spare_permit()?;
-        let due = self.table().take_due(&self.settings.upkeep, Instant::now());
-        let (taken, due) = due?;
-        let out = permit.with(taken);
-        Some(async move {
+    /// Ends idle connections whose time has come, and validates those that are to be kept alive.
+    pub(crate) fn tend(self: &Arc<Self>) {
+        loop {
+            let due = self.table().take_due(&self.settings.upkeep, Moment::now());
+            let Some((taken, due)) = due else {
+                return;
+            };
+            let out = Out::of(Arc::clone(self), taken);
             match due {
-                Due::Close(cause) => out.close(cause).await,
-                Due::Validate => out.keep_alive().await,
+                Due::Close(cause) => self.do_in_background(out.close(cause)),
+                Due::Validate => self.do_in_background(out.keep_alive()),
             }
-        })
+        }
     }
 
     /// Makes connections until there are `min_idle` of them, or somebody else needs the slots.
     pub(crate) async fn fill(self: &Arc<Self>) -> Result<(), AcquireError<M::Error>> {
-        while self.table().wants_idle(&self.settings.upkeep)
-            && let Some(permit) = self.spare_permit()
-        {
-            match permit.create(None).await {
-                Ok(out) => out.land().await,
-                Err(AcquireError::Closed) => break,
-                Err(error) => return Err(error),
-            }
+        while let Some(permit) = self.reserve_idle() {
+            permit.create().await?.land().await;
         }
         Ok(())
     }
 
-    fn spare_permit(self: &Arc<Self>) -> Option<Permit<M>> {
-        self.permits.try_acquire().ok()?.forget();
-        Some(Permit::new(Arc::clone(self)))
+    fn reserve_idle(self: &Arc<Self>) -> Option<Permit<M>> {
+        let slot = self
+            .table()
+            .reserve_idle(&self.settings.upkeep, Moment::now())?;
+        Some(Permit::of(Arc::clone(self), slot))
+    }
+
+    /// When to look again: after a tick, or when the first who waits will have waited for too long.
+    fn next_look(&self, now: Instant, tick: Duration) -> Instant {
+        let mut table = self.table();
+        let regular = now + tick;
+        let next = table
+            .next_deadline()
+            .map_or(regular, |deadline| deadline.min(regular));
+        table.next_look = Some(next);
+        next
     }
 }
 
 /// Looks after a pool until it is closed or gone.
 async fn keep<M: Manager>(shared: Weak<Shared<M>>, wake: Arc<Notify>, tick: Duration) {
     loop {
-        match shared.upgrade() {
-            Some(shared) if !shared.permits.is_closed() => shared.look_after().await,
-            _ => return,
-        }
+        let next = {
+            let Some(shared) = shared.upgrade() else {
+                return;
+            };
+            if shared.table().is_closed {
+                return;
+            }
+            let now = Instant::now();
+            shared.look_after(now);
+            shared.next_look(now, tick)
+        };
         // Woken or not, it looks.
-        drop(timeout(tick, wake.notified()).await);
+        drop(timeout_at(next, wake.notified()).await);
     }
 }

@@ -95,9 +95,11 @@ impl<M: Manager> Lease<M> {
     ///
     /// As [`release`](Lease::release).
     pub async fn release_after(mut self, case: ExitCase) {
-        if let Some((out, fate)) = self.take() {
+        if let Some((out, fate)) = self.take()
+            && let Err(out) = out.land_if_clean(fate, &case)
+        {
             let shared = Arc::clone(&out.permit.shared);
-            Shield::new(&shared, out.come_back(fate, case)).await;
+            Shield::new(shared, out.come_back(fate, case)).await;
         }
     }
 
@@ -107,9 +109,13 @@ impl<M: Manager> Lease<M> {
     }
 
     /// What the pool knows of the connection.
+    ///
+    /// # Panics
+    ///
+    /// Never: a lease has a connection.
     #[must_use]
     pub fn info(&self) -> Info {
-        self.out().info
+        self.out().permit.info().expect(HELD)
     }
 
     fn out(&self) -> &Out<M> {
@@ -137,9 +143,12 @@ impl<M: Manager> DerefMut for Lease<M> {
 
 impl<M: Manager> Drop for Lease<M> {
     fn drop(&mut self) {
-        if let Some((out, fate)) = self.take() {
+        let case = ExitCase::Cancelled;
+        if let Some((out, fate)) = self.take()
+            && let Err(out) = out.land_if_clean(fate, &case)
+        {
             let shared = Arc::clone(&out.permit.shared);
-            shared.do_in_background(out.come_back(fate, ExitCase::Cancelled));
+            shared.do_in_background(out.come_back(fate, case));
         }
     }
 }

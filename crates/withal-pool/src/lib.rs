@@ -4,6 +4,7 @@
 mod acquire;
 mod builder;
 mod cause;
+mod clock;
 mod deadline;
 mod error;
 mod hooks;
@@ -14,6 +15,7 @@ mod manager;
 mod open;
 mod permit;
 mod pool;
+mod queue;
 mod shared;
 mod shield;
 mod status;

@@ -96,6 +96,15 @@ pub trait Manager: Send + Sync + 'static {
         case: ExitCase,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
+    /// Whether a connection that was used is known to be clean as it is, so that
+    /// [`recycle`](Manager::recycle) has nothing to do. By default it is not.
+    ///
+    /// It is asked at each return, so it should take nanoseconds. Say yes only if nothing of the
+    /// last use is left, and nothing is in flight.
+    fn is_clean(&self, _connection: &mut Self::Connection, _case: &ExitCase) -> bool {
+        false
+    }
+
     /// Asks a connection that has been idle for a while whether it is alive. By default it is
     /// believed.
     ///

@@ -1,23 +1,34 @@
 //! The right to use a slot, and a connection that is out of it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::Waker;
 
-use tokio::time::Instant;
+use crate::clock::Moment;
 use withal_core::unwind::Payload;
-use withal_core::{BoxError, ExitCase, NoticeKind};
+use withal_core::{BoxError, ExitCase, NoticeKind, Panicked};
 
 use crate::deadline::{Trouble, attempt, go_on};
 use crate::lease::Fate;
 use crate::shared::Shared;
 use crate::status::Phase;
-use crate::table::{Taken, User};
+use crate::table::{Landed, Reply, Taken, User};
 use crate::{Cause, Info, Manager};
 
-/// The right to use a slot. Its destructor gives it back, with whatever slot it has.
+/// The right to use a slot. Its destructor gives it back, and the slot with it.
 pub(crate) struct Permit<M: Manager> {
     pub(crate) shared: Arc<Shared<M>>,
-    /// The slot it has, if any; what was in it is then gone when the permit is.
-    slot: Option<usize>,
+    holds: Holds,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    /// A permit, and this slot.
+    Slot(usize),
+    /// A permit alone.
+    Permit,
+    /// It has been given back.
+    Nothing,
 }
 
 /// A connection that is not in its slot: somebody has it, or something is done about it.
@@ -26,7 +37,6 @@ pub(crate) struct Permit<M: Manager> {
 /// is the connection, at once, and the slot is free.
 pub(crate) struct Out<M: Manager> {
     pub(crate) connection: M::Connection,
-    pub(crate) info: Info,
     // After the connection: a slot is free once that is gone.
     pub(crate) permit: Permit<M>,
 }
@@ -35,88 +45,121 @@ pub(crate) struct Out<M: Manager> {
 pub(crate) type Unfit = (Cause, Trouble<BoxError>);
 
 impl<M: Manager> Permit<M> {
-    pub(crate) fn new(shared: Arc<Shared<M>>) -> Permit<M> {
-        Permit { shared, slot: None }
+    /// The right to use this slot.
+    pub(crate) fn of(shared: Arc<Shared<M>>, slot: usize) -> Permit<M> {
+        let holds = Holds::Slot(slot);
+        Permit { shared, holds }
     }
 
-    /// Has the slot of `taken`, which has been emptied.
-    pub(crate) fn with(mut self, taken: Taken<M::Connection>) -> Out<M> {
-        self.slot = Some(taken.index);
-        Out {
-            connection: taken.connection,
-            info: taken.info,
-            permit: self,
+    /// Takes what there is for `user`: a connection, or a slot to make one in.
+    pub(crate) fn serve(mut self, user: &User) -> (Arc<Shared<M>>, Reply<M::Connection>) {
+        let reply = self.shared.table().serve(user, Moment::now());
+        if !matches!(reply, Reply::Closed) {
+            // It goes with the reply.
+            self.holds = Holds::Nothing;
         }
+        (Arc::clone(&self.shared), reply)
     }
 
-    /// Has a vacant slot; none if the pool is closed.
-    pub(crate) fn reserve(&mut self, user: Option<User>) -> bool {
-        self.slot = self.shared.table().reserve(user, Instant::now());
-        self.slot.is_some()
-    }
-
-    /// Has a connection that was made for its slot.
-    pub(crate) fn created(self, connection: M::Connection) -> Out<M> {
-        let lifetime = self.shared.lifetime();
-        let slot = self.slot.expect(RESERVED);
-        let info = self.shared.table().created(slot, lifetime, Instant::now());
-        Out {
-            connection,
-            info,
-            permit: self,
+    /// What is known of the connection in its slot.
+    pub(crate) fn info(&self) -> Option<Info> {
+        match self.holds {
+            Holds::Slot(slot) => Some(self.shared.table().info(slot)),
+            Holds::Permit | Holds::Nothing => None,
         }
     }
 
     /// Says what the slot is busy with.
     pub(crate) fn enter(&self, phase: Phase) {
-        if let Some(slot) = self.slot {
-            self.shared.table().enter(slot, phase, Instant::now());
+        if let Holds::Slot(slot) = self.holds {
+            self.shared.table().enter(slot, phase, Moment::now());
         }
     }
 
     /// Gives up the slot, whose connection is gone because of `cause`.
-    pub(crate) fn vacate(&mut self, cause: Cause) {
-        if let Some(slot) = self.slot.take() {
-            let came_back = self.shared.table().vacate(slot, cause, Instant::now());
+    fn vacate(&mut self, cause: Cause) {
+        if let Holds::Slot(slot) = self.holds {
+            self.holds = Holds::Permit;
+            let came_back = self.shared.table().vacate(slot, cause, Moment::now());
             self.shared.note_came_back(came_back);
             self.shared.vacated();
         }
     }
 }
 
-const RESERVED: &str = "a connection is made for a slot";
-
 impl<M: Manager> Drop for Permit<M> {
     fn drop(&mut self) {
         self.vacate(Cause::Abandoned);
-        self.shared.permits.add_permits(1);
+        if self.holds == Holds::Permit {
+            let next = self.shared.table().give_back();
+            wake(next);
+        }
     }
 }
 
 impl<M: Manager> Out<M> {
+    /// A connection that was taken from this slot.
+    pub(crate) fn of(shared: Arc<Shared<M>>, taken: Taken<M::Connection>) -> Out<M> {
+        Out {
+            connection: taken.connection,
+            permit: Permit::of(shared, taken.index),
+        }
+    }
+
+    /// A connection that was just made for the slot of `permit`.
+    pub(crate) fn new(permit: Permit<M>, connection: M::Connection) -> Out<M> {
+        let lifetime = permit.shared.lifetime();
+        if let Holds::Slot(slot) = permit.holds {
+            let mut table = permit.shared.table();
+            table.created(slot, lifetime, Moment::now());
+        }
+        Out { connection, permit }
+    }
+
     /// Its user has it now.
-    pub(crate) fn hand_out(mut self) -> Out<M> {
-        if let Some(slot) = self.permit.slot {
-            self.info = self.permit.shared.table().hand_out(slot, Instant::now());
+    pub(crate) fn hand_out(self) -> Out<M> {
+        if let Holds::Slot(slot) = self.permit.holds {
+            let mut table = self.permit.shared.table();
+            table.hand_out(slot, Moment::now());
         }
         self
     }
 
     /// It was handed out too early; its user has not seen it.
     pub(crate) fn take_back(&self) {
-        if let Some(slot) = self.permit.slot {
+        if let Holds::Slot(slot) = self.permit.holds {
             self.permit.shared.table().take_back(slot);
         }
+    }
+
+    /// Puts it back if there is nothing to be done for it.
+    pub(crate) fn land_if_clean(mut self, fate: Fate, case: &ExitCase) -> Result<(), Out<M>> {
+        let has_more = fate == Fate::End || self.permit.shared.hooks.has_recycle();
+        if has_more || !self.is_clean(case) {
+            return Err(self);
+        }
+        self.try_land().map_err(|(out, _)| out)
+    }
+
+    /// Asked by destructors, so a panic ends here.
+    fn is_clean(&mut self, case: &ExitCase) -> bool {
+        let manager = &self.permit.shared.manager;
+        let asked = AssertUnwindSafe(|| manager.is_clean(&mut self.connection, case));
+        catch_unwind(asked).unwrap_or_else(|payload| {
+            let error = Panicked::new(&*payload);
+            self.permit.shared.note(NoticeKind::WorkedAround, error);
+            false
+        })
     }
 
     /// Makes it clean and puts it back, or ends it. Its slot is free afterwards.
     pub(crate) async fn come_back(mut self, fate: Fate, case: ExitCase) {
         if fate == Fate::End {
-            return self.close(Cause::Condemned).await;
+            return Box::pin(self.close(Cause::Condemned)).await;
         }
         match self.reset(case).await {
             Ok(()) => self.land().await,
-            Err((cause, trouble)) => self.close_after(cause, trouble).await,
+            Err((cause, trouble)) => Box::pin(self.close_after(cause, trouble)).await,
         }
     }
 
@@ -137,85 +180,74 @@ impl<M: Manager> Out<M> {
     /// Puts it back, clean as it is, or ends it if its time has come.
     pub(crate) async fn land(self) {
         if let Err((out, cause)) = self.try_land() {
-            out.close(cause).await;
+            Box::pin(out.close(cause)).await;
         }
     }
 
     fn try_land(self) -> Result<(), (Out<M>, Cause)> {
         let Out {
             connection,
-            info,
             mut permit,
         } = self;
-        let slot = permit.slot.expect(RESERVED);
-        let landed = permit.shared.table().land(slot, connection, Instant::now());
+        let Holds::Slot(slot) = permit.holds else {
+            unreachable!("a connection has a slot");
+        };
+        let landed = permit.shared.table().land(slot, connection, Moment::now());
         match landed {
-            Ok(came_back) => {
-                permit.slot = None;
+            Ok(Landed { came_back, next }) => {
+                permit.holds = Holds::Nothing;
+                wake(next);
                 permit.shared.note_came_back(came_back);
                 Ok(())
             }
-            Err((connection, cause)) => {
-                let out = Out {
-                    connection,
-                    info,
-                    permit,
-                };
-                Err((out, cause))
-            }
+            Err((connection, cause)) => Err((Out { connection, permit }, cause)),
         }
     }
 
     /// Asks whether it is alive.
     pub(crate) async fn validate(&mut self) -> Result<(), Unfit> {
-        let Out {
-            connection,
-            info,
-            permit,
-        } = self;
+        let Out { connection, permit } = self;
         let shared = &permit.shared;
         let mut failed = Cause::ValidationFailed;
         let steps = async {
             shared.manager.validate(connection).await?;
-            if let Some(hook) = &shared.hooks.pre_acquire {
+            if let (Some(hook), Some(info)) = (&shared.hooks.pre_acquire, permit.info()) {
                 failed = Cause::Rejected;
-                hook(connection, info).await?;
+                hook(connection, &info).await?;
             }
             Ok::<(), BoxError>(())
         };
         let ended = attempt(shared.settings.validate_timeout, steps, || ()).await;
-        ended.map_err(|trouble| match trouble {
-            Trouble::TimedOut(_) => (Cause::ValidationTimedOut, trouble),
-            trouble => (failed, trouble),
-        })
+        ended.map_err(|trouble| unfit(failed, Cause::ValidationTimedOut, trouble))
     }
 
     async fn reset(&mut self, case: ExitCase) -> Result<(), Unfit> {
-        let Out {
-            connection,
-            info,
-            permit,
-        } = self;
+        let Out { connection, permit } = self;
         let shared = &permit.shared;
+        let limit = shared.settings.reset_timeout;
+        let on_wait = || permit.enter(Phase::Resetting);
+        if !shared.hooks.has_recycle() {
+            let recycle = async { shared.manager.recycle(connection, case).await };
+            let ended = attempt(limit, recycle, on_wait).await;
+            return ended
+                .map_err(|trouble| unfit(Cause::ResetFailed, Cause::ResetTimedOut, trouble));
+        }
         let mut failed = Cause::Rejected;
-        let steps = async {
+        let steps = Box::pin(async {
+            let info = permit.info().expect("a connection has a slot");
             if let Some(hook) = &shared.hooks.pre_recycle {
-                hook(connection, info, &case).await?;
+                hook(connection, &info, &case).await?;
             }
             failed = Cause::ResetFailed;
             shared.manager.recycle(connection, case).await?;
+            failed = Cause::Rejected;
             if let Some(hook) = &shared.hooks.post_recycle {
-                failed = Cause::Rejected;
-                hook(connection, info).await?;
+                hook(connection, &info).await?;
             }
             Ok::<(), BoxError>(())
-        };
-        let on_wait = || permit.enter(Phase::Resetting);
-        let ended = attempt(shared.settings.reset_timeout, steps, on_wait).await;
-        ended.map_err(|trouble| match trouble {
-            Trouble::TimedOut(_) => (Cause::ResetTimedOut, trouble),
-            trouble => (failed, trouble),
-        })
+        });
+        let ended = attempt(limit, steps, on_wait).await;
+        ended.map_err(|trouble| unfit(failed, Cause::ResetTimedOut, trouble))
     }
 
     /// Tells what went wrong with it; gives the panic to go on with, if it was one.
@@ -235,7 +267,6 @@ impl<M: Manager> Out<M> {
         let Out {
             connection,
             mut permit,
-            ..
         } = self;
         let shared = Arc::clone(&permit.shared);
         permit.enter(Phase::Closing);
@@ -256,5 +287,20 @@ impl<M: Manager> Out<M> {
             go_on(panic);
         }
         permit
+    }
+}
+
+fn unfit<E: Into<BoxError>>(failed: Cause, timed_out: Cause, trouble: Trouble<E>) -> Unfit {
+    match trouble {
+        Trouble::TimedOut(limit) => (timed_out, Trouble::TimedOut(limit)),
+        Trouble::Failed(error) => (failed, Trouble::Failed(error.into())),
+        Trouble::Panicked(payload) => (failed, Trouble::Panicked(payload)),
+    }
+}
+
+/// Not under the lock: a waker may run anything.
+pub(crate) fn wake(next: Option<Waker>) {
+    if let Some(waker) = next {
+        waker.wake();
     }
 }

@@ -193,7 +193,7 @@ impl<M: Manager> Pool<M> {
     /// Whether it is closed, or being closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.shared().permits.is_closed()
+        self.shared().table().is_closed
     }
 }
 
@@ -212,10 +212,13 @@ impl<M: Manager> fmt::Debug for Pool<M> {
 impl<M: Manager> Drop for Handle<M> {
     fn drop(&mut self) {
         let shared = &self.0;
-        if shared.permits.is_closed() {
+        let table = shared.table();
+        let (is_closed, is_empty) = (table.is_closed, table.size() == 0);
+        drop(table);
+        if is_closed {
             return;
         }
-        if shared.status().size > 0 {
+        if !is_empty {
             shared.note_not_closed();
         }
         shared.close();

@@ -2,15 +2,14 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::panic::Location;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use crate::clock::Moment;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore};
-use tokio::time::Instant;
-use withal_core::unwind::poll_caught;
+use tokio::sync::Notify;
+use withal_core::unwind::{catch, poll_caught};
 use withal_core::{BoxError, Entry, Error, Notice, NoticeKind, Panicked, emit_notice};
 use withal_scope::integration::{Inventory, hand_over};
 use withal_scope::{Kind, Open, OpenState, Reaper};
@@ -18,7 +17,7 @@ use withal_scope::{Kind, Open, OpenState, Reaper};
 use crate::builder::Settings;
 use crate::hooks::Hooks;
 use crate::keeper::Keeper;
-use crate::permit::Permit;
+use crate::permit::Out;
 use crate::shield::Work;
 use crate::status::{Phase, Status};
 use crate::table::{Held, Table};
@@ -29,12 +28,7 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) manager: M,
     pub(crate) hooks: Hooks<M::Connection>,
     pub(crate) settings: Settings,
-    /// A permit for each slot that is vacant or idle; who takes one may use a slot. In order of
-    /// request: tokio's semaphore is fair.
-    pub(crate) permits: Semaphore,
     table: Mutex<Table<M::Connection>>,
-    /// How many wait for a permit; raised and lowered by guards.
-    pub(crate) waiting: AtomicUsize,
     /// Where to finish what is dropped on a thread without a runtime.
     runtime: OnceLock<Handle>,
     pub(crate) keeper: Keeper,
@@ -52,13 +46,16 @@ impl<M: Manager> Shared<M> {
             hooks,
             settings,
         } = builder;
+        let check_after = match hooks.pre_acquire {
+            Some(_) => Some(Duration::ZERO),
+            None => settings.validate_after,
+        };
+        let table = Table::new(settings.max_size, settings.wait_timeout, check_after);
         Shared {
             manager,
             hooks,
-            permits: Semaphore::new(settings.max_size),
-            table: Mutex::new(Table::new(settings.max_size)),
+            table: Mutex::new(table),
             settings,
-            waiting: AtomicUsize::new(0),
             runtime: OnceLock::new(),
             keeper: Keeper::default(),
             emptied: Notify::new(),
@@ -72,14 +69,8 @@ impl<M: Manager> Shared<M> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many wait for a permit.
-    pub(crate) fn waiting(&self) -> usize {
-        // Relaxed: a number to look at.
-        self.waiting.load(Ordering::Relaxed)
-    }
-
     pub(crate) fn status(&self) -> Status {
-        self.table().status(self.waiting())
+        self.table().status()
     }
 
     /// How long a connection made now may live.
@@ -126,14 +117,8 @@ impl<M: Manager> Shared<M> {
     /// A slot has become vacant.
     pub(crate) fn vacated(&self) {
         let table = self.table();
-        let is_empty = table.is_closed && table.size() == 0;
-        let wants_idle = table.wants_idle(&self.settings.upkeep);
-        drop(table);
-        if is_empty {
+        if table.is_closed && table.size() == 0 {
             self.emptied.notify_waiters();
-        }
-        if wants_idle {
-            self.keeper.wake();
         }
     }
 
@@ -148,11 +133,22 @@ impl<M: Manager> Shared<M> {
         self.settings.reaper.as_ref().unwrap_or(Reaper::global())
     }
 
+    /// The runtime to finish things on: the current one, or the one that drove the pool first.
+    fn runtime(&self) -> Option<Handle> {
+        let current = Handle::try_current().ok();
+        current.or_else(|| self.runtime.get().cloned())
+    }
+
     /// Hands `work`, which nobody awaits any more, to the reaper.
     pub(crate) fn hand_over(&self, work: Work) {
-        let current = Handle::try_current().ok();
-        let runtime = current.or_else(|| self.runtime.get().cloned());
-        hand_over(self.reaper(), runtime, work);
+        let entry = self.entry(self.built);
+        let named = Box::pin(async move {
+            catch(work).await.unwrap_or_else(|payload| {
+                let panicked = Panicked::new(&*payload);
+                Some(Error::new(format!("{entry}: {panicked}")))
+            })
+        });
+        hand_over(self.reaper(), self.runtime(), named);
     }
 
     /// Does `work` that nobody awaits: what is ready at once here, the rest in the reaper.
@@ -161,8 +157,11 @@ impl<M: Manager> Shared<M> {
             work.await;
             None
         });
-        // Timers and sockets want a runtime around them.
-        if Handle::try_current().is_ok() {
+        // Timers and sockets want a runtime around them. A task has one; to know that is cheaper.
+        let is_around = tokio::task::try_id().is_some() || Handle::try_current().is_ok();
+        let runtime = self.runtime.get().filter(|_| !is_around);
+        let entered = runtime.map(Handle::enter);
+        if is_around || entered.is_some() {
             let mut context = Context::from_waker(Waker::noop());
             match poll_caught(work.as_mut(), &mut context) {
                 Poll::Pending => {}
@@ -177,10 +176,10 @@ impl<M: Manager> Shared<M> {
 
     /// Closes it: nothing is handed out any more, what is idle is ended.
     pub(crate) fn close(self: &Arc<Self>) {
-        self.permits.close();
-        let idle = self.table().close(Instant::now());
+        let (idle, waiting) = self.table().close(Moment::now());
+        waiting.into_iter().for_each(Waker::wake);
         for taken in idle {
-            let out = Permit::new(Arc::clone(self)).with(taken);
+            let out = Out::of(Arc::clone(self), taken);
             self.do_in_background(out.close(Cause::PoolClosed));
         }
         self.keeper.wake();
@@ -189,13 +188,11 @@ impl<M: Manager> Shared<M> {
     /// Ends what is idle; what is out is ended when it comes back.
     pub(crate) fn expire(self: &Arc<Self>) {
         self.table().expire();
-        while let Some(work) = self.next_due() {
-            self.do_in_background(work);
-        }
+        self.tend();
     }
 
     pub(crate) fn holders(&self) -> Vec<Holder> {
-        self.table().holders(Instant::now())
+        self.table().holders(Moment::now())
     }
 
     pub(crate) fn close_error(&self, limit: Duration) -> CloseError {
@@ -225,14 +222,14 @@ impl<M: Manager> Shared<M> {
 impl<M: Manager> Inventory for Shared<M> {
     fn each_open(&self, show: &mut dyn FnMut(Open)) {
         let users: Vec<_> = self.table().users().collect();
-        let now = Instant::now();
+        let now = Moment::now();
         for (user, phase, since) in users {
             let state = match phase {
                 Phase::Connecting | Phase::Validating => OpenState::Acquiring,
                 Phase::InUse | Phase::Idle => OpenState::Open,
                 Phase::Resetting | Phase::Closing => OpenState::Closing,
             };
-            let age = now.saturating_duration_since(since);
+            let age = since.until(now);
             show(
                 user.mark
                     .show(Kind::Resource, self.entry(user.location), age, state),

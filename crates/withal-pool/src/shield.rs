@@ -1,11 +1,9 @@
 //! What is finished even if whoever began it leaves.
 
-use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use withal_core::unwind::poll_caught;
 use withal_core::{Error, NoticeKind};
 
 use crate::Manager;
@@ -31,11 +29,11 @@ pub(crate) trait Settle<M: Manager>: Send + 'static {
 
 impl<M: Manager, T: Settle<M>> Shield<M, T> {
     pub(crate) fn new(
-        shared: &Arc<Shared<M>>,
+        shared: Arc<Shared<M>>,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Shield<M, T> {
         Shield {
-            shared: Arc::clone(shared),
+            shared,
             work: Some(Box::pin(work)),
         }
     }
@@ -45,10 +43,13 @@ impl<M: Manager, T: Settle<M>> Future for Shield<M, T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        let work = self.work.as_mut().expect("polled after its end");
-        let ended = ready!(poll_caught(work.as_mut(), context));
-        self.work = None;
-        Poll::Ready(ended.unwrap_or_else(|payload| resume_unwind(payload)))
+        // Out of its place meanwhile, so that nobody goes on with one that has panicked.
+        let mut work = self.work.take().expect("polled after its end");
+        let polled = work.as_mut().poll(context);
+        if polled.is_pending() {
+            self.work = Some(work);
+        }
+        polled
     }
 }
 

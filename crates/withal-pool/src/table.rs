@@ -1,20 +1,33 @@
 //! The slots of a pool: who has which, and since when. No waiting, no clock, no user code.
 
 use std::panic::Location;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use withal_scope::integration::Mark;
 
+use crate::clock::Moment;
+use crate::queue::{Call, Queue};
 use crate::status::{Counters, Holder, Phase, Status};
 use crate::{Cause, Info};
 
-/// All slots, under one lock.
+/// All slots, and who waits for one, under one lock.
 ///
 /// A slot is a place for one connection, from before it is made until it is ended. Whoever works
-/// on one that is not idle holds a permit for it, so there are never more of them than permits.
+/// on one holds a permit, of which there are as many as slots. A permit is free only if nobody
+/// waits: one that is given back goes to the first who does.
 pub(crate) struct Table<C> {
     slots: Vec<Slot<C>>,
+    /// Permits nobody has.
+    free: usize,
+    queue: Queue,
+    /// How long somebody waits.
+    patience: Option<Duration>,
+    /// How long a connection may have been idle without being checked.
+    check_after: Option<Duration>,
+    /// When the keeper looks next.
+    pub(crate) next_look: Option<Instant>,
     /// Slots with an idle connection, the one used last at the end: it is the warmest.
     idle: Vec<usize>,
     /// Slots without a connection.
@@ -29,7 +42,7 @@ struct Slot<C> {
     /// `None` if it is vacant.
     phase: Option<Phase>,
     /// When that phase began.
-    since: Instant,
+    since: Moment,
     /// The connection, while it is idle.
     connection: Option<C>,
     info: Info,
@@ -39,7 +52,7 @@ struct Slot<C> {
     user: Option<User>,
     /// Whether that is counted as acquired, and since when.
     is_out: bool,
-    out_since: Instant,
+    out_since: Moment,
 }
 
 /// Who asked for a connection.
@@ -57,7 +70,27 @@ pub(crate) struct User {
 pub(crate) struct Taken<C> {
     pub(crate) index: usize,
     pub(crate) connection: C,
-    pub(crate) info: Info,
+}
+
+/// What somebody is told who wants a connection. With the first two comes a permit.
+pub(crate) enum Reply<C> {
+    /// A connection.
+    Taken(Taken<C>, Verdict),
+    /// A slot to make one in.
+    Make(usize),
+    /// A place in the queue; it is urgent if the keeper would look too late for its deadline.
+    Wait { ticket: u64, is_urgent: bool },
+    /// They have waited for too long.
+    TooLate,
+    /// The pool is closed.
+    Closed,
+}
+
+/// What has to be said once a connection has come back.
+pub(crate) struct Landed {
+    pub(crate) came_back: Option<Held>,
+    /// Whom to wake for the permit.
+    pub(crate) next: Option<Waker>,
 }
 
 /// A connection held for long, or that came back after it was.
@@ -94,8 +127,12 @@ pub(crate) struct Upkeep {
 }
 
 impl<C> Table<C> {
-    pub(crate) fn new(max_size: usize) -> Table<C> {
-        let now = Instant::now();
+    pub(crate) fn new(
+        max_size: usize,
+        patience: Option<Duration>,
+        check_after: Option<Duration>,
+    ) -> Table<C> {
+        let now = Moment::now();
         let slot = || Slot {
             phase: None,
             since: now,
@@ -114,6 +151,11 @@ impl<C> Table<C> {
         };
         Table {
             slots: std::iter::repeat_with(slot).take(max_size).collect(),
+            free: max_size,
+            queue: Queue::default(),
+            patience,
+            check_after,
+            next_look: None,
             idle: Vec::with_capacity(max_size),
             vacant: (0..max_size).rev().collect(),
             counters: Counters::default(),
@@ -122,40 +164,107 @@ impl<C> Table<C> {
         }
     }
 
-    /// Takes the warmest idle connection for `user`; it is to be checked if it has been idle for
-    /// `check_after`.
-    pub(crate) fn take(
+    /// Gives `user` a permit, and what goes with it, or a place in the queue.
+    pub(crate) fn request(&mut self, user: &User, now: Moment, waker: &Waker) -> Reply<C> {
+        if self.is_closed {
+            return Reply::Closed;
+        }
+        if self.free > 0 {
+            self.free -= 1;
+            return self.serve(user, now);
+        }
+        let deadline = self
+            .patience
+            .and_then(|limit| Instant::now().checked_add(limit));
+        let ticket = self.queue.join(waker.clone(), deadline);
+        let is_earlier = |next| deadline.is_some_and(|deadline| deadline < next);
+        Reply::Wait {
+            ticket,
+            is_urgent: self.next_look.is_some_and(is_earlier),
+        }
+    }
+
+    /// The reply to a request that waits, if it has come.
+    pub(crate) fn poll(
         &mut self,
-        user: User,
-        check_after: Option<Duration>,
-        now: Instant,
-    ) -> Option<(Taken<C>, Verdict)> {
-        let index = self.idle.pop()?;
-        let epoch = self.epoch;
+        ticket: u64,
+        user: &User,
+        now: Moment,
+        waker: &Waker,
+    ) -> Poll<Reply<C>> {
+        match self.queue.poll(ticket, waker) {
+            None => Poll::Pending,
+            Some(Call::Turn) if self.is_closed => {
+                drop(self.give_back());
+                Poll::Ready(Reply::Closed)
+            }
+            Some(Call::Turn) => Poll::Ready(self.serve(user, now)),
+            Some(Call::TooLate) => {
+                self.counters.wait_timed_out += 1;
+                Poll::Ready(Reply::TooLate)
+            }
+            Some(Call::Closed) => Poll::Ready(Reply::Closed),
+        }
+    }
+
+    /// A request that waits is given up; gives whom to wake for it.
+    pub(crate) fn leave(&mut self, ticket: u64) -> Option<Waker> {
+        match self.queue.leave(ticket) {
+            true => self.give_back(),
+            false => None,
+        }
+    }
+
+    /// Gives a permit back; gives whom to wake for it.
+    pub(crate) fn give_back(&mut self) -> Option<Waker> {
+        let next = self.queue.call_next();
+        self.free += usize::from(next.is_none());
+        next
+    }
+
+    /// Whom to tell that their time is over.
+    pub(crate) fn call_late(&mut self, now: Instant) -> Vec<Waker> {
+        self.queue.call_late(now)
+    }
+
+    /// When the first who waits will have waited for too long.
+    pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
+        self.queue.next_deadline()
+    }
+
+    /// Whoever has a permit takes the warmest idle connection, or makes one.
+    pub(crate) fn serve(&mut self, user: &User, now: Moment) -> Reply<C> {
+        let Some(index) = self.idle.pop() else {
+            return match self.reserve(Some(*user), now) {
+                Some(index) => Reply::Make(index),
+                None => Reply::Closed,
+            };
+        };
+        let (epoch, check_after) = (self.epoch, self.check_after);
         let slot = self.slot(index);
+        slot.user = Some(*user);
+        let connection = slot.take();
+        let is_old = |after| slot.since.until(now) >= after;
         let verdict = match slot.info.end(epoch, now) {
             Some(cause) => Verdict::Close(cause),
-            None if check_after.is_some_and(|after| now - slot.since >= after) => Verdict::Check,
+            None if check_after.is_some_and(is_old) => Verdict::Check,
             None => Verdict::HandedOut,
         };
-        slot.user = Some(user);
-        let mut taken = slot.take(index)?;
         match verdict {
-            Verdict::HandedOut => taken.info = self.hand_out(index, now),
+            Verdict::HandedOut => self.hand_out(index, now),
             Verdict::Check => self.enter(index, Phase::Validating, now),
             Verdict::Close(_) => self.enter(index, Phase::Closing, now),
         }
-        Some((taken, verdict))
+        Reply::Taken(Taken { index, connection }, verdict)
     }
 
     /// What was taken to be checked, or was just made, is its user's now.
-    pub(crate) fn hand_out(&mut self, index: usize, now: Instant) -> Info {
+    pub(crate) fn hand_out(&mut self, index: usize, now: Moment) {
         self.counters.acquired += 1;
         let slot = self.slot(index);
         slot.is_out = true;
         slot.info.uses += 1;
         slot.enter(Phase::InUse, now);
-        slot.info
     }
 
     /// What was handed out has turned out to be unusable, before its user saw it.
@@ -168,7 +277,7 @@ impl<C> Table<C> {
     ///
     /// Whoever has a permit and found nothing idle finds one: at most all permits are out, theirs
     /// has no slot yet, so not all slots are taken.
-    pub(crate) fn reserve(&mut self, user: Option<User>, now: Instant) -> Option<usize> {
+    fn reserve(&mut self, user: Option<User>, now: Moment) -> Option<usize> {
         if self.is_closed {
             return None;
         }
@@ -180,12 +289,7 @@ impl<C> Table<C> {
     }
 
     /// A connection was made in this slot.
-    pub(crate) fn created(
-        &mut self,
-        index: usize,
-        lifetime: Option<Duration>,
-        now: Instant,
-    ) -> Info {
+    pub(crate) fn created(&mut self, index: usize, lifetime: Option<Duration>, now: Moment) {
         self.counters.created += 1;
         let info = Info {
             number: self.counters.created,
@@ -198,20 +302,23 @@ impl<C> Table<C> {
         let slot = self.slot(index);
         slot.info = info;
         slot.has_connection = true;
-        info
     }
 
-    pub(crate) fn enter(&mut self, index: usize, phase: Phase, now: Instant) {
+    pub(crate) fn info(&mut self, index: usize) -> Info {
+        self.slot(index).info
+    }
+
+    pub(crate) fn enter(&mut self, index: usize, phase: Phase, now: Moment) {
         self.slot(index).enter(phase, now);
     }
 
-    /// Puts a clean connection back; gives it back if it has to go.
+    /// Puts a clean connection back, and the permit with it; gives it back if it has to go.
     pub(crate) fn land(
         &mut self,
         index: usize,
         connection: C,
-        now: Instant,
-    ) -> Result<Option<Held>, (C, Cause)> {
+        now: Moment,
+    ) -> Result<Landed, (C, Cause)> {
         let (epoch, is_closed) = (self.epoch, self.is_closed);
         let slot = self.slot(index);
         let end = match is_closed {
@@ -226,11 +333,14 @@ impl<C> Table<C> {
         slot.enter(Phase::Idle, now);
         slot.connection = Some(connection);
         self.idle.push(index);
-        Ok(came_back)
+        Ok(Landed {
+            came_back,
+            next: self.give_back(),
+        })
     }
 
     /// The slot's connection is gone, or was never made.
-    pub(crate) fn vacate(&mut self, index: usize, cause: Cause, now: Instant) -> Option<Held> {
+    pub(crate) fn vacate(&mut self, index: usize, cause: Cause, now: Moment) -> Option<Held> {
         let came_back = self.returned(index, now);
         let slot = self.slot(index);
         slot.phase = None;
@@ -242,11 +352,11 @@ impl<C> Table<C> {
     }
 
     /// Its user is done with it.
-    fn returned(&mut self, index: usize, now: Instant) -> Option<Held> {
+    fn returned(&mut self, index: usize, now: Moment) -> Option<Held> {
         let slot = self.slot(index);
         let user = slot.user.take();
         if std::mem::take(&mut slot.is_out) {
-            let held = now.saturating_duration_since(slot.out_since);
+            let held = slot.out_since.until(now);
             self.counters.returned += 1;
             let user = user.filter(|user| user.is_reported)?;
             self.counters.came_back += 1;
@@ -258,17 +368,17 @@ impl<C> Table<C> {
         None
     }
 
-    /// Takes all that is idle, to be closed; nothing lands any more.
-    pub(crate) fn close(&mut self, now: Instant) -> Vec<Taken<C>> {
+    /// Takes all that is idle, to be ended; nothing is handed out and nothing lands any more. Gives
+    /// whom to tell.
+    pub(crate) fn close(&mut self, now: Moment) -> (Vec<Taken<C>>, Vec<Waker>) {
         self.is_closed = true;
-        let all = std::mem::take(&mut self.idle);
-        all.into_iter()
-            .filter_map(|index| {
-                let slot = self.slot(index);
-                slot.enter(Phase::Closing, now);
-                slot.take(index)
-            })
-            .collect()
+        let idle = std::mem::take(&mut self.idle);
+        let taken = idle.into_iter().map(|index| {
+            self.slot(index).enter(Phase::Closing, now);
+            let connection = self.slot(index).take();
+            Taken { index, connection }
+        });
+        (taken.collect(), self.queue.call_all(Call::Closed))
     }
 
     /// From now on, connections made before are not handed out any more.
@@ -276,12 +386,15 @@ impl<C> Table<C> {
         self.epoch += 1;
     }
 
-    /// Takes the coldest idle connection about which something has to be done.
-    pub(crate) fn take_due(&mut self, upkeep: &Upkeep, now: Instant) -> Option<(Taken<C>, Due)> {
+    /// Takes the coldest idle connection about which something has to be done, and a permit.
+    pub(crate) fn take_due(&mut self, upkeep: &Upkeep, now: Moment) -> Option<(Taken<C>, Due)> {
+        if self.free == 0 {
+            return None;
+        }
         let spare = self.idle.len().saturating_sub(upkeep.min_idle);
         let (position, due) = self.idle.iter().enumerate().find_map(|(position, index)| {
             let slot = self.slots.get(*index)?;
-            let idle = now.saturating_duration_since(slot.since);
+            let idle = slot.since.until(now);
             let due = match slot.info.end(self.epoch, now) {
                 Some(cause) => Due::Close(cause),
                 None if spare > 0 && upkeep.idle_timeout.is_some_and(|it| idle >= it) => {
@@ -293,25 +406,35 @@ impl<C> Table<C> {
             Some((position, due))
         })?;
         let index = self.idle.remove(position);
+        self.free -= 1;
         let phase = match due {
             Due::Close(_) => Phase::Closing,
             Due::Validate => Phase::Validating,
         };
         let slot = self.slot(index);
         slot.enter(phase, now);
-        Some((slot.take(index)?, due))
+        let connection = slot.take();
+        Some((Taken { index, connection }, due))
     }
 
-    /// Whether there is room for one more idle connection.
-    pub(crate) fn wants_idle(&self, upkeep: &Upkeep) -> bool {
-        !self.is_closed && self.idle.len() < upkeep.min_idle && !self.vacant.is_empty()
+    /// Takes a permit, and a slot to make one more idle connection in, if one is wanted and there
+    /// is room.
+    pub(crate) fn reserve_idle(&mut self, upkeep: &Upkeep, now: Moment) -> Option<usize> {
+        let coming = |slot: &&Slot<C>| slot.phase == Some(Phase::Connecting) && slot.user.is_none();
+        let ready = self.idle.len() + self.slots.iter().filter(coming).count();
+        if ready >= upkeep.min_idle || self.free == 0 {
+            return None;
+        }
+        let index = self.reserve(None, now)?;
+        self.free -= 1;
+        Some(index)
     }
 
     /// Who has held a connection for `limit`, and has not been reported before.
-    pub(crate) fn report_held_long(&mut self, limit: Duration, now: Instant) -> Vec<Held> {
+    pub(crate) fn report_held_long(&mut self, limit: Duration, now: Moment) -> Vec<Held> {
         let mut found = Vec::new();
         for slot in self.slots.iter_mut().filter(|slot| slot.is_out) {
-            let held = now.saturating_duration_since(slot.out_since);
+            let held = slot.out_since.until(now);
             if let Some(user) = slot.user.as_mut()
                 && held >= limit
                 && !user.is_reported
@@ -332,13 +455,13 @@ impl<C> Table<C> {
     }
 
     /// Who keeps a slot busy, the longest first.
-    pub(crate) fn holders(&self, now: Instant) -> Vec<Holder> {
+    pub(crate) fn holders(&self, now: Moment) -> Vec<Holder> {
         let busy = self.slots.iter().filter_map(|slot| {
             let phase = slot.phase.filter(|phase| *phase != Phase::Idle)?;
             Some(Holder {
                 phase,
                 location: slot.user.map(|user| user.location),
-                age: now.saturating_duration_since(slot.since),
+                age: slot.since.until(now),
                 task: slot.user.and_then(|user| user.mark.task()),
             })
         });
@@ -348,18 +471,18 @@ impl<C> Table<C> {
     }
 
     /// Those who have a connection, or whose connection is on its way, outside of any block.
-    pub(crate) fn users(&self) -> impl Iterator<Item = (User, Phase, Instant)> {
+    pub(crate) fn users(&self) -> impl Iterator<Item = (User, Phase, Moment)> {
         self.slots.iter().filter_map(|slot| {
             let user = slot.user.filter(|user| !user.is_in_block)?;
             Some((user, slot.phase?, slot.since))
         })
     }
 
-    pub(crate) fn status(&self, waiting: usize) -> Status {
+    pub(crate) fn status(&self) -> Status {
         let mut status = Status {
             max_size: self.slots.len(),
             size: self.size(),
-            waiting,
+            waiting: self.queue.waiting(),
             is_closed: self.is_closed,
             ..Status::default()
         };
@@ -386,7 +509,7 @@ impl<C> Table<C> {
 }
 
 impl<C> Slot<C> {
-    fn enter(&mut self, phase: Phase, now: Instant) {
+    fn enter(&mut self, phase: Phase, now: Moment) {
         if phase == Phase::InUse {
             self.out_since = now;
         }
@@ -394,11 +517,9 @@ impl<C> Slot<C> {
         self.since = now;
     }
 
-    fn take(&mut self, index: usize) -> Option<Taken<C>> {
-        Some(Taken {
-            index,
-            connection: self.connection.take()?,
-            info: self.info,
-        })
+    fn take(&mut self) -> C {
+        self.connection
+            .take()
+            .expect("an idle slot has its connection")
     }
 }

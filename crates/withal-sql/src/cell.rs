@@ -102,7 +102,7 @@ fn json<'c, V: Visitor<'c>>(
 /// Numbers that came as text.
 macro_rules! as_number {
     ($($method:ident $visit:ident $number:ty),+) => {$(
-        fn $method<V: Visitor<'c>>(self, visitor: V) -> Result<V::Value, Problem> {
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
             match &self.0 {
                 Cell::Decimal(text) => match text.parse::<$number>() {
                     Ok(number) => visitor.$visit(number),
@@ -124,10 +124,10 @@ macro_rules! as_json {
     };
 }
 
-impl<'c> serde::Deserializer<'c> for CellDeserializer<'c> {
+impl<'de> serde::Deserializer<'de> for CellDeserializer<'de> {
     type Error = Problem;
 
-    fn deserialize_any<V: Visitor<'c>>(self, visitor: V) -> Result<V::Value, Problem> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
         match self.0 {
             Cell::Null => visitor.visit_none(),
             Cell::Bool(value) => visitor.visit_bool(value),
@@ -146,7 +146,7 @@ impl<'c> serde::Deserializer<'c> for CellDeserializer<'c> {
         }
     }
 
-    fn deserialize_option<V: Visitor<'c>>(self, visitor: V) -> Result<V::Value, Problem> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
         match self.0 {
             Cell::Null => visitor.visit_none(),
             _ => visitor.visit_some(self),
@@ -154,7 +154,7 @@ impl<'c> serde::Deserializer<'c> for CellDeserializer<'c> {
     }
 
     /// SQLite has no booleans.
-    fn deserialize_bool<V: Visitor<'c>>(self, visitor: V) -> Result<V::Value, Problem> {
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
         match self.0 {
             Cell::Int(value @ (0 | 1)) => visitor.visit_bool(value == 1),
             _ => self.deserialize_any(visitor),
@@ -171,18 +171,18 @@ impl<'c> serde::Deserializer<'c> for CellDeserializer<'c> {
         deserialize_f32 visit_f32 f32, deserialize_f64 visit_f64 f64
     }
 
-    fn deserialize_str<V: Visitor<'c>>(self, visitor: V) -> Result<V::Value, Problem> {
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
         match self.0 {
             Cell::Json(text) => visitor.visit_borrowed_str(text),
             _ => self.deserialize_any(visitor),
         }
     }
 
-    fn deserialize_string<V: Visitor<'c>>(self, visitor: V) -> Result<V::Value, Problem> {
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
         self.deserialize_str(visitor)
     }
 
-    fn deserialize_seq<V: Visitor<'c>>(self, visitor: V) -> Result<V::Value, Problem> {
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
         match self.0 {
             Cell::Bytes(bytes) => visitor.visit_seq(SeqDeserializer::new(bytes.iter().copied())),
             _ => as_json!(self, visitor, |reader, visitor| {
@@ -191,7 +191,7 @@ impl<'c> serde::Deserializer<'c> for CellDeserializer<'c> {
         }
     }
 
-    fn deserialize_tuple<V: Visitor<'c>>(
+    fn deserialize_tuple<V: Visitor<'de>>(
         self,
         _: usize,
         visitor: V,
@@ -199,7 +199,7 @@ impl<'c> serde::Deserializer<'c> for CellDeserializer<'c> {
         self.deserialize_seq(visitor)
     }
 
-    fn deserialize_tuple_struct<V: Visitor<'c>>(
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
         _: usize,
@@ -208,13 +208,13 @@ impl<'c> serde::Deserializer<'c> for CellDeserializer<'c> {
         self.deserialize_seq(visitor)
     }
 
-    fn deserialize_map<V: Visitor<'c>>(self, visitor: V) -> Result<V::Value, Problem> {
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
         as_json!(self, visitor, |reader, visitor| {
             serde::Deserializer::deserialize_map(reader, visitor)
         })
     }
 
-    fn deserialize_struct<V: Visitor<'c>>(
+    fn deserialize_struct<V: Visitor<'de>>(
         self,
         name: &'static str,
         fields: &'static [&'static str],
@@ -226,7 +226,7 @@ impl<'c> serde::Deserializer<'c> for CellDeserializer<'c> {
     }
 
     /// A variant's name; or, of JSON, whatever serde made of it.
-    fn deserialize_enum<V: Visitor<'c>>(
+    fn deserialize_enum<V: Visitor<'de>>(
         self,
         name: &'static str,
         variants: &'static [&'static str],
@@ -245,7 +245,7 @@ impl<'c> serde::Deserializer<'c> for CellDeserializer<'c> {
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'c>>(
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
         visitor: V,

@@ -1,6 +1,7 @@
 //! Rows, and how they become values and structs.
 
 use std::fmt;
+#[cfg(feature = "sqlite")]
 use std::sync::Arc;
 
 use serde::de::{DeserializeOwned, Error as _, IntoDeserializer};

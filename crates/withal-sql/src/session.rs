@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::driver::Driver;
 use crate::transaction::Begin;
-use crate::{Cursor, Error, ErrorKind, OpenCursor, Row, Value};
+use crate::{Error, ErrorKind, OpenCursor, Row, Value};
 
 /// A session with a database.
 ///

@@ -38,6 +38,12 @@ pub(super) const SUITES: &[Suite] = &[
         tools: &[Tool::FileSystem],
     },
     Suite {
+        name: "pool",
+        what: "connections taken from a pool and given back",
+        sources: &[Source::Rust("pool")],
+        tools: &[],
+    },
+    Suite {
         name: "run",
         what: "a command that does nothing, start to end",
         sources: &[Source::Commands {

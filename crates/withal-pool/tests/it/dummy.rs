@@ -2,11 +2,14 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use std::task::{Context, Poll, Waker};
 
 use tokio::task::yield_now;
 use withal_core::ExitCase;
-use withal_pool::{Cause, Manager};
+use withal_pool::{Cause, HookFuture, Manager};
 
 /// A step of a connection's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +22,6 @@ pub(crate) enum Step {
 
 /// What a step does instead of succeeding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(dead_code, reason = "panics come with the next tests")]
 pub(crate) enum Fault {
     Error,
     Panic,
@@ -73,6 +75,7 @@ pub(crate) struct Connection {
     /// Somebody uses it, or has used it.
     pub(crate) is_dirty: bool,
     pub(crate) is_broken: bool,
+    pub(crate) is_known_clean: bool,
     server: Arc<Mutex<Server>>,
 }
 
@@ -95,6 +98,13 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Goes on with its work.
+    pub(crate) fn work_on(&mut self) {
+        assert!(self.is_dirty, "somebody cleaned it meanwhile");
+    }
+}
+
 impl Dummy {
     /// Every step waits once.
     pub(crate) fn waiting() -> Dummy {
@@ -114,6 +124,11 @@ impl Dummy {
     /// The next time this step comes, it goes wrong.
     pub(crate) fn fails(&self, step: Step, fault: Fault) {
         self.server().script.push_back((step, fault));
+    }
+
+    /// Nothing goes wrong any more.
+    pub(crate) fn heals(&self) {
+        self.server().script.clear();
     }
 
     pub(crate) fn server(&self) -> MutexGuard<'_, Server> {
@@ -169,6 +184,7 @@ impl Manager for Dummy {
             number: server.made,
             is_dirty: false,
             is_broken: false,
+            is_known_clean: false,
             server: Arc::clone(&self.server),
         })
     }
@@ -187,6 +203,10 @@ impl Manager for Dummy {
         self.step(Step::Validate, text, self.waits.validate).await?;
         connection.is_dirty = false;
         Ok(())
+    }
+
+    fn is_clean(&self, connection: &mut Connection, _: &ExitCase) -> bool {
+        std::mem::take(&mut connection.is_known_clean)
     }
 
     fn is_usable(&self, connection: &Connection) -> bool {
@@ -210,4 +230,41 @@ fn word(case: &ExitCase) -> &'static str {
         ExitCase::TimedOut => "timed out",
         _ => "otherwise",
     }
+}
+
+/// Polls once.
+pub(crate) fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Numbers that are the same in every run.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
+    /// One below `limit`; by splitmix64.
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut number = self.0;
+        number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (number ^ (number >> 31)) % limit
+    }
+
+    pub(crate) fn pick<T: Copy, const N: usize>(&mut self, from: [T; N]) -> T {
+        let index = self.below(N as u64) as usize;
+        from.get(index).copied().expect("below the length")
+    }
+}
+
+/// A hook that notes its turn.
+pub(crate) fn note(connection: &mut Connection, text: String) -> HookFuture<'_> {
+    Box::pin(async move {
+        yield_now().await;
+        lock(&connection.server).events.push(text);
+        Ok(())
+    })
 }

@@ -1,4 +1,10 @@
 //! The pool, through the interface its users have.
 
+mod closing;
 mod dummy;
+mod hooks;
 mod leasing;
+mod listing;
+mod notices;
+mod upkeep;
+mod waiting;

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::config::Host;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{CancelToken, Client, Connection};
+use tokio_util::either::Either;
 use withal_scope::integration::spawn_on;
 
 use super::config::Config;
@@ -23,11 +24,7 @@ enum Address {
     Unix(PathBuf),
 }
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
-
-type BoxStream = Box<dyn Stream>;
+type Stream = Either<TcpStream, UnixStream>;
 
 /// A session that has just begun.
 pub(super) struct Connected {
@@ -112,18 +109,18 @@ async fn begin(config: &Config, address: Address) -> Result<Connected, Error> {
     })
 }
 
-async fn open(address: &Address) -> io::Result<BoxStream> {
+async fn open(address: &Address) -> io::Result<Stream> {
     Ok(match address {
         Address::Tcp(address, _) => {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
-            Box::new(stream)
+            Either::Left(stream)
         }
-        Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
+        Address::Unix(path) => Either::Right(UnixStream::connect(path).await?),
     })
 }
 
-type Connector = <tokio_postgres_rustls::MakeRustlsConnect as MakeTlsConnect<BoxStream>>::TlsConnect;
+type Connector = <tokio_postgres_rustls::MakeRustlsConnect as MakeTlsConnect<Stream>>::TlsConnect;
 
 fn connector(config: &Config, address: &Address) -> io::Result<Connector> {
     let name = match address {
@@ -131,7 +128,7 @@ fn connector(config: &Config, address: &Address) -> io::Result<Connector> {
         Address::Unix(_) => "localhost",
     };
     let mut tls = config.tls.0.clone();
-    MakeTlsConnect::<BoxStream>::make_tls_connect(&mut tls, name).map_err(io::Error::other)
+    MakeTlsConnect::<Stream>::make_tls_connect(&mut tls, name).map_err(io::Error::other)
 }
 
 /// Why, without what is said around it.
@@ -158,18 +155,28 @@ impl Canceller {
     /// The server closes that connection once it has signalled the session: a request that is over
     /// earlier may hit the next statement.
     pub(super) async fn cancel(&self) -> io::Result<()> {
-        let mut stream = open(&self.address).await?;
-        let mut tls = self.config.tls.0.clone();
-        let name = match &self.address {
-            Address::Tcp(_, name) => name,
-            Address::Unix(_) => "localhost",
-        };
-        let tls = MakeTlsConnect::<&mut BoxStream>::make_tls_connect(&mut tls, name);
-        let tls = tls.map_err(io::Error::other)?;
-        let asked = self.token.cancel_query_raw(&mut stream, tls).await;
+        let (stream, mut end) = twice(open(&self.address).await?)?;
+        let tls = connector(&self.config, &self.address)?;
+        let asked = self.token.cancel_query_raw(stream, tls).await;
         asked.map_err(io::Error::other)?;
         // It says nothing; a connection reset is an end, too.
-        let _ = stream.read(&mut [0]).await;
+        let _ = end.read(&mut [0; 64]).await;
         Ok(())
     }
+}
+
+/// The same connection, once to be given away and once to see its end.
+fn twice(stream: Stream) -> io::Result<(Stream, Stream)> {
+    Ok(match stream {
+        Either::Left(stream) => {
+            let stream = stream.into_std()?;
+            let other = TcpStream::from_std(stream.try_clone()?)?;
+            (Either::Left(TcpStream::from_std(stream)?), Either::Left(other))
+        }
+        Either::Right(stream) => {
+            let stream = stream.into_std()?;
+            let other = UnixStream::from_std(stream.try_clone()?)?;
+            (Either::Right(UnixStream::from_std(stream)?), Either::Right(other))
+        }
+    })
 }

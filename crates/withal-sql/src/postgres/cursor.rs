@@ -32,36 +32,29 @@ impl Postgres {
         let name = format!("withal_cursor_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let declare = format!("DECLARE {name} NO SCROLL CURSOR FOR {sql}");
         let fetch = format!("FETCH {batch} FROM {name}");
-        self.run(sql, async || {
+        let work = async {
             let statement = self.client.prepare(&declare).await?;
             let given = params.iter().map(Param);
             let _ = self.client.execute_raw(&statement, given).await?;
             let fetch = self.client.prepare(&fetch).await?;
-            Ok(PostgresCursor {
-                name: name.clone(),
-                fetch,
-            })
-        })
-        .await
+            Ok(PostgresCursor { name, fetch })
+        };
+        self.run(sql, work).await
     }
 
     pub(crate) async fn fetch(&self, cursor: &PostgresCursor) -> Result<Vec<Row>, Error> {
-        self.run("", async || {
-            let rows = self.client.query(&cursor.fetch, &[]).await?;
-            Ok(rows.into_iter().map(Row::postgres).collect())
-        })
-        .await
+        self.run("", self.rows(&cursor.fetch, &[])).await
     }
 
     pub(crate) async fn close_cursor(&self, cursor: &PostgresCursor) -> Result<(), Error> {
         self.settle().await?;
-        if self.state().failed {
+        let has_failed = self.state().failed;
+        if has_failed {
             // The failed transaction has closed it.
             return Ok(());
         }
         let close = format!("CLOSE {}", cursor.name);
-        self.run(&close, async || Ok(self.client.batch_execute(&close).await?))
-            .await
+        self.simple(&close).await
     }
 
     /// All rows as they come. Nothing else can be done on the session until the stream is gone.
@@ -70,13 +63,12 @@ impl Postgres {
         sql: &str,
         params: &[Value<'_>],
     ) -> Result<RowStream<'_>, Error> {
-        let rows = self
-            .run(sql, async || {
-                let statement = self.prepare(sql, params.len()).await?;
-                let given = params.iter().map(Param);
-                Ok(self.client.query_raw(&statement, given).await?)
-            })
-            .await?;
+        let work = async {
+            let statement = self.prepare(sql, params.len()).await?;
+            let given = params.iter().map(Param);
+            Ok(self.client.query_raw(&statement, given).await?)
+        };
+        let rows = self.run(sql, work).await?;
         Ok(RowStream {
             running: Some(Running::new(self)),
             session: self,

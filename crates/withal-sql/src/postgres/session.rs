@@ -1,8 +1,11 @@
 //! One session.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use futures_core::Stream as _;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Statement};
@@ -90,35 +93,63 @@ impl Postgres {
 
     pub(crate) async fn execute(&self, sql: &str, params: &[Value<'_>]) -> Result<u64, Error> {
         self.note_unruly(sql);
-        self.run(sql, async || {
-            let statement = self.prepare(sql, params.len()).await?;
-            let params = params.iter().map(Param);
-            Ok(self.client.execute_raw(&statement, params).await?)
-        })
-        .await
+        match self.run(sql, self.do_execute(sql, params)).await {
+            Err(error) if self.is_stale(sql, &error) => {
+                self.run(sql, self.do_execute(sql, params)).await
+            }
+            result => result,
+        }
+    }
+
+    async fn do_execute(&self, sql: &str, params: &[Value<'_>]) -> Result<u64, Failure> {
+        let statement = self.prepare(sql, params.len()).await?;
+        let params = params.iter().map(Param);
+        Ok(self.client.execute_raw(&statement, params).await?)
     }
 
     pub(crate) async fn query(&self, sql: &str, params: &[Value<'_>]) -> Result<Vec<Row>, Error> {
         self.note_unruly(sql);
-        self.run(sql, async || {
-            let statement = self.prepare(sql, params.len()).await?;
-            let params: Vec<Param<'_, '_>> = params.iter().map(Param).collect();
-            let params: Vec<_> = params.iter().map(|param| param as _).collect();
-            let rows = self.client.query(&statement, &params).await?;
-            Ok(rows.into_iter().map(Row::postgres).collect())
-        })
-        .await
+        match self.run(sql, self.do_query(sql, params)).await {
+            Err(error) if self.is_stale(sql, &error) => {
+                self.run(sql, self.do_query(sql, params)).await
+            }
+            result => result,
+        }
+    }
+
+    async fn do_query(&self, sql: &str, params: &[Value<'_>]) -> Result<Vec<Row>, Failure> {
+        let statement = self.prepare(sql, params.len()).await?;
+        self.rows(&statement, params).await
+    }
+
+    /// All rows.
+    pub(super) async fn rows(
+        &self,
+        statement: &Statement,
+        params: &[Value<'_>],
+    ) -> Result<Vec<Row>, Failure> {
+        let params = params.iter().map(Param);
+        let mut stream = pin!(self.client.query_raw(statement, params).await?);
+        let mut rows = Vec::new();
+        while let Some(row) = poll_fn(|context| stream.as_mut().poll_next(context)).await {
+            rows.push(Row::postgres(row?));
+        }
+        Ok(rows)
     }
 
     pub(crate) async fn batch(&self, sql: &str) -> Result<(), Error> {
         self.state().unruly = true;
-        self.run(sql, async || Ok(self.client.batch_execute(sql).await?))
-            .await
+        self.simple(sql).await
     }
 
     pub(crate) async fn ping(&self) -> Result<(), Error> {
-        self.run("", async || Ok(self.client.batch_execute("").await?))
-            .await
+        self.simple("").await
+    }
+
+    /// Statements without parameters, not prepared.
+    pub(super) async fn simple(&self, sql: &str) -> Result<(), Error> {
+        let work = async { Ok(self.client.batch_execute(sql).await?) };
+        self.run(sql, work).await
     }
 
     pub(crate) fn is_usable(&self) -> bool {
@@ -126,7 +157,11 @@ impl Postgres {
     }
 
     pub(crate) async fn close(self) -> Result<(), Error> {
-        if self.state().running > 0 || self.state().abandoned {
+        let is_busy = {
+            let state = self.state();
+            state.running > 0 || state.abandoned
+        };
+        if is_busy {
             // Otherwise the server goes on with it.
             let _ = self.canceller.cancel().await;
         }
@@ -166,49 +201,47 @@ impl Postgres {
     }
 
     /// Does one thing, with what has to be done before.
-    ///
-    /// A prepared statement that does not fit the tables any more is prepared again.
     pub(super) async fn run<T>(
         &self,
         sql: &str,
-        work: impl AsyncFn() -> Result<T, Failure>,
+        work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Error> {
         self.settle().await?;
-        let mut result = self.run_once(&work).await;
-        if let Err(Failure::Driver(error)) = &result
-            && is_stale(error)
-        {
-            self.cache.forget(sql);
-            // In a transaction the error has ended that.
-            if !self.state().in_transaction {
-                result = self.run_once(&work).await;
-            }
-        }
-        result.map_err(|failure| self.failed(failure).of_statement(sql))
-    }
-
-    async fn run_once<T>(
-        &self,
-        work: &impl AsyncFn() -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
         let running = Running::new(self);
         let begin = self.state().begin.take();
         let result = match begin {
-            None => work().await,
+            None => work.await,
             Some(begin) => {
                 // They are sent together, in this order, and answered in it.
-                let begin = async { Ok(self.client.batch_execute(&begin).await?) };
-                in_order(begin, work()).await
+                let begin = self.client.batch_execute(&begin);
+                let (begun, result) = tokio::join!(biased; begin, work);
+                begun.map_err(Failure::from).and(result)
             }
         };
         running.answered();
-        result
+        result.map_err(|failure| self.failed(failure).of_statement(sql))
+    }
+
+    /// Whether it failed because what was prepared earlier does not fit the tables any more, and
+    /// can be tried again.
+    fn is_stale(&self, sql: &str, error: &Error) -> bool {
+        let is_stale = match error.code() {
+            Some("26000") => true,
+            Some("0A000") => error.to_string().contains("cached plan"),
+            _ => false,
+        };
+        if is_stale {
+            self.cache.forget(sql);
+        }
+        // In a transaction the error has ended that.
+        is_stale && !self.state().in_transaction
     }
 
     /// Sends a `BEGIN` that still waits for a first statement.
     pub(super) async fn send_begin(&self) -> Result<(), Error> {
-        match self.state().begin.is_some() {
-            true => self.run("BEGIN", async || Ok(())).await,
+        let is_waiting = self.state().begin.is_some();
+        match is_waiting {
+            true => self.run("BEGIN", async { Ok(()) }).await,
             false => Ok(()),
         }
     }
@@ -268,12 +301,14 @@ impl Postgres {
     }
 
     pub(crate) async fn commit(&self) -> Result<(), Error> {
-        if self.state().begin.take().is_some() {
+        let was_sent = self.state().begin.take().is_none();
+        if !was_sent {
             self.ended();
             return Ok(());
         }
         self.settle().await?;
-        if self.state().failed {
+        let has_failed = self.state().failed;
+        if has_failed {
             self.rollback().await?;
             return Err(Error::new(
                 ErrorKind::Poisoned,
@@ -282,7 +317,8 @@ impl Postgres {
         }
         // A savepoint can be made only in a transaction that is whole: so it is known that there
         // is one to commit.
-        let sql = match self.state().unruly {
+        let is_unruly = self.state().unruly;
+        let sql = match is_unruly {
             true => "SAVEPOINT withal; COMMIT",
             false => "COMMIT",
         };
@@ -311,7 +347,8 @@ impl Postgres {
     }
 
     pub(crate) async fn rollback(&self) -> Result<(), Error> {
-        if self.state().begin.take().is_none() {
+        let was_sent = self.state().begin.take().is_none();
+        if was_sent {
             self.quiet("ROLLBACK").await?;
         }
         self.ended();
@@ -327,13 +364,13 @@ impl Postgres {
 
     pub(crate) async fn savepoint(&self, name: &str) -> Result<(), Error> {
         let sql = format!("SAVEPOINT {name}");
-        self.run(&sql, async || Ok(self.client.batch_execute(&sql).await?))
-            .await
+        self.simple(&sql).await
     }
 
     pub(crate) async fn release(&self, name: &str) -> Result<(), Error> {
         self.settle().await?;
-        if self.state().failed {
+        let has_failed = self.state().failed;
+        if has_failed {
             self.rollback_to(name).await?;
             return Err(Error::new(
                 ErrorKind::Poisoned,
@@ -341,8 +378,7 @@ impl Postgres {
             ));
         }
         let sql = format!("RELEASE SAVEPOINT {name}");
-        self.run(&sql, async || Ok(self.client.batch_execute(&sql).await?))
-            .await
+        self.simple(&sql).await
     }
 
     pub(crate) async fn rollback_to(&self, name: &str) -> Result<(), Error> {
@@ -392,15 +428,6 @@ impl From<tokio_postgres::Error> for Failure {
     }
 }
 
-/// Both, sent in this order; the first one's failure goes before the other's.
-async fn in_order<T>(
-    first: impl Future<Output = Result<(), Failure>>,
-    second: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    let (first, second) = tokio::join!(biased; first, second);
-    first.and(second)
-}
-
 /// Polls once.
 async fn once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
     std::future::poll_fn(|context| {
@@ -416,18 +443,6 @@ fn first_word(sql: &str) -> &str {
     let sql = sql.trim_start_matches(|c: char| c.is_whitespace() || c == ';' || c == '(');
     let end = sql.find(|c: char| !c.is_ascii_alphabetic());
     sql.get(..end.unwrap_or(sql.len())).unwrap_or_default()
-}
-
-/// Whether a prepared statement does not fit any more.
-fn is_stale(error: &tokio_postgres::Error) -> bool {
-    match error.code() {
-        Some(&SqlState::INVALID_SQL_STATEMENT_NAME) => true,
-        // "cached plan must not change result type"
-        Some(&SqlState::FEATURE_NOT_SUPPORTED) => error
-            .as_db_error()
-            .is_some_and(|error| error.message().contains("cached plan")),
-        _ => false,
-    }
 }
 
 /// The driver's error in our words.

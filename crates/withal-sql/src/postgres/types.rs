@@ -122,7 +122,7 @@ fn decode<'r>(ty: &Type, raw: &'r [u8]) -> Result<Cell<'r>, BoxError> {
         }
         Type::INTERVAL => Cell::Text(Cow::Owned(interval(raw)?)),
         Type::VOID => Cell::Null,
-        _ if <&str>::accepts(ty) => Cell::Text(Cow::Borrowed(<&str>::from_sql(ty, raw)?)),
+        _ if <&str as FromSql<'_>>::accepts(ty) => Cell::Text(Cow::Borrowed(<&str>::from_sql(ty, raw)?)),
         _ => {
             let name = ty.name();
             return Err(format!("no form in Rust; select it as text: `column::text` ({name})").into());
