@@ -313,9 +313,6 @@ impl Session {
         self.state().poisoned = Some(UNKNOWN);
     }
 
-    pub(crate) fn poisoned(&self) -> Option<Error> {
-        self.state().poisoned.map(poisoned)
-    }
 
     /// Whether nothing at all was done with it.
     pub(crate) fn is_untouched(&self) -> bool {
