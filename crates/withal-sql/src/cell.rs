@@ -90,7 +90,10 @@ impl<'c> IntoDeserializer<'c, Problem> for Cell<'c> {
 
 fn json<'c, V: Visitor<'c>>(
     text: &'c str,
-    read: impl FnOnce(&mut serde_json::Deserializer<serde_json::de::StrRead<'c>>, V) -> serde_json::Result<V::Value>,
+    read: impl FnOnce(
+        &mut serde_json::Deserializer<serde_json::de::StrRead<'c>>,
+        V,
+    ) -> serde_json::Result<V::Value>,
     visitor: V,
 ) -> Result<V::Value, Problem> {
     let mut reader = serde_json::Deserializer::from_str(text);
@@ -191,11 +194,7 @@ impl<'de> serde::Deserializer<'de> for CellDeserializer<'de> {
         }
     }
 
-    fn deserialize_tuple<V: Visitor<'de>>(
-        self,
-        _: usize,
-        visitor: V,
-    ) -> Result<V::Value, Problem> {
+    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Problem> {
         self.deserialize_seq(visitor)
     }
 

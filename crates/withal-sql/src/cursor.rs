@@ -113,7 +113,12 @@ impl<'s> Own<'s> {
                 let options = TransactionOptions::default();
                 session.driver().begin(&options).await?;
             }
-            depth => session.driver().savepoint(&crate::session::savepoint(depth)).await?,
+            depth => {
+                session
+                    .driver()
+                    .savepoint(&crate::session::savepoint(depth))
+                    .await?
+            }
         }
         Ok(own)
     }
@@ -170,7 +175,14 @@ impl Stream for Cursor<'_> {
                 cursor,
                 fetch,
                 is_over,
-            } => ready!(poll_batches(this.session, fetched, cursor, fetch, is_over, context)),
+            } => ready!(poll_batches(
+                this.session,
+                fetched,
+                cursor,
+                fetch,
+                is_over,
+                context
+            )),
             #[cfg(feature = "postgres")]
             Rows::Stream(rows) => ready!(Pin::new(rows).poll_next(context)),
         };
@@ -207,7 +219,9 @@ fn poll_batches<'s>(
                     match result {
                         Ok(batch) if batch.is_empty() => *is_over = true,
                         Ok(batch) if fetched.len() == 0 => *fetched = batch.into_iter(),
-                        Ok(batch) => *fetched = fetched.chain(batch).collect::<Vec<_>>().into_iter(),
+                        Ok(batch) => {
+                            *fetched = fetched.chain(batch).collect::<Vec<_>>().into_iter()
+                        }
                         Err(error) => {
                             *is_over = true;
                             return Poll::Ready(Some(Err(error)));

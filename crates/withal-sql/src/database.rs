@@ -5,7 +5,9 @@ use std::fmt;
 use std::time::Duration;
 
 use withal_core::{AsyncContextManager, BoxError, ExitCase};
-use withal_pool::{Acquire, AcquireError, Builder, Cause, CloseError, Lease, Manager, Pool, Status};
+use withal_pool::{
+    Acquire, AcquireError, Builder, Cause, CloseError, Lease, Manager, Pool, Status,
+};
 
 use crate::driver::Driver;
 use crate::url::{Target, parse};
@@ -143,7 +145,9 @@ impl Database {
 
 impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Database").field(&self.0.manager().target).finish()
+        f.debug_tuple("Database")
+            .field(&self.0.manager().target)
+            .finish()
     }
 }
 
@@ -183,7 +187,10 @@ impl OpenDatabase {
         let sessions = Sessions::of(&self.url)?;
         let name = sessions.target.to_string();
         let builder = Pool::builder(sessions).name(name);
-        Ok(self.set_up.into_iter().fold(builder, |builder, set| set(builder)))
+        Ok(self
+            .set_up
+            .into_iter()
+            .fold(builder, |builder, set| set(builder)))
     }
 }
 

@@ -202,6 +202,11 @@ impl<'de> RowDeserializer<'de> {
         Some(cell.map(CellDeserializer))
     }
 
+    /// Whether there is one column only, which has a structure of its own.
+    fn is_single(&self, has_structure: impl FnOnce(&Cell<'_>) -> bool) -> bool {
+        self.row.len() == 1 && self.row.cell(0).is_ok_and(|cell| has_structure(&cell))
+    }
+
     /// The only column.
     fn single(&mut self) -> Result<CellDeserializer<'de>, Problem> {
         match (self.row.len(), self.next()) {
@@ -275,7 +280,24 @@ impl<'de> serde::Deserializer<'de> for &mut RowDeserializer<'de> {
     }
 
     fn deserialize_seq<V: serde::de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
-        visitor.visit_seq(self)
+        match self.is_single(|cell| matches!(cell, Cell::Array(_) | Cell::Bytes(_) | Cell::Json(_)))
+        {
+            true => {
+                let cell = self.single()?;
+                cell.deserialize_seq(visitor).map_err(Problem::in_column)
+            }
+            false => visitor.visit_seq(self),
+        }
+    }
+
+    fn deserialize_map<V: serde::de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
+        match self.is_single(|cell| matches!(cell, Cell::Json(_))) {
+            true => {
+                let cell = self.single()?;
+                cell.deserialize_map(visitor).map_err(Problem::in_column)
+            }
+            false => visitor.visit_map(self),
+        }
     }
 
     fn deserialize_tuple<V: serde::de::Visitor<'de>>(
@@ -324,5 +346,5 @@ impl<'de> serde::Deserializer<'de> for &mut RowDeserializer<'de> {
         visitor.visit_unit()
     }
 
-    serde::forward_to_deserialize_any! { map struct identifier ignored_any unit_struct }
+    serde::forward_to_deserialize_any! { struct identifier ignored_any unit_struct }
 }

@@ -313,7 +313,6 @@ impl Session {
         self.state().poisoned = Some(UNKNOWN);
     }
 
-
     /// Whether nothing at all was done with it.
     pub(crate) fn is_untouched(&self) -> bool {
         !self.state().is_used

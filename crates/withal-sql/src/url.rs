@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-
 use crate::{Error, ErrorKind};
 
 /// What a URL names.

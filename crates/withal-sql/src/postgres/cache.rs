@@ -42,7 +42,9 @@ impl Cache {
             }
         }
         let last = known.clock;
-        let _ = known.statements.insert(sql.into(), Used { statement, last });
+        let _ = known
+            .statements
+            .insert(sql.into(), Used { statement, last });
     }
 
     pub(super) fn forget(&self, sql: &str) {

@@ -49,14 +49,20 @@ impl Config {
         }
         // A space is `%20` to the driver.
         let rest = rest.finish().replace('+', "%20");
+        let base = with_port(base, variable("PGPORT").as_deref());
         // What it says of a bad URL names options, and no values.
         let mut postgres: tokio_postgres::Config =
             format!("{base}?{rest}").parse().map_err(|error| {
                 let error: &dyn std::error::Error = &error;
-                wrong(error.source().map_or_else(|| error.to_string(), ToString::to_string))
+                wrong(
+                    error
+                        .source()
+                        .map_or_else(|| error.to_string(), ToString::to_string),
+                )
             })?;
-        let verify = Verify::of(ssl_mode.as_deref(), root.is_some())
-            .ok_or_else(|| wrong("`sslmode` is one of disable, prefer, require, verify-ca, verify-full"))?;
+        let verify = Verify::of(ssl_mode.as_deref(), root.is_some()).ok_or_else(|| {
+            wrong("`sslmode` is one of disable, prefer, require, verify-ca, verify-full")
+        })?;
         let _ = postgres.ssl_mode(match verify {
             Verify::Off => SslMode::Disable,
             Verify::Nothing { is_required: false } => SslMode::Prefer,
@@ -78,7 +84,29 @@ impl Config {
     }
 
     pub(super) fn connect_timeout(&self) -> Duration {
-        self.postgres.get_connect_timeout().copied().unwrap_or(CONNECT)
+        self.postgres
+            .get_connect_timeout()
+            .copied()
+            .unwrap_or(CONNECT)
+    }
+}
+
+/// The driver takes 5432 for the port of a host without one.
+fn with_port(base: &str, port: Option<&str>) -> String {
+    let Some((scheme, rest)) = base.split_once("://") else {
+        return base.to_owned();
+    };
+    let (place, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = place.rsplit_once('@').map_or(place, |(_, host)| host);
+    let has_port = host
+        .rsplit_once(']')
+        .map_or(host, |(_, after)| after)
+        .contains(':');
+    match port {
+        Some(port) if !host.is_empty() && !has_port && !host.contains(',') => {
+            format!("{scheme}://{place}:{port}{path}")
+        }
+        _ => base.to_owned(),
     }
 }
 
@@ -116,7 +144,9 @@ fn fill_in(
     }
     // A killed client's statements end soon, as the server looks for it (since version 14).
     let options = postgres.get_options().map(str::to_owned);
-    let options = options.or_else(|| variable("PGOPTIONS")).unwrap_or_default();
+    let options = options
+        .or_else(|| variable("PGOPTIONS"))
+        .unwrap_or_default();
     if !options.contains("client_connection_check_interval") {
         let check = "-c client_connection_check_interval=100ms";
         let _ = postgres.options(format!("{check} {options}").trim());
@@ -126,7 +156,11 @@ fn fill_in(
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "postgres://{}@", self.postgres.get_user().unwrap_or_default())?;
+        write!(
+            f,
+            "postgres://{}@",
+            self.postgres.get_user().unwrap_or_default()
+        )?;
         for (number, (host, port)) in self.hosts().enumerate() {
             let comma = if number == 0 { "" } else { "," };
             match host {
@@ -166,7 +200,8 @@ mod tests {
 
     #[test]
     fn urls_are_shown_without_their_password() {
-        let config = parse("postgresql://ada:s3cret@db.example:6543/orders?application_name=a%20b").unwrap();
+        let config =
+            parse("postgresql://ada:s3cret@db.example:6543/orders?application_name=a%20b").unwrap();
         assert_eq!(config.to_string(), "postgres://ada@db.example:6543/orders");
         assert!(!format!("{config:?}").contains("s3cret"));
         assert_eq!(config.postgres.get_application_name(), Some("a b"));
@@ -187,7 +222,9 @@ mod tests {
             Some(value.to_owned())
         };
         let config = Config::with_variables("postgres:", variable);
-        let config = config.or_else(|_| Config::with_variables("postgres://", variable)).unwrap();
+        let config = config
+            .or_else(|_| Config::with_variables("postgres://", variable))
+            .unwrap();
         assert_eq!(config.to_string(), "postgres://ada@db:1/orders");
         let config = Config::with_variables("postgres://bob@host/db", variable).unwrap();
         assert_eq!(config.to_string(), "postgres://bob@host:1/db");

@@ -75,7 +75,9 @@ async fn resolve(host: &Host, port: u16) -> io::Result<Vec<Address>> {
         }
         Host::Tcp(name) => {
             let found = lookup_host((&**name, port)).await?;
-            Ok(found.map(|found| Address::Tcp(found, name.clone())).collect())
+            Ok(found
+                .map(|found| Address::Tcp(found, name.clone()))
+                .collect())
         }
     }
 }
@@ -171,12 +173,18 @@ fn twice(stream: Stream) -> io::Result<(Stream, Stream)> {
         Either::Left(stream) => {
             let stream = stream.into_std()?;
             let other = TcpStream::from_std(stream.try_clone()?)?;
-            (Either::Left(TcpStream::from_std(stream)?), Either::Left(other))
+            (
+                Either::Left(TcpStream::from_std(stream)?),
+                Either::Left(other),
+            )
         }
         Either::Right(stream) => {
             let stream = stream.into_std()?;
             let other = UnixStream::from_std(stream.try_clone()?)?;
-            (Either::Right(UnixStream::from_std(stream)?), Either::Right(other))
+            (
+                Either::Right(UnixStream::from_std(stream)?),
+                Either::Right(other),
+            )
         }
     })
 }

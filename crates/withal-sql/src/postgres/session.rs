@@ -168,8 +168,11 @@ impl Postgres {
         let Postgres { client, pump, .. } = self;
         drop(client);
         pump.await.map_err(|error| {
-            Error::new(ErrorKind::ConnectionLost, "the connection did not end in order")
-                .with_source(error)
+            Error::new(
+                ErrorKind::ConnectionLost,
+                "the connection did not end in order",
+            )
+            .with_source(error)
         })
     }
 
@@ -261,8 +264,16 @@ impl Postgres {
     /// Whether its own words may do to the session what we do not see.
     fn note_unruly(&self, sql: &str) {
         const WORDS: [&str; 10] = [
-            "BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "PREPARE", "DEALLOCATE",
-            "DISCARD", "RELEASE",
+            "BEGIN",
+            "START",
+            "COMMIT",
+            "END",
+            "ROLLBACK",
+            "ABORT",
+            "PREPARE",
+            "DEALLOCATE",
+            "DISCARD",
+            "RELEASE",
         ];
         let word = first_word(sql);
         if WORDS.iter().any(|known| word.eq_ignore_ascii_case(known)) {
@@ -451,9 +462,15 @@ pub(super) fn describe(error: tokio_postgres::Error) -> Error {
         let source: &dyn std::error::Error = &error;
         let source = source.source().map(ToString::to_string);
         let (kind, message) = match source {
-            _ if error.is_closed() => (ErrorKind::ConnectionLost, "the connection is closed".to_owned()),
+            _ if error.is_closed() => (
+                ErrorKind::ConnectionLost,
+                "the connection is closed".to_owned(),
+            ),
             Some(why) if error.to_string().contains("parameter") => (ErrorKind::Parameter, why),
-            Some(why) => (ErrorKind::ConnectionLost, format!("the connection is lost: {why}")),
+            Some(why) => (
+                ErrorKind::ConnectionLost,
+                format!("the connection is lost: {why}"),
+            ),
             None => (ErrorKind::ConnectionLost, error.to_string()),
         };
         return Error::new(kind, message).with_source(error);
@@ -461,7 +478,9 @@ pub(super) fn describe(error: tokio_postgres::Error) -> Error {
     let kind = match *refused.code() {
         SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => ErrorKind::Retry,
         SqlState::IN_FAILED_SQL_TRANSACTION => ErrorKind::Poisoned,
-        SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN | SqlState::IDLE_SESSION_TIMEOUT
+        SqlState::ADMIN_SHUTDOWN
+        | SqlState::CRASH_SHUTDOWN
+        | SqlState::IDLE_SESSION_TIMEOUT
         | SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => ErrorKind::ConnectionLost,
         _ => ErrorKind::Refused,
     };
@@ -479,6 +498,8 @@ pub(super) fn describe(error: tokio_postgres::Error) -> Error {
 impl fmt::Debug for Postgres {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.state();
-        f.debug_struct("Postgres").field("state", &*state).finish_non_exhaustive()
+        f.debug_struct("Postgres")
+            .field("state", &*state)
+            .finish_non_exhaustive()
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -80,7 +80,9 @@ fn roots(file: Option<&str>) -> Result<RootCertStore, Error> {
         return Ok(roots);
     };
     let cannot = |error: &dyn std::error::Error| {
-        wrong(format!("cannot read the certificates in `sslrootcert={file}`: {error}"))
+        wrong(format!(
+            "cannot read the certificates in `sslrootcert={file}`: {error}"
+        ))
     };
     let certificates = CertificateDer::pem_file_iter(file).map_err(|error| cannot(&error))?;
     for certificate in certificates {
@@ -145,7 +147,10 @@ impl ServerCertVerifier for AnyName {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         use rustls::CertificateError::{NotValidForName, NotValidForNameContext};
-        match self.0.verify_server_cert(certificate, between, name, ocsp, now) {
+        match self
+            .0
+            .verify_server_cert(certificate, between, name, ocsp, now)
+        {
             // That is looked at last.
             Err(rustls::Error::InvalidCertificate(
                 NotValidForName | NotValidForNameContext { .. },

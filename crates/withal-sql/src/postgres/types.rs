@@ -34,9 +34,15 @@ impl ToSql for Param<'_, '_> {
                 return Err(format!("bytes are no {}", ty.name()).into());
             }
             (Value::Text(text), _) => out.extend_from_slice(text.as_bytes()),
-            (Value::Bool(value), Format::Text) => out.extend_from_slice(value.to_string().as_bytes()),
-            (Value::Int(value), Format::Text) => out.extend_from_slice(value.to_string().as_bytes()),
-            (Value::Float(value), Format::Text) => out.extend_from_slice(value.to_string().as_bytes()),
+            (Value::Bool(value), Format::Text) => {
+                out.extend_from_slice(value.to_string().as_bytes())
+            }
+            (Value::Int(value), Format::Text) => {
+                out.extend_from_slice(value.to_string().as_bytes())
+            }
+            (Value::Float(value), Format::Text) => {
+                out.extend_from_slice(value.to_string().as_bytes())
+            }
         }
         Ok(IsNull::No)
     }
@@ -113,7 +119,10 @@ fn decode<'r>(ty: &Type, raw: &'r [u8]) -> Result<Cell<'r>, BoxError> {
         Type::DATE => Cell::Text(Cow::Owned(match i32::from_be_bytes(raw.try_into()?) {
             i32::MAX => "infinity".to_owned(),
             i32::MIN => "-infinity".to_owned(),
-            days => EPOCH.date().checked_add(Span::new().try_days(days)?)?.to_string(),
+            days => EPOCH
+                .date()
+                .checked_add(Span::new().try_days(days)?)?
+                .to_string(),
         })),
         Type::TIME => {
             let micros = i64::from_be_bytes(raw.try_into()?);
@@ -122,10 +131,14 @@ fn decode<'r>(ty: &Type, raw: &'r [u8]) -> Result<Cell<'r>, BoxError> {
         }
         Type::INTERVAL => Cell::Text(Cow::Owned(interval(raw)?)),
         Type::VOID => Cell::Null,
-        _ if <&str as FromSql<'_>>::accepts(ty) => Cell::Text(Cow::Borrowed(<&str>::from_sql(ty, raw)?)),
+        _ if <&str as FromSql<'_>>::accepts(ty) => {
+            Cell::Text(Cow::Borrowed(<&str>::from_sql(ty, raw)?))
+        }
         _ => {
             let name = ty.name();
-            return Err(format!("no form in Rust; select it as text: `column::text` ({name})").into());
+            return Err(
+                format!("no form in Rust; select it as text: `column::text` ({name})").into(),
+            );
         }
     })
 }
@@ -136,7 +149,9 @@ const EPOCH: DateTime = Date::constant(2000, 1, 1).at(0, 0, 0, 0);
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 fn epoch_timestamp(micros: i64) -> Result<Timestamp, BoxError> {
-    let since_1970 = micros.checked_add(EPOCH_MICROS).ok_or("a time too far away")?;
+    let since_1970 = micros
+        .checked_add(EPOCH_MICROS)
+        .ok_or("a time too far away")?;
     Ok(Timestamp::from_microsecond(since_1970)?)
 }
 
@@ -152,7 +167,10 @@ fn infinite(raw: &[u8]) -> Result<Result<i64, &'static str>, BoxError> {
 fn uuid(raw: &[u8]) -> Result<String, BoxError> {
     let bits = format!("{:032x}", u128::from_be_bytes(raw.try_into()?));
     let parts = [0..8, 8..12, 12..16, 16..20, 20..32];
-    let parts: Vec<&str> = parts.into_iter().filter_map(|part| bits.get(part)).collect();
+    let parts: Vec<&str> = parts
+        .into_iter()
+        .filter_map(|part| bits.get(part))
+        .collect();
     Ok(parts.join("-"))
 }
 
@@ -164,7 +182,10 @@ fn interval(raw: &[u8]) -> Result<String, BoxError> {
     let months = i32::from_be_bytes(rest.try_into()?);
     // Each part has a sign of its own.
     let sign = if micros < 0 { "-" } else { "" };
-    let (seconds, rest) = (micros.unsigned_abs() / 1_000_000, micros.unsigned_abs() % 1_000_000);
+    let (seconds, rest) = (
+        micros.unsigned_abs() / 1_000_000,
+        micros.unsigned_abs() % 1_000_000,
+    );
     Ok(format!("P{months}M{days}DT{sign}{seconds}.{rest:06}S"))
 }
 
@@ -185,14 +206,21 @@ fn numeric(raw: &[u8]) -> Result<String, BoxError> {
     let group = |place: i32| -> i16 {
         let index = i32::from(*weight) - place;
         let index = usize::try_from(index).ok();
-        index.and_then(|index| groups.get(index)).copied().unwrap_or(0)
+        index
+            .and_then(|index| groups.get(index))
+            .copied()
+            .unwrap_or(0)
     };
     let mut text = String::new();
     for place in (0..=i32::from(*weight).max(0)).rev() {
         text.push_str(&format!("{:04}", group(place)));
     }
     let whole = text.trim_start_matches('0');
-    let mut text = if whole.is_empty() { "0".to_owned() } else { whole.to_owned() };
+    let mut text = if whole.is_empty() {
+        "0".to_owned()
+    } else {
+        whole.to_owned()
+    };
     let scale = usize::try_from(*scale)?;
     if scale > 0 {
         let mut fraction = String::new();

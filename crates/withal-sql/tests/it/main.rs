@@ -1,0 +1,15 @@
+//! What is promised of databases.
+#![allow(
+    missing_docs,
+    unused_results,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
+#[cfg(feature = "postgres")]
+mod postgres;
+mod statements;
+mod support;
+mod transactions;

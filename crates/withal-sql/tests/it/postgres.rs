@@ -1,0 +1,191 @@
+//! What only Postgres has.
+
+use std::time::{Duration, Instant};
+
+use withal_core::BoxError;
+use withal_scope::{async_with, scope};
+use withal_sql::{Isolation, params};
+use withal_testkit::servers::postgres;
+
+use crate::support::open;
+
+#[tokio::test]
+async fn values_of_many_types_come_as_what_they_are() {
+    async_with(postgres(), async |server| {
+        let database = open(&server.url());
+        scope(async |s| {
+            let db = s.enter(database).await?;
+            let conn = s.enter(db.acquire()).await?;
+            for (sql, expected) in [
+                ("SELECT numeric '123456.0700'", "123456.0700"),
+                ("SELECT numeric '-0.00012'", "-0.00012"),
+                ("SELECT numeric '100000000'", "100000000"),
+                ("SELECT numeric '0'", "0"),
+                ("SELECT numeric 'NaN'", "NaN"),
+                (
+                    "SELECT timestamptz '2026-11-21 10:00:00.25+01'",
+                    "2026-11-21T09:00:00.25Z",
+                ),
+                (
+                    "SELECT timestamp '1999-12-31 23:59:59'",
+                    "1999-12-31T23:59:59",
+                ),
+                ("SELECT date '2024-02-29'", "2024-02-29"),
+                ("SELECT time '12:34:56.789'", "12:34:56.789"),
+                ("SELECT timestamptz 'infinity'", "infinity"),
+                (
+                    "SELECT interval '1 year 2 days -3.5 seconds'",
+                    "P12M2DT-3.500000S",
+                ),
+                (
+                    "SELECT uuid '0123456789abcdef0123456789abcdef'",
+                    "01234567-89ab-cdef-0123-456789abcdef",
+                ),
+                ("SELECT 'x'::name", "x"),
+                ("SELECT 'abc'::varchar(5)", "abc"),
+            ] {
+                let found: String = conn.query_one_as(sql, &[]).await?;
+                assert_eq!(found, expected, "{sql}");
+            }
+            let list: Vec<Option<i64>> = conn
+                .query_one_as("SELECT ARRAY[1, NULL, 3]::bigint[]", &[])
+                .await?;
+            assert_eq!(list, [Some(1), None, Some(3)]);
+            let map: std::collections::BTreeMap<String, Vec<i64>> = conn
+                .query_one_as("SELECT jsonb '{\"a\": [1, 2]}'", &[])
+                .await?;
+            assert_eq!(map["a"], [1, 2]);
+            let exact: f64 = conn.query_one_as("SELECT numeric '12.5'", &[]).await?;
+            assert_eq!(exact, 12.5);
+            let echoed: (String, String, i64, Vec<u8>) = conn
+                .query_one(
+                    "SELECT $1::uuid, $2::timestamptz, $3::smallint, $4::bytea",
+                    params![
+                        "01234567-89ab-cdef-0123-456789abcdef",
+                        "2026-11-21T09:00:00Z",
+                        7,
+                        b"\0\xff",
+                    ],
+                )
+                .await?
+                .read()?;
+            assert_eq!(echoed.1, "2026-11-21T09:00:00Z");
+            assert_eq!((echoed.2, echoed.3), (7, vec![0, 255]));
+            Ok(())
+        })
+        .await?;
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_statement_whose_future_is_gone_is_gone_from_the_server_and_the_slot_is_free() {
+    async_with(postgres(), async |server| {
+        let database = open(&server.url()).max_connections(1);
+        scope(async |s| {
+            let db = s.enter(database).await?.clone();
+            let conn = db.lease().await?;
+            let slow = conn.query("SELECT pg_sleep(30)", &[]);
+            tokio::time::timeout(Duration::from_millis(50), slow).await.unwrap_err();
+            let begun = Instant::now();
+            drop(conn);
+            let conn = db.lease().await?;
+            let running: i64 = conn
+                .query_one_as(
+                    "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%sleep%' AND state = 'active' \
+                     AND pid <> pg_backend_pid()",
+                    &[],
+                )
+                .await?;
+            assert_eq!(running, 0);
+            println!("free after {:?}", begun.elapsed());
+            conn.release().await;
+            Ok(())
+        })
+        .await?;
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn the_next_user_sees_nothing_of_the_last_ones_session() {
+    async_with(postgres(), async |server| {
+        let database = open(&server.url()).max_connections(1);
+        scope(async |s| {
+            let db = s.enter(database).await?.clone();
+            for is_dropped in [false, true] {
+                let conn = db.lease().await?;
+                conn.batch(
+                    "SET search_path TO nowhere; SET ROLE pg_read_all_data; CREATE TEMP TABLE left_over (); \
+                     LISTEN gossip; PREPARE mine AS SELECT 1; SELECT pg_advisory_lock(7); \
+                     BEGIN; DECLARE mine CURSOR WITH HOLD FOR SELECT 1; COMMIT",
+                )
+                .await?;
+                match is_dropped {
+                    true => drop(conn),
+                    false => conn.release().await,
+                }
+                let conn = db.lease().await?;
+                let traces: (String, String, i64, i64, i64, i64, Option<String>) = conn
+                    .query_one_as(
+                        "SELECT current_setting('search_path'), current_setting('role'), \
+                         (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'), \
+                         (SELECT count(*) FROM pg_prepared_statements WHERE name = 'mine'), \
+                         (SELECT count(*) FROM pg_cursors WHERE name = 'mine'), \
+                         (SELECT count(*) FROM pg_listening_channels()), \
+                         to_regclass('pg_temp.left_over')::text",
+                        &[],
+                    )
+                    .await?;
+                assert_eq!(
+                    traces,
+                    ("\"$user\", public".to_owned(), "none".to_owned(), 0, 0, 0, 0, None),
+                    "dropped: {is_dropped}"
+                );
+                conn.release().await;
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_transaction_is_as_isolated_as_it_asks_for() {
+    async_with(postgres(), async |server| {
+        let database = open(&server.url());
+        scope(async |s| {
+            let db = s.enter(database).await?;
+            let conn = s.enter(db.acquire()).await?;
+            let begin = conn
+                .begin()
+                .isolation(Isolation::Serializable)
+                .read_only()
+                .deferrable();
+            let settings = withal_scope::with_ref(begin, async |tx| {
+                let write = tx.execute("CREATE TABLE t ()", &[]).await.unwrap_err();
+                assert_eq!(write.code(), Some("25006"));
+                Err::<(), BoxError>("seen".into())
+            });
+            assert!(settings.await.unwrap_err().to_string().contains("seen"));
+            let begin = conn.begin().isolation(Isolation::RepeatableRead);
+            let level: String = withal_scope::with_ref(begin, async |tx| {
+                Ok(tx.query_one_as("SHOW transaction_isolation", &[]).await?)
+            })
+            .await?;
+            assert_eq!(level, "repeatable read");
+            Ok(())
+        })
+        .await?;
+        Ok(())
+    })
+    .await
+    .unwrap();
+}

@@ -1,0 +1,100 @@
+//! A private database of each kind.
+
+use withal_core::{BoxError, Error};
+use withal_scope::scope;
+use withal_sql::{Database, OpenDatabase, Session};
+
+/// Where a test runs: once in each database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    #[cfg(feature = "postgres")]
+    Postgres,
+    #[cfg(feature = "sqlite")]
+    Sqlite,
+}
+
+pub(crate) const KINDS: &[Kind] = &[
+    #[cfg(feature = "postgres")]
+    Kind::Postgres,
+    #[cfg(feature = "sqlite")]
+    Kind::Sqlite,
+];
+
+impl Kind {
+    /// Its word for an identity column.
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            #[cfg(feature = "postgres")]
+            Kind::Postgres => "bigint PRIMARY KEY",
+            #[cfg(feature = "sqlite")]
+            Kind::Sqlite => "INTEGER PRIMARY KEY",
+        }
+    }
+}
+
+/// Runs the test with a new database of each kind, which has two accounts of 1000 each.
+pub(crate) fn each(test: impl AsyncFn(Kind, String) -> Result<(), BoxError>) {
+    for kind in KINDS {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let tested: Result<(), Error> = runtime.block_on(async {
+            match kind {
+                #[cfg(feature = "postgres")]
+                Kind::Postgres => {
+                    let server = withal_testkit::servers::postgres();
+                    withal_scope::async_with(server, async |server| {
+                        set_up(*kind, &server.url()).await?;
+                        test(*kind, server.url()).await
+                    })
+                    .await
+                }
+                #[cfg(feature = "sqlite")]
+                Kind::Sqlite => {
+                    let folder = tempfile::tempdir().unwrap();
+                    let url = sqlite_url(&folder.path().join("test.db"));
+                    set_up(*kind, &url).await.unwrap();
+                    test(*kind, url).await.unwrap();
+                    Ok(())
+                }
+            }
+        });
+        if let Err(error) = tested {
+            panic!("{kind:?}: {error:?}");
+        }
+    }
+}
+
+#[cfg(feature = "sqlite")]
+pub(crate) fn sqlite_url(path: &std::path::Path) -> String {
+    format!("sqlite:{}", path.display())
+}
+
+async fn set_up(kind: Kind, url: &str) -> Result<(), BoxError> {
+    let schema = format!(
+        "CREATE TABLE accounts (id {}, balance bigint NOT NULL CHECK (balance >= 0));
+         INSERT INTO accounts VALUES (1, 1000), (2, 1000);",
+        kind.key()
+    );
+    let database = open(url);
+    scope(async |s| {
+        let db = s.enter(database).await?;
+        let conn = s.enter(db.acquire()).await?;
+        Ok(conn.batch(&schema).await?)
+    })
+    .await?;
+    Ok(())
+}
+
+pub(crate) fn open(url: &str) -> OpenDatabase {
+    Database::open(url).max_connections(2)
+}
+
+pub(crate) async fn balances(session: &Session) -> Result<(i64, i64), BoxError> {
+    let balances: Vec<i64> = session
+        .query_as("SELECT balance FROM accounts ORDER BY id", &[])
+        .await?;
+    Ok((balances[0], balances[1]))
+}
