@@ -10,6 +10,7 @@ mod error;
 mod options;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod retry;
 mod row;
 mod session;
 #[cfg(feature = "sqlite")]
@@ -22,6 +23,7 @@ pub use cursor::{Cursor, OpenCursor};
 pub use database::{Connection, Database, OpenDatabase, Sessions};
 pub use error::{Error, ErrorKind};
 pub use options::Isolation;
+pub use retry::retry_serializable;
 pub use row::{ColumnIndex, Row};
 pub use session::Session;
 pub use transaction::{Begin, Transaction};
