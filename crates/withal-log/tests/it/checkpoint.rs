@@ -2,15 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use withal_core::with;
 use withal_log::{Checkpoint, LogErrorKind};
 
-const ITEMS: usize = 400;
+const ITEMS: usize = 200;
 
 #[test]
 fn finished_items_are_remembered_whatever_their_keys() {
@@ -74,7 +73,7 @@ fn job() {
 fn a_killed_job_redoes_nothing_that_was_acknowledged_and_skips_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut acknowledged = BTreeSet::new();
-    let mut kills = 0_u64;
+    let mut kills = 0;
     while !folder.path().join("ended").exists() {
         let mut job = Command::new(std::env::current_exe().unwrap())
             .args(["checkpoint::job", "--exact", "--nocapture"])
@@ -82,25 +81,22 @@ fn a_killed_job_redoes_nothing_that_was_acknowledged_and_skips_nothing() {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        // Later each time, so that it comes to an end.
-        let patience = Duration::from_millis(15 + kills * 5);
-        let ended = std::thread::scope(|threads| {
-            let stdout = job.stdout.take().unwrap();
-            let reader = threads.spawn(move || std::io::read_to_string(stdout).unwrap());
-            std::thread::park_timeout(patience);
-            job.kill().unwrap();
-            job.wait().unwrap();
-            reader.join().unwrap()
-        });
-        kills += 1;
-        for line in ended.lines() {
-            if let Some((_, item)) = line.split_once("done ") {
-                assert!(
-                    acknowledged.insert(item.parse::<usize>().unwrap()),
-                    "{item} done again"
-                );
+        // It is killed somewhere in the work on the items that follow those.
+        let enough = 1 + kills * 7 % 23;
+        let lines = BufReader::new(job.stdout.take().unwrap()).lines();
+        let mut heard = 0;
+        for line in lines {
+            if let Some((_, item)) = line.unwrap().split_once("done ") {
+                let is_new = acknowledged.insert(item.parse::<usize>().unwrap());
+                assert!(is_new, "{item} done again");
+                heard += 1;
+                if heard == enough {
+                    job.kill().unwrap();
+                }
             }
         }
+        job.wait().unwrap();
+        kills += 1;
     }
     let worked = fs::read_to_string(folder.path().join("worked")).unwrap();
     let worked: Vec<usize> = worked.lines().map(|line| line.parse().unwrap()).collect();
@@ -108,9 +104,9 @@ fn a_killed_job_redoes_nothing_that_was_acknowledged_and_skips_nothing() {
     assert_eq!(distinct.len(), ITEMS, "nothing skipped");
     // What was begun and not acknowledged when it was killed may be done twice.
     assert!(
-        worked.len() as u64 <= ITEMS as u64 + kills,
+        worked.len() <= ITEMS + kills,
         "{} of {ITEMS}, {kills} kills",
         worked.len()
     );
-    assert!(kills > 1);
+    assert!(kills > 5);
 }
