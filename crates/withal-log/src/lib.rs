@@ -29,6 +29,7 @@ mod text;
 pub mod tokio;
 mod verify;
 mod watch;
+mod writeback;
 mod writer;
 
 /// For tests with a disk of their own.

@@ -512,7 +512,7 @@ impl Queue {
         };
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let ended = writer.close();
-        writer.dismiss_keeper();
+        writer.dismiss_threads();
         drop(writer);
         let mut state = self.lock();
         match &ended {

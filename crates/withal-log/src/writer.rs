@@ -16,9 +16,12 @@ use crate::options::{Durability, OnFull, Settings};
 use crate::retention;
 use crate::segment::{Segment, Stopped};
 use crate::storage::Storage;
+use crate::writeback::Writeback;
 
 /// How much may be written and not synced: it is kept in memory until it is.
 const UNSYNCED: u64 = 16 * 1024 * 1024;
+/// From how much on it is written back beside the writing.
+const WRITEBACK: u64 = 4 * 1024 * 1024;
 /// Up to how much of it is kept in one piece.
 const MERGED: usize = 96 * 1024;
 /// A buffer that has become larger is given back.
@@ -48,6 +51,9 @@ pub(crate) struct Writer {
     /// promise to be durable soon it is not kept, but read back.
     unsynced: VecDeque<Batch>,
     unsynced_bytes: u64,
+    /// How much has been written since it was last written back, or synced.
+    dirty_bytes: u64,
+    writeback: Option<Writeback>,
     /// Empty buffers to use again: new ones cost a page fault for each page.
     spares: Vec<Vec<u8>>,
     last_checkpoint: u64,
@@ -72,6 +78,8 @@ impl Writer {
             keeper,
             unsynced: VecDeque::new(),
             unsynced_bytes: 0,
+            dirty_bytes: 0,
+            writeback: None,
             spares: Vec::new(),
             stopped: None,
             dropped: 0,
@@ -132,10 +140,26 @@ impl Writer {
             return Ok(self.refuse(&batch, error));
         }
         self.flush_sidecar();
+        self.write_back(batch.bytes.len() as u64);
         Ok(Written {
             refused: None,
             spare: self.keep(batch),
         })
+    }
+
+    /// Begins to write back, once that is worth it.
+    fn write_back(&mut self, more: u64) {
+        self.dirty_bytes += more;
+        if self.dirty_bytes < WRITEBACK || !matches!(self.keeper, Keeper::Thread(_)) {
+            return;
+        }
+        self.dirty_bytes = 0;
+        if self.writeback.is_none() {
+            self.writeback = Writeback::start(&self.storage);
+        }
+        if let Some(writeback) = &self.writeback {
+            writeback.begin(&self.segment.name);
+        }
     }
 
     /// Splits off what is not written.
@@ -244,6 +268,7 @@ impl Writer {
             self.relocate(LogError::io(doing, error))?;
         }
         self.forget_unsynced();
+        self.dirty_bytes = 0;
         let now = (self.settings.clock)();
         // A clock that steps back must not end the checkpoints.
         if now.abs_diff(self.last_checkpoint) >= CHECKPOINT_EVERY {
@@ -313,9 +338,12 @@ impl Writer {
         }
     }
 
-    /// Lets the keeper end.
-    pub(crate) fn dismiss_keeper(&mut self) {
+    /// Lets the keeper end, and waits for what is written back.
+    pub(crate) fn dismiss_threads(&mut self) {
         self.keeper = Keeper::Inline;
+        if let Some(writeback) = self.writeback.take() {
+            writeback.end();
+        }
     }
 
     /// Leaves the log so that it is opened again without reading any text.
