@@ -10,8 +10,9 @@ use rustix::io::Errno;
 use crate::run::Arrived;
 use crate::stop::Stop;
 
-/// How much a pipe is asked to hold, so that its writer need not wait for each read.
-const PIPE: usize = 1 << 20;
+/// How much a pipe is asked to hold, so that its writer need not wait for each read; more would
+/// not stay in the caches.
+const PIPE: usize = 256 * 1024;
 
 /// What came first.
 enum Waited {
