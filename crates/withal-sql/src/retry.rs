@@ -72,7 +72,9 @@ where
 
 /// Whether all that went wrong is that it collided with another transaction.
 fn is_collision(error: &withal_core::Error) -> bool {
-    let kinds = error.iter().map(|failure| failure.downcast_ref().map(Error::kind));
+    let kinds = error
+        .iter()
+        .map(|failure| failure.downcast_ref().map(Error::kind));
     let (mut found, mut others) = (false, false);
     for kind in kinds {
         match kind {

@@ -75,6 +75,16 @@ pub(super) const SUITES: &[Suite] = &[
         name: "pool",
         what: "connections taken from a pool and given back",
         sources: &[Source::Rust("pool")],
+        peers: &[],
+        passes: 5,
+        tools: &[],
+    },
+    Suite {
+        name: "sql",
+        what: "a pool of Postgres connections: checkouts, transfers, rows",
+        sources: &[Source::Rust("sql")],
+        peers: &[],
+        passes: 3,
         tools: &[],
     },
     Suite {

@@ -61,5 +61,7 @@ fn unreadable(error: io::Error) -> Failure {
 }
 
 fn unwritable(error: io::Error) -> Failure {
-    Failure::Ours(Error::new(ErrorKind::Io, "what is copied out cannot be written").with_source(error))
+    Failure::Ours(
+        Error::new(ErrorKind::Io, "what is copied out cannot be written").with_source(error),
+    )
 }

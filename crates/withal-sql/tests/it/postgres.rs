@@ -202,15 +202,20 @@ async fn tables_are_copied_as_bytes() {
             let copied = conn.copy_in("COPY t FROM STDIN", rows.as_bytes()).await?;
             assert_eq!(copied, 10_000);
             let mut out = Vec::new();
-            conn.copy_out("COPY (SELECT * FROM t ORDER BY i) TO STDOUT", &mut out).await?;
+            conn.copy_out("COPY (SELECT * FROM t ORDER BY i) TO STDOUT", &mut out)
+                .await?;
             assert_eq!(out, rows.as_bytes());
-            let refused = conn.copy_in("COPY t FROM STDIN", &b"no number\tx\n"[..]).await;
+            let refused = conn
+                .copy_in("COPY t FROM STDIN", &b"no number\tx\n"[..])
+                .await;
             assert_eq!(refused.unwrap_err().code(), Some("22P02"));
             // Given up half way: nothing is copied, and the session is free.
             let (never, mut writer) = tokio::io::duplex(64);
             tokio::io::AsyncWriteExt::write_all(&mut writer, b"1\tx\n").await?;
             let copying = conn.copy_in("COPY t FROM STDIN", never);
-            tokio::time::timeout(Duration::from_millis(100), copying).await.unwrap_err();
+            tokio::time::timeout(Duration::from_millis(100), copying)
+                .await
+                .unwrap_err();
             let count: i64 = conn.query_one_as("SELECT count(*) FROM t", &[]).await?;
             assert_eq!(count, 10_000);
             Ok(())
@@ -229,7 +234,9 @@ async fn what_collides_is_done_again() {
         scope(async |s| {
             let db = s.enter(database).await?.clone();
             let setup = db.lease().await?;
-            setup.batch("CREATE TABLE c (n bigint); INSERT INTO c VALUES (0)").await?;
+            setup
+                .batch("CREATE TABLE c (n bigint); INSERT INTO c VALUES (0)")
+                .await?;
             setup.release().await;
             for _ in 0..8 {
                 let db = db.clone();
