@@ -254,6 +254,6 @@ impl<'c> serde::Deserializer<'c> for CellDeserializer<'c> {
     }
 
     serde::forward_to_deserialize_any! {
-        char bytes byte_buf unit unit_struct identifier ignored_any
+        <V: Visitor<'c>> char bytes byte_buf unit unit_struct identifier ignored_any
     }
 }
