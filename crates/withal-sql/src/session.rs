@@ -271,6 +271,28 @@ impl Session {
         }
     }
 
+    /// Runs `work` with the connection of the driver, if this is SQLite, on the connection's own
+    /// thread: for what this crate does not do.
+    ///
+    /// Whatever is done with it, the connection is clean before its next user has it, and a
+    /// transaction that it ends cannot be committed as if nothing had been.
+    ///
+    /// # Errors
+    ///
+    /// That the connection is lost.
+    #[cfg(feature = "sqlite")]
+    pub async fn sqlite<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut rusqlite::Connection) -> T + Send + 'static,
+    ) -> Result<Option<T>, Error> {
+        self.ready().await?;
+        match &self.driver {
+            #[cfg(feature = "postgres")]
+            Driver::Postgres(_) => Ok(None),
+            Driver::Sqlite(session) => session.with(work).await.map(Some),
+        }
+    }
+
     /// Whether it can be used, as far as is known without asking.
     #[must_use]
     pub fn is_usable(&self) -> bool {
