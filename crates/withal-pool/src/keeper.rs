@@ -1,13 +1,15 @@
 //! The task that looks after a pool: who waits for too long, what is held or idle for too long.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use withal_core::NoticeKind;
 use withal_scope::integration::spawn_on;
 
@@ -50,6 +52,10 @@ impl Keeper {
 
 impl<M: Manager> Shared<M> {
     /// Sees to it that the pool is looked after, on a runtime that is alive.
+    ///
+    /// # Panics
+    ///
+    /// If that has no timer: who waits would wait for ever.
     pub(crate) fn keep(self: &Arc<Self>) {
         let mut task = self.keeper.task();
         let is_kept = task.as_ref().is_some_and(|task| !task.is_finished());
@@ -57,6 +63,7 @@ impl<M: Manager> Shared<M> {
             return;
         }
         if let Ok(runtime) = Handle::try_current() {
+            drop(sleep(Duration::ZERO));
             let wake = Arc::clone(&self.keeper.wake);
             let tick = self.settings.tick();
             *task = Some(spawn_on(&runtime, keep(Arc::downgrade(self), wake, tick)));
@@ -100,12 +107,31 @@ impl<M: Manager> Shared<M> {
         }
     }
 
-    /// Makes connections until there are `min_idle` of them, or somebody else needs the slots.
+    /// Makes all connections at once that `min_idle` asks for. If one fails, the others go on by
+    /// themselves.
     pub(crate) async fn fill(self: &Arc<Self>) -> Result<(), AcquireError<M::Error>> {
-        while let Some(permit) = self.reserve_idle() {
-            permit.create().await?.land().await;
-        }
-        Ok(())
+        let permits = std::iter::from_fn(|| self.reserve_idle());
+        let mut coming: Vec<_> = permits.map(Permit::create).collect();
+        poll_fn(|context| {
+            let mut failed = None;
+            coming.retain_mut(|create| {
+                if failed.is_some() {
+                    return true;
+                }
+                match Pin::new(create).poll(context) {
+                    Poll::Pending => return true,
+                    Poll::Ready(Ok(out)) => self.do_in_background(out.land()),
+                    Poll::Ready(Err(error)) => failed = Some(error),
+                }
+                false
+            });
+            match failed {
+                Some(error) => Poll::Ready(Err(error)),
+                None if coming.is_empty() => Poll::Ready(Ok(())),
+                None => Poll::Pending,
+            }
+        })
+        .await
     }
 
     fn reserve_idle(self: &Arc<Self>) -> Option<Permit<M>> {

@@ -251,3 +251,53 @@ async fn ten_thousand_tasks_cancelled_at_random_leave_no_trace() -> Result<(), B
     dummy.check()?;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn threads_that_take_and_leave_at_random_lose_no_slot_and_no_wake_up() -> Result<(), BoxError>
+{
+    let (dummy, reaper) = (Dummy::default(), Reaper::new());
+    let builder = Pool::builder(dummy.clone()).max_size(3).reaper(&reaper);
+    let pool = builder.build()?;
+    let mut tasks = JoinSet::new();
+    for seed in 0..64 {
+        let pool = pool.clone();
+        let _ = tasks.spawn(async move {
+            let mut random = Random::new(seed);
+            for _ in 0..200 {
+                let is_patient = random.below(3) > 0;
+                let turns = random.below(6);
+                let work = async {
+                    let mut lease = pool.lease().await.unwrap();
+                    lease.work();
+                    yield_now().await;
+                    lease.work_on();
+                    lease.release().await;
+                };
+                tokio::select! {
+                    () = work => {}
+                    () = yield_often(turns), if !is_patient => {}
+                }
+            }
+        });
+    }
+    drop(tasks.join_all().await);
+    assert_eq!(reaper.drain(60 * SECOND).await.pending, 0);
+    let (status, counters) = (pool.status(), pool.counters());
+    assert_eq!(
+        (status.idle, status.waiting),
+        (status.size, 0),
+        "{status:?}"
+    );
+    assert_eq!(counters.acquired, counters.returned, "{counters:?}");
+    assert!(counters.acquired > 64 * 100, "{counters:?}");
+    assert!(dummy.server().most <= 3);
+    pool.close(SECOND).await?;
+    dummy.check()?;
+    Ok(())
+}
+
+async fn yield_often(times: u64) {
+    for _ in 0..times {
+        yield_now().await;
+    }
+}

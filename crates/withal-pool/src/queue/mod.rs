@@ -152,3 +152,6 @@ impl Queue {
         self.places.get_mut(position as usize)
     }
 }
+
+#[cfg(test)]
+mod tests;
