@@ -44,10 +44,11 @@ impl<M: Manager> AsyncContextManager for Acquire<M> {
     }
 
     async fn exit(mut lease: Lease<M>, case: ExitCase) -> Result<(), AcquireError<M::Error>> {
-        if let Some((out, fate)) = lease.take()
-            && let Err(out) = out.land_if_clean(fate, &case)
-        {
-            out.come_back(fate, case).await;
+        if let Some(mut out) = lease.take() {
+            match out.is_clean(&case) {
+                true => out.land().await,
+                false => out.come_back(case).await,
+            }
         }
         Ok(())
     }

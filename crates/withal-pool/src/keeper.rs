@@ -120,7 +120,7 @@ impl<M: Manager> Shared<M> {
                 }
                 match Pin::new(create).poll(context) {
                     Poll::Pending => return true,
-                    Poll::Ready(Ok(out)) => self.do_in_background(out.land()),
+                    Poll::Ready(Ok(out)) => out.land_in_background(),
                     Poll::Ready(Err(error)) => failed = Some(error),
                 }
                 false

@@ -9,7 +9,6 @@ use withal_core::unwind::Payload;
 use withal_core::{BoxError, ExitCase, NoticeKind, Panicked};
 
 use crate::deadline::{Trouble, attempt, go_on};
-use crate::lease::Fate;
 use crate::shared::Shared;
 use crate::status::Phase;
 use crate::table::{Landed, Reply, Taken, User};
@@ -37,6 +36,8 @@ enum Holds {
 /// is the connection, at once, and the slot is free.
 pub(crate) struct Out<M: Manager> {
     pub(crate) connection: M::Connection,
+    /// Its user has said that it is to be ended, whatever state it is in.
+    pub(crate) is_condemned: bool,
     // After the connection: a slot is free once that is gone.
     pub(crate) permit: Permit<M>,
 }
@@ -102,6 +103,7 @@ impl<M: Manager> Out<M> {
     pub(crate) fn of(shared: Arc<Shared<M>>, taken: Taken<M::Connection>) -> Out<M> {
         Out {
             connection: taken.connection,
+            is_condemned: false,
             permit: Permit::of(shared, taken.index),
         }
     }
@@ -113,7 +115,11 @@ impl<M: Manager> Out<M> {
             let mut table = permit.shared.table();
             table.created(slot, lifetime, Moment::now());
         }
-        Out { connection, permit }
+        Out {
+            connection,
+            is_condemned: false,
+            permit,
+        }
     }
 
     /// Its user has it now.
@@ -132,29 +138,22 @@ impl<M: Manager> Out<M> {
         }
     }
 
-    /// Puts it back if there is nothing to be done for it.
-    pub(crate) fn land_if_clean(mut self, fate: Fate, case: &ExitCase) -> Result<(), Out<M>> {
-        let has_more = fate == Fate::End || self.permit.shared.hooks.has_recycle();
-        if has_more || !self.is_clean(case) {
-            return Err(self);
+    /// Whether it can be put back as it is. Destructors ask too, so a panic ends here.
+    pub(crate) fn is_clean(&mut self, case: &ExitCase) -> bool {
+        let shared = &self.permit.shared;
+        if self.is_condemned || shared.hooks.has_recycle() {
+            return false;
         }
-        self.try_land().map_err(|(out, _)| out)
-    }
-
-    /// Asked by destructors, so a panic ends here.
-    fn is_clean(&mut self, case: &ExitCase) -> bool {
-        let manager = &self.permit.shared.manager;
-        let asked = AssertUnwindSafe(|| manager.is_clean(&mut self.connection, case));
+        let asked = AssertUnwindSafe(|| shared.manager.is_clean(&mut self.connection, case));
         catch_unwind(asked).unwrap_or_else(|payload| {
-            let error = Panicked::new(&*payload);
-            self.permit.shared.note(NoticeKind::WorkedAround, error);
+            shared.note(NoticeKind::WorkedAround, Panicked::new(&*payload));
             false
         })
     }
 
     /// Makes it clean and puts it back, or ends it. Its slot is free afterwards.
-    pub(crate) async fn come_back(mut self, fate: Fate, case: ExitCase) {
-        if fate == Fate::End {
+    pub(crate) async fn come_back(mut self, case: ExitCase) {
+        if self.is_condemned {
             return Box::pin(self.close(Cause::Condemned)).await;
         }
         match self.reset(case).await {
@@ -184,9 +183,19 @@ impl<M: Manager> Out<M> {
         }
     }
 
+    /// The same, for those who cannot wait.
+    pub(crate) fn land_in_background(self) {
+        if let Err((out, cause)) = self.try_land() {
+            let shared = Arc::clone(&out.permit.shared);
+            shared.do_in_background(out.close(cause));
+        }
+    }
+
+    #[inline]
     fn try_land(self) -> Result<(), (Out<M>, Cause)> {
         let Out {
             connection,
+            is_condemned,
             mut permit,
         } = self;
         let Holds::Slot(slot) = permit.holds else {
@@ -200,13 +209,22 @@ impl<M: Manager> Out<M> {
                 permit.shared.note_came_back(came_back);
                 Ok(())
             }
-            Err((connection, cause)) => Err((Out { connection, permit }, cause)),
+            Err((connection, cause)) => {
+                let out = Out {
+                    connection,
+                    is_condemned,
+                    permit,
+                };
+                Err((out, cause))
+            }
         }
     }
 
     /// Asks whether it is alive.
     pub(crate) async fn validate(&mut self) -> Result<(), Unfit> {
-        let Out { connection, permit } = self;
+        let Out {
+            connection, permit, ..
+        } = self;
         let shared = &permit.shared;
         let mut failed = Cause::ValidationFailed;
         let steps = async {
@@ -222,7 +240,9 @@ impl<M: Manager> Out<M> {
     }
 
     async fn reset(&mut self, case: ExitCase) -> Result<(), Unfit> {
-        let Out { connection, permit } = self;
+        let Out {
+            connection, permit, ..
+        } = self;
         let shared = &permit.shared;
         let limit = shared.settings.reset_timeout;
         let on_wait = || permit.enter(Phase::Resetting);
@@ -267,6 +287,7 @@ impl<M: Manager> Out<M> {
         let Out {
             connection,
             mut permit,
+            ..
         } = self;
         let shared = Arc::clone(&permit.shared);
         permit.enter(Phase::Closing);
