@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use crate::clock::Moment;
 use withal_core::{AsyncContextManager, ExitCase, TimedOut};
 use withal_scope::cancellable;
 use withal_scope::integration::Mark;
 
+use crate::clock::Moment;
 use crate::deadline::{Trouble, attempt, go_on};
 use crate::permit::{Out, Permit, Unfit, wake};
 use crate::shared::Shared;
@@ -130,20 +130,23 @@ struct Turn<'a, M: Manager> {
 impl<M: Manager> Turn<'_, M> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Reply<M::Connection>> {
         let now = Moment::now();
+        // Dropped after the lock is: a waker may be the last owner of anything.
+        let mut spent = None;
         let mut table = self.shared.table();
         if let Some(ticket) = self.ticket {
-            let reply = ready!(table.poll(ticket, self.user, now, context.waker()));
+            let polled = table.poll(ticket, self.user, now, context.waker(), &mut spent);
+            let reply = ready!(polled);
             self.ticket = None;
             return Poll::Ready(reply);
         }
         let reply = table.request(self.user, now, context.waker());
         drop(table);
-        let Reply::Wait { ticket, is_urgent } = reply else {
+        let Reply::Wait { ticket, is_seen } = reply else {
             return Poll::Ready(reply);
         };
         self.ticket = Some(ticket);
-        self.shared.keep();
-        if is_urgent {
+        if !is_seen {
+            self.shared.keep();
             self.shared.keeper.wake();
         }
         Poll::Pending
@@ -153,7 +156,8 @@ impl<M: Manager> Turn<'_, M> {
 impl<M: Manager> Drop for Turn<'_, M> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
-            let next = self.shared.table().leave(ticket);
+            let (next, spent) = self.shared.table().leave(ticket);
+            drop(spent);
             wake(next);
         }
     }
@@ -176,9 +180,10 @@ impl<M: Manager> Permit<M> {
             Ok(connection) => Out::new(self, connection),
             Err(trouble) => return Err(shared.create_failed(trouble)),
         };
-        let (Some(hook), Some(info)) = (&shared.hooks.post_create, out.permit.info()) else {
+        let Some(hook) = &shared.hooks.post_create else {
             return Ok(out);
         };
+        let info = out.permit.info();
         let set_up = async { hook(&mut out.connection, &info).await };
         let Err(trouble) = attempt(limit, set_up, || ()).await else {
             return Ok(out);
@@ -195,20 +200,12 @@ impl<M: Manager> Shared<M> {
     ///
     /// If making the connection has.
     fn create_failed(&self, trouble: Trouble<M::Error>) -> AcquireError<M::Error> {
-        let counters = &mut self.table().counters;
+        self.table()
+            .count_failed(matches!(trouble, Trouble::TimedOut(_)));
         match trouble {
-            Trouble::TimedOut(limit) => {
-                counters.create_timed_out += 1;
-                AcquireError::CreateTimedOut(TimedOut::new(limit))
-            }
-            Trouble::Failed(error) => {
-                counters.create_failed += 1;
-                AcquireError::Create(error)
-            }
-            Trouble::Panicked(payload) => {
-                counters.create_failed += 1;
-                resume_unwind(payload)
-            }
+            Trouble::TimedOut(limit) => AcquireError::CreateTimedOut(TimedOut::new(limit)),
+            Trouble::Failed(error) => AcquireError::Create(error),
+            Trouble::Panicked(payload) => resume_unwind(payload),
         }
     }
 }
@@ -226,8 +223,8 @@ impl<M: Manager> Out<M> {
                 self.take_back();
                 Cause::Unusable
             }
-            Verdict::Check if !self.is_usable() => Cause::Unusable,
-            Verdict::Check => match Checking(Some(self)).run().await {
+            Verdict::Check { .. } if !self.is_usable() => Cause::Unusable,
+            Verdict::Check { is_stale } => match Checking(Some(self)).run(is_stale).await {
                 (out, Ok(())) => return Ok(out.hand_out()),
                 (out, Err((cause, trouble))) => {
                     let panic = out.tell(trouble);
@@ -246,9 +243,15 @@ impl<M: Manager> Out<M> {
 struct Checking<M: Manager>(Option<Out<M>>);
 
 impl<M: Manager> Checking<M> {
-    async fn run(mut self) -> (Out<M>, Result<(), Unfit>) {
+    async fn run(mut self, is_stale: bool) -> (Out<M>, Result<(), Unfit>) {
         let out = self.0.as_mut().expect(BEING_VALIDATED);
-        let result = out.validate().await;
+        let mut result = Ok(());
+        if is_stale {
+            result = out.validate().await;
+        }
+        if result.is_ok() {
+            result = out.ask_hook().await;
+        }
         (self.0.take().expect(BEING_VALIDATED), result)
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{sleep, timeout};
 use withal_core::NoticeKind;
 use withal_scope::integration::spawn_on;
 
@@ -70,8 +70,8 @@ impl<M: Manager> Shared<M> {
         }
     }
 
-    fn look_after(self: &Arc<Self>, now: Instant) {
-        let late = self.table().call_late(now);
+    fn look_after(self: &Arc<Self>) {
+        let late = self.table().call_late(Moment::now());
         late.into_iter().for_each(Waker::wake);
         self.report_held_long();
         self.tend();
@@ -141,33 +141,32 @@ impl<M: Manager> Shared<M> {
         Some(Permit::of(Arc::clone(self), slot))
     }
 
-    /// When to look again: after a tick, or when the first who waits will have waited for too long.
-    fn next_look(&self, now: Instant, tick: Duration) -> Instant {
+    /// In how long to look again: in a tick, or when the first who waits will have waited for too
+    /// long.
+    fn next_look(&self, tick: Duration) -> Duration {
+        let now = Moment::now();
         let mut table = self.table();
-        let regular = now + tick;
-        let next = table
-            .next_deadline()
-            .map_or(regular, |deadline| deadline.min(regular));
-        table.next_look = Some(next);
-        next
+        let deadline = table.next_deadline();
+        let pause = deadline.map_or(tick, |deadline| now.until(deadline).min(tick));
+        table.next_look = now.checked_add(pause);
+        pause + Moment::BEHIND
     }
 }
 
 /// Looks after a pool until it is closed or gone.
 async fn keep<M: Manager>(shared: Weak<Shared<M>>, wake: Arc<Notify>, tick: Duration) {
     loop {
-        let next = {
+        let pause = {
             let Some(shared) = shared.upgrade() else {
                 return;
             };
             if shared.table().is_closed {
                 return;
             }
-            let now = Instant::now();
-            shared.look_after(now);
-            shared.next_look(now, tick)
+            shared.look_after();
+            shared.next_look(tick)
         };
         // Woken or not, it looks.
-        drop(timeout_at(next, wake.notified()).await);
+        drop(timeout(pause, wake.notified()).await);
     }
 }

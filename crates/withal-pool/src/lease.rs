@@ -82,7 +82,7 @@ impl<M: Manager> Lease<M> {
     ///
     /// As [`release`](Lease::release).
     pub async fn release_after(mut self, case: ExitCase) {
-        let Some(mut out) = self.out.take() else {
+        let Some(mut out) = self.take() else {
             return;
         };
         match out.is_clean(&case) {
@@ -96,21 +96,22 @@ impl<M: Manager> Lease<M> {
 
     /// From now on its connection is not to be used again: it is ended when it comes back.
     pub fn condemn(&mut self) {
-        self.out.as_mut().expect(HELD).is_condemned = true;
+        self.out_mut().is_condemned = true;
     }
 
     /// What the pool knows of the connection.
     ///
-    /// # Panics
-    ///
-    /// Never: a lease has a connection.
     #[must_use]
     pub fn info(&self) -> Info {
-        self.out().permit.info().expect(HELD)
+        self.out().permit.info()
     }
 
     fn out(&self) -> &Out<M> {
         self.out.as_ref().expect(HELD)
+    }
+
+    fn out_mut(&mut self) -> &mut Out<M> {
+        self.out.as_mut().expect(HELD)
     }
 
     pub(crate) fn take(&mut self) -> Option<Out<M>> {
@@ -128,13 +129,13 @@ impl<M: Manager> Deref for Lease<M> {
 
 impl<M: Manager> DerefMut for Lease<M> {
     fn deref_mut(&mut self) -> &mut M::Connection {
-        &mut self.out.as_mut().expect(HELD).connection
+        &mut self.out_mut().connection
     }
 }
 
 impl<M: Manager> Drop for Lease<M> {
     fn drop(&mut self) {
-        let Some(mut out) = self.out.take() else {
+        let Some(mut out) = self.take() else {
             return;
         };
         let case = ExitCase::Cancelled;

@@ -43,12 +43,12 @@ fn whatever_happens_it_does_what_a_plain_list_does() {
                 }
                 3 if !plain.is_empty() => {
                     let (ticket, call) = plain.remove(below(plain.len() as u64) as usize);
-                    assert_eq!(queue.leave(ticket), call == Some(Call::Turn));
+                    assert_eq!(queue.leave(ticket).0, call == Some(Call::Turn));
                 }
                 4 if !plain.is_empty() => {
                     let position = below(plain.len() as u64) as usize;
                     let (ticket, call) = plain[position];
-                    assert_eq!(queue.poll(ticket, Waker::noop()), call);
+                    assert_eq!(queue.poll(ticket, Waker::noop(), &mut None), call);
                     if call.is_some() {
                         let _ = plain.remove(position);
                     }
@@ -71,21 +71,34 @@ fn whatever_happens_it_does_what_a_plain_list_does() {
 
 #[test]
 fn the_late_are_called_in_order_and_nobody_else() {
-    let (mut queue, start) = (Queue::default(), Instant::now());
-    let after = |seconds| start + std::time::Duration::from_secs(seconds);
+    let (mut queue, start) = (Queue::default(), Moment::now());
+    let after = |seconds| {
+        start
+            .checked_add(std::time::Duration::from_secs(seconds))
+            .unwrap()
+    };
     let tickets: Vec<u64> = (1..=4)
         .map(|seconds| queue.join(Waker::noop().clone(), Some(after(seconds))))
         .collect();
-    assert!(!queue.leave(tickets[1]));
+    assert!(!queue.leave(tickets[1]).0);
     assert_eq!(queue.next_deadline(), Some(after(1)));
     assert_eq!(queue.call_late(after(3)).len(), 2);
     assert_eq!(queue.next_deadline(), Some(after(4)));
-    assert_eq!(queue.poll(tickets[0], Waker::noop()), Some(Call::TooLate));
-    assert_eq!(queue.poll(tickets[3], Waker::noop()), None);
+    assert_eq!(
+        queue.poll(tickets[0], Waker::noop(), &mut None),
+        Some(Call::TooLate)
+    );
+    assert_eq!(queue.poll(tickets[3], Waker::noop(), &mut None), None);
     // A turn goes to who still waits, not to the late.
     assert!(queue.call_next().is_some());
-    assert_eq!(queue.poll(tickets[2], Waker::noop()), Some(Call::TooLate));
-    assert_eq!(queue.poll(tickets[3], Waker::noop()), Some(Call::Turn));
+    assert_eq!(
+        queue.poll(tickets[2], Waker::noop(), &mut None),
+        Some(Call::TooLate)
+    );
+    assert_eq!(
+        queue.poll(tickets[3], Waker::noop(), &mut None),
+        Some(Call::Turn)
+    );
     assert_eq!(queue.next_deadline(), None);
 }
 
@@ -94,7 +107,10 @@ fn the_waker_of_the_last_poll_is_the_one_that_is_woken() {
     let (old, new) = (Arc::<Count>::default(), Arc::<Count>::default());
     let mut queue = Queue::default();
     let ticket = queue.join(Waker::from(Arc::clone(&old)), None);
-    assert_eq!(queue.poll(ticket, &Waker::from(Arc::clone(&new))), None);
+    assert_eq!(
+        queue.poll(ticket, &Waker::from(Arc::clone(&new)), &mut None),
+        None
+    );
     queue.call_next().unwrap().wake();
     assert_eq!(old.0.load(Ordering::Relaxed), 0);
     assert_eq!(new.0.load(Ordering::Relaxed), 1);
