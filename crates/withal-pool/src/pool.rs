@@ -109,8 +109,8 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Panics
     ///
-    /// If it has to wait and the runtime's timer is not enabled; or if the manager, or a hook,
-    /// panics.
+    /// If it has to make a connection or to wait, and the runtime's timer is not enabled; or if the
+    /// manager, or a hook, panics.
     ///
     /// # Cancel safety
     ///

@@ -244,7 +244,10 @@ impl<C> Table<C> {
         let Some(index) = self.idle.pop() else {
             return match self.reserve(Some(*user), now) {
                 Some(index) => Reply::Make(index),
-                None => Reply::Closed,
+                None => {
+                    debug_assert!(self.is_closed, "there is a slot for each permit");
+                    Reply::Closed
+                }
             };
         };
         let (epoch, check_after, asks_hook) = (self.epoch, self.check_after, self.asks_hook);
@@ -296,7 +299,10 @@ impl<C> Table<C> {
             return None;
         }
         let index = self.vacant.pop()?;
+        let epoch = self.epoch;
         let slot = self.slot(index);
+        // Of now: one begun before the pool expires is of before.
+        slot.info.epoch = epoch;
         slot.user = user;
         slot.enter(Phase::Connecting, now);
         Some(index)
@@ -310,7 +316,7 @@ impl<C> Table<C> {
             created: now,
             // A life that ends beyond the end of time has no end.
             expires: lifetime.and_then(|lifetime| now.checked_add(lifetime)),
-            epoch: self.epoch,
+            epoch: self.slot(index).info.epoch,
             uses: 0,
         };
         let slot = self.slot(index);

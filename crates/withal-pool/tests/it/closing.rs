@@ -53,7 +53,7 @@ async fn close_says_what_it_had_to_give_up_and_can_be_called_again() -> Result<(
     assert_eq!(error.holders()[0].age(), 4 * SECOND);
     let text = error.to_string();
     assert!(
-        text.starts_with("1 connections of `stock` were still out 3s after"),
+        text.starts_with("1 connection of `stock` was still out 3s after"),
         "{text}"
     );
     assert!(text.contains("closing.rs:"), "{text}");
