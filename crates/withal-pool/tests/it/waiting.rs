@@ -7,7 +7,7 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 use withal_core::BoxError;
 use withal_pool::{AcquireError, Phase, Pool};
-use withal_scope::Reaper;
+use withal_scope::{Reaper, async_with};
 
 use crate::dummy::{Dummy, Fault, Random, Step, poll_once};
 
@@ -300,4 +300,24 @@ async fn yield_often(times: u64) {
     for _ in 0..times {
         yield_now().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_that_is_dropped_while_it_waits_leaves_the_queue() -> Result<(), BoxError> {
+    let dummy = Dummy::waiting();
+    let builder = Pool::builder(dummy.clone()).max_size(1);
+    let pool = builder.wait_timeout(None).build()?;
+    let held = pool.lease().await?;
+    let block = async_with(pool.acquire(), async |lease| {
+        lease.work();
+        Ok(())
+    });
+    assert!(timeout(SECOND, block).await.is_err());
+    yield_often(3).await;
+    assert_eq!(pool.status().waiting, 0);
+    held.release().await;
+    assert_eq!((pool.status().idle, pool.counters().acquired), (1, 1));
+    pool.close(SECOND).await?;
+    dummy.check()?;
+    Ok(())
 }
