@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::panic::{Location, resume_unwind};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use withal_core::{AsyncContextManager, ExitCase, TimedOut};
@@ -129,16 +129,11 @@ struct Turn<'a, M: Manager> {
 
 impl<M: Manager> Turn<'_, M> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Reply<M::Connection>> {
-        let now = Moment::now();
-        // Dropped after the lock is: a waker may be the last owner of anything.
-        let mut spent = None;
-        let mut table = self.shared.table();
         if let Some(ticket) = self.ticket {
-            let polled = table.poll(ticket, self.user, now, context.waker(), &mut spent);
-            let reply = ready!(polled);
-            self.ticket = None;
-            return Poll::Ready(reply);
+            return self.poll_place(ticket, context);
         }
+        let now = Moment::now();
+        let mut table = self.shared.table();
         let reply = table.request(self.user, now, context.waker());
         drop(table);
         let Reply::Wait { ticket, is_seen } = reply else {
@@ -150,6 +145,18 @@ impl<M: Manager> Turn<'_, M> {
             self.shared.keeper.wake();
         }
         Poll::Pending
+    }
+
+    fn poll_place(&mut self, ticket: u64, context: &mut Context<'_>) -> Poll<Reply<M::Connection>> {
+        let now = Moment::now();
+        // Dropped after the lock is: a waker may be the last owner of anything.
+        let mut spent = None;
+        let mut table = self.shared.table();
+        let polled = table.poll(ticket, self.user, now, context.waker(), &mut spent);
+        if polled.is_ready() {
+            self.ticket = None;
+        }
+        polled
     }
 }
 

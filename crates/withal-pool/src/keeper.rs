@@ -22,7 +22,7 @@ use crate::{AcquireError, Manager};
 
 /// The task that looks after a pool, once it has begun.
 ///
-/// It runs no code of the user's, so it is never late for those who wait: what has to be done about
+/// It awaits no code of the user's, so it is not late for those who wait: what has to be done about
 /// a connection it hands to the reaper.
 #[derive(Debug, Default)]
 pub(crate) struct Keeper {

@@ -22,7 +22,11 @@ pub(crate) struct Permit<M: Manager> {
 }
 
 /// What a permit still has to give back.
+///
+/// A word wide, as the fields beside it: a lease is moved right after it was written, and the
+/// processor waits where what it reads at once was written in pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
 enum Holds {
     SlotAndPermit,
     Permit,
