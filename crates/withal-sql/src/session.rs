@@ -305,7 +305,10 @@ impl Session {
         if state.dropped_to.is_some_and(|to| to >= depth - 1) {
             state.dropped_to = None;
         }
-        if state.poisoned.is_some_and(|(poisoned, _)| poisoned >= depth) {
+        if state
+            .poisoned
+            .is_some_and(|(poisoned, _)| poisoned >= depth)
+        {
             state.poisoned = None;
         }
     }

@@ -111,7 +111,9 @@ async fn resolve(host: &Host, port: u16) -> io::Result<Vec<Address>> {
 
 async fn begin(config: &Config, address: Address) -> Result<Connected, Error> {
     let cannot = |error: &dyn std::error::Error| config.cannot_connect(chain(error));
-    let stream = open(config, &address).await.map_err(|error| cannot(&error))?;
+    let stream = open(config, &address)
+        .await
+        .map_err(|error| cannot(&error))?;
     let tls = connector(config, &address).map_err(|error| cannot(&error))?;
     let (client, connection) = config
         .postgres

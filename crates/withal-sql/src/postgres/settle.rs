@@ -56,7 +56,10 @@ impl Postgres {
         let answered = tokio::time::timeout(LIMIT, self.behind(sql)).await;
         let result = answered.unwrap_or_else(|_| {
             let message = format!("the server has not answered for {LIMIT:?}");
-            Err(Failure::Ours(Error::new(ErrorKind::ConnectionLost, message)))
+            Err(Failure::Ours(Error::new(
+                ErrorKind::ConnectionLost,
+                message,
+            )))
         });
         running.answered();
         result.map_err(|failure| {
