@@ -104,9 +104,14 @@ impl Driver {
         either!(self, session => session.is_usable())
     }
 
-    /// Ends it; what runs is cancelled.
-    pub(crate) async fn close(self) -> Result<(), Error> {
-        either!(self, session => session.close().await)
+    /// Ends it; what runs is cancelled. If it `is_silent`, at once.
+    pub(crate) async fn close(self, is_silent: bool) -> Result<(), Error> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Driver::Postgres(session) => session.close(is_silent).await,
+            #[cfg(feature = "sqlite")]
+            Driver::Sqlite(session) => session.close().await,
+        }
     }
 
     /// Begins to read rows in batches. In Postgres it needs a transaction.
