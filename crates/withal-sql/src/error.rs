@@ -16,6 +16,8 @@ struct Inner {
     message: String,
     statement: Option<Box<str>>,
     code: Option<Box<str>>,
+    /// Where in the statement, in bytes.
+    offset: Option<usize>,
     source: Option<BoxError>,
 }
 
@@ -63,6 +65,7 @@ impl Error {
             message: message.into(),
             statement: None,
             code: None,
+            offset: None,
             source: None,
         }))
     }
@@ -74,6 +77,13 @@ impl Error {
 
     pub(crate) fn with_code(mut self, code: impl Into<Box<str>>) -> Error {
         self.0.code = Some(code.into());
+        self
+    }
+
+    /// Says where in the statement it is, in bytes.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn with_offset(mut self, offset: usize) -> Error {
+        self.0.offset = Some(offset);
         self
     }
 
@@ -105,6 +115,38 @@ impl Error {
     #[must_use]
     pub fn statement(&self) -> Option<&str> {
         self.0.statement.as_deref()
+    }
+}
+
+impl Error {
+    /// Where in the statement it is, in bytes, if the database says so.
+    #[must_use]
+    pub fn offset(&self) -> Option<usize> {
+        #[cfg(feature = "postgres")]
+        if let Some(character) = self.character() {
+            let mut characters = self.statement()?.char_indices();
+            return characters.nth(character).map(|(offset, _)| offset);
+        }
+        self.0.offset
+    }
+
+    /// What Postgres calls its position, but from 0.
+    #[cfg(feature = "postgres")]
+    fn character(&self) -> Option<usize> {
+        use tokio_postgres::error::ErrorPosition;
+
+        let source = self.0.source.as_ref()?;
+        let source: &tokio_postgres::Error = source.downcast_ref()?;
+        match source.as_db_error()?.position()? {
+            ErrorPosition::Original(number) => usize::try_from(*number).ok()?.checked_sub(1),
+            ErrorPosition::Internal { .. } => None,
+        }
+    }
+
+    /// What the database said, without its code and the statement.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
     }
 }
 
