@@ -1,7 +1,7 @@
 //! The clock of the benchmarks: each case in turn, many times, in one process.
 //!
 //! A program declares its cases and calls [`Bench::run`], which prints one JSON line per case:
-//! `{"work": …, "who": …, "unit": "ns", "samples": […]}`; the unit may be `/s` or `%` too.
+//! `{"work": …, "who": …, "unit": "ns", "samples": […]}`; the unit may be `/s`, `B/s` or `%` too.
 //! `cargo xtask bench` reads them. With `--quick` every case runs once, which is how CI sees that
 //! it runs at all.
 
@@ -56,12 +56,29 @@ struct Share {
 }
 
 /// What is printed of a case.
-#[derive(Serialize)]
-struct Measure<'c> {
-    work: &'c str,
-    who: &'c str,
-    unit: &'static str,
-    samples: &'c [f64],
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Measure<'c> {
+    /// What was done.
+    pub work: &'c str,
+    /// Who did it.
+    pub who: &'c str,
+    /// What the samples count.
+    pub unit: &'static str,
+    /// One for each time.
+    pub samples: &'c [f64],
+}
+
+impl Measure<'_> {
+    /// Prints it.
+    ///
+    /// # Errors
+    ///
+    /// The output cannot be written.
+    pub fn print(&self) -> io::Result<()> {
+        let mut output = io::stdout().lock();
+        serde_json::to_writer(&mut output, self)?;
+        writeln!(output)
+    }
 }
 
 impl<'a> Bench<'a> {
@@ -145,16 +162,10 @@ impl<'a> Bench<'a> {
                 self.cases.iter_mut().rev().for_each(Case::sample);
             }
         }
-        let mut output = io::stdout().lock();
-        for case in &self.cases {
-            serde_json::to_writer(&mut output, &case.measure())?;
-            writeln!(output)?;
-        }
-        for share in &self.shares {
-            serde_json::to_writer(&mut output, &share.measure())?;
-            writeln!(output)?;
-        }
-        output.flush()
+        let cases = self.cases.iter().map(Case::measure);
+        let mut measures = cases.chain(self.shares.iter().map(Share::measure));
+        measures.try_for_each(|measure| measure.print())?;
+        io::stdout().flush()
     }
 }
 

@@ -1,17 +1,18 @@
 //! stdin, until it ends or a signal asks to stop.
 
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::fd::AsFd as _;
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::run::Arrived;
 use crate::stop::Stop;
 
-/// How much a pipe is asked to hold, so that its writer need not wait for each read.
-const PIPE: usize = 1 << 20;
+/// How much a pipe is asked to hold, so that its writer need not wait for each read; more would
+/// not stay in the caches.
+const PIPE: usize = 256 * 1024;
 
 /// What came first.
 enum Waited {
@@ -52,6 +53,12 @@ impl Input {
         deadline: Option<Instant>,
     ) -> io::Result<Option<usize>> {
         loop {
+            if self.left.is_none()
+                && self.stop.asked().is_none()
+                && let Some(read) = read_at_once(buffer)
+            {
+                return Ok(Some(read));
+            }
             let wanted = match self.left {
                 None => match self.wait(deadline)? {
                     Waited::Stopped => {
@@ -105,6 +112,14 @@ impl Input {
             }
         }
     }
+}
+
+/// Reads what a pipe holds already, which saves asking it first; nothing if that cannot be done,
+/// for whatever reason: whoever waits and reads then hears of it.
+fn read_at_once(buffer: &mut [u8]) -> Option<usize> {
+    const NO_OFFSET: u64 = u64::MAX;
+    let mut space = [IoSliceMut::new(buffer)];
+    rustix::io::preadv2(io::stdin(), &mut space, NO_OFFSET, ReadWriteFlags::NOWAIT).ok()
 }
 
 /// Whether a read would not wait.

@@ -43,13 +43,13 @@ pub(crate) fn work(storage: &Arc<dyn Storage>, settings: &Settings, ended: &Rece
 }
 
 fn keep(storage: &Arc<dyn Storage>, settings: &Settings, name: &Name) {
-    if let Err(error) = add_hash(storage, name) {
-        let file = storage.display(&name.sidecar());
-        let error = LogError::io(format!("cannot add the hash to `{file}`"), error);
-        let facts = json!({ "segment": name.to_string() });
-        events::warn(storage, (settings.clock)(), "no hash", &facts, &error);
-    }
     if let Some(level) = settings.compress {
+        if let Err(error) = add_hash(storage, name) {
+            let file = storage.display(&name.sidecar());
+            let error = LogError::io(format!("cannot add the hash to `{file}`"), error);
+            let facts = json!({ "segment": name.to_string() });
+            events::warn(storage, (settings.clock)(), "no hash", &facts, &error);
+        }
         let files = SegmentFiles {
             name: name.clone(),
             has_text: true,
@@ -117,7 +117,8 @@ fn retain(storage: &Arc<dyn Storage>, settings: &Settings) {
     }
 }
 
-/// Hashes a sealed segment, off the path of those who write.
+/// Hashes a sealed segment, for its text to be known when it is in another form: that costs more
+/// than to write it, so text that stays text has its checksums only.
 fn add_hash(storage: &Arc<dyn Storage>, name: &Name) -> io::Result<()> {
     let text = storage.open(&name.text(), false)?;
     let mut hasher = blake3::Hasher::new();

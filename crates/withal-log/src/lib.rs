@@ -31,6 +31,7 @@ mod text;
 pub mod tokio;
 mod verify;
 mod watch;
+mod writeback;
 mod writer;
 
 /// For tests with a disk of their own.

@@ -72,6 +72,10 @@ struct State {
     wakers: Vec<Waker>,
     pending_since: Option<Instant>,
     unsynced_since: Option<Instant>,
+    /// When the worker wakes by itself.
+    alarm: Option<Instant>,
+    /// A buffer to use again.
+    spare: Vec<u8>,
 }
 
 /// How many ranges of refused lines are remembered: far more than can be waited for at once.
@@ -248,8 +252,8 @@ impl Queue {
         });
         let is_much = state.pending.bytes.len() >= BUFFER;
         if added.is_ok() && (state.pending_since.is_none() || (is_much && state.leader.is_none())) {
-            let _ = state.pending_since.get_or_insert_with(Instant::now);
-            self.worker.notify_one();
+            let since = *state.pending_since.get_or_insert_with(Instant::now);
+            self.wake_by(&mut state, if is_much { since } else { since + FLUSH });
         }
         Some(added)
     }
@@ -275,12 +279,15 @@ impl Queue {
         let now = (self.clock)();
         if state.pending.is_empty() {
             state.pending.first = now;
-            if matches!(
-                self.durability,
-                Durability::Buffered | Durability::Batch { .. }
-            ) {
-                state.pending_since = Some(Instant::now());
-                self.worker.notify_one();
+            let delay = match self.durability {
+                Durability::Buffered => Some(FLUSH),
+                Durability::Batch { delay, .. } => Some(delay),
+                Durability::Interval(_) | Durability::Always => None,
+            };
+            if let Some(delay) = delay {
+                let since = Instant::now();
+                state.pending_since = Some(since);
+                self.wake_by(state, since + delay);
             }
         }
         state.pending.last = now;
@@ -288,6 +295,15 @@ impl Queue {
         state.pending.lines += lines;
         state.next += lines;
         Ok(state.next)
+    }
+
+    /// Has the worker look what is due at `at`: to wake it for each batch would cost more than
+    /// writing it.
+    fn wake_by(&self, state: &mut State, at: Instant) {
+        if state.alarm.is_none_or(|alarm| alarm > at) {
+            state.alarm = Some(at);
+            self.worker.notify_one();
+        }
     }
 
     /// Waits until `line` has come as far as `level`, and writes for all if nobody does.
@@ -352,6 +368,7 @@ impl Queue {
     fn lead<'q>(&'q self, mut state: MutexGuard<'q, State>, sync: bool) -> MutexGuard<'q, State> {
         state.leader = Some(thread::current().id());
         let batch = std::mem::take(&mut state.pending);
+        state.pending.bytes = std::mem::take(&mut state.spare);
         state.pending_since = None;
         state.taken = state.next;
         let sync = std::mem::take(&mut state.wants_sync) || sync;
@@ -370,16 +387,17 @@ impl Queue {
         let mut panic = None;
         match committed {
             Ok((Ok(written), is_dirty)) => {
-                if state.pending.is_empty() {
-                    state.pending.bytes = written.spare;
-                }
+                state.spare = written.spare;
                 state.written = upto;
                 if !is_dirty {
                     state.durable = upto;
                     state.unsynced_since = None;
                 } else if state.unsynced_since.is_none() {
-                    state.unsynced_since = Some(Instant::now());
-                    self.worker.notify_one();
+                    let since = Instant::now();
+                    state.unsynced_since = Some(since);
+                    if let Durability::Interval(every) = self.durability {
+                        self.wake_by(&mut state, since + every);
+                    }
                 }
                 if let Some((lines, error)) = written.refused {
                     self.refuse(&mut state, upto - lines + 1..upto + 1, error);
@@ -462,6 +480,7 @@ impl Queue {
         let mut state = self.lock();
         while !state.closed && state.failed.is_none() {
             let due = self.due(&state);
+            state.alarm = due.map(|(at, _)| at);
             state = match due {
                 Some((at, sync)) if at <= Instant::now() && state.leader.is_none() => {
                     self.lead(state, sync)
@@ -526,7 +545,7 @@ impl Queue {
         };
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let ended = writer.close();
-        writer.dismiss_keeper();
+        writer.dismiss_threads();
         drop(writer);
         let mut state = self.lock();
         match &ended {

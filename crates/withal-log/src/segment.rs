@@ -1,11 +1,14 @@
 //! The segment that is being written: its text, and the sidecar that goes with it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
 use memchr::{memchr, memchr_iter, memrchr};
 
+use crate::batch::Batch;
 use crate::name::Name;
+use crate::recover::read_from;
 use crate::sidecar::{self, Entry, Flags, Header, checksum};
 use crate::storage::{File, Storage};
 
@@ -43,6 +46,8 @@ pub(crate) struct Segment {
     pub(crate) durable_lines: u64,
     /// The text after the last entry.
     block: Block,
+    /// The blocks before it that are not durable.
+    unsynced: Vec<Block>,
     /// What to say of every block.
     marks: Flags,
     /// The checksum of the last entry.
@@ -146,6 +151,7 @@ impl Segment {
             lines: found.lines,
             durable_lines: found.lines,
             block: Block::default(),
+            unsynced: Vec::new(),
             marks: Flags::default(),
             chain: found.chain,
             entries: Vec::new(),
@@ -263,6 +269,7 @@ impl Segment {
         if block.len == 0 && block.dropped == 0 {
             return;
         }
+        self.unsynced.push(block);
         self.push(Entry {
             end,
             len: block.len,
@@ -296,10 +303,41 @@ impl Segment {
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         if self.durable < self.len {
             self.text.sync_data()?;
-            self.durable = self.len;
-            self.durable_lines = self.lines;
+            self.all_durable();
         }
         Ok(())
+    }
+
+    fn all_durable(&mut self) {
+        self.durable = self.len;
+        self.durable_lines = self.lines;
+        self.unsynced.clear();
+    }
+
+    /// Reads back what is not durable, and makes sure that it is what was written: after a failed
+    /// sync it may be so only as long as the system remembers it.
+    pub(crate) fn reread(&self) -> io::Result<VecDeque<Batch>> {
+        let blocks = || self.unsynced.iter().chain([&self.block]);
+        let mut at = self.len - blocks().map(|block| u64::from(block.len)).sum::<u64>();
+        let mut batches = VecDeque::new();
+        for block in blocks() {
+            let end = at + u64::from(block.len);
+            let mut bytes = read_from(&*self.text, at, end)?;
+            if bytes.len() as u64 != end - at || checksum(0, &bytes) != block.crc {
+                let lost = "what was written to it is not there any more";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, lost));
+            }
+            let durable = self.durable.saturating_sub(at).min(u64::from(block.len));
+            drop(bytes.drain(..durable as usize));
+            batches.push_back(Batch {
+                lines: memchr_iter(b'\n', &bytes).count() as u64,
+                bytes,
+                first: block.first,
+                last: block.last,
+            });
+            at = end;
+        }
+        Ok(batches)
     }
 
     /// Notes in the sidecar how much is durable.
@@ -417,8 +455,7 @@ impl Segment {
 
     /// Notes that everything is durable: recovery has made sure of it.
     pub(crate) fn note_all_durable(&mut self, now: u64) {
-        self.durable = self.len;
-        self.durable_lines = self.lines;
+        self.all_durable();
         self.note_checkpoint(now);
     }
 

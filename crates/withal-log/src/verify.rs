@@ -1,16 +1,20 @@
 //! Checking every byte of a log against its sidecars.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
 
 use memchr::{memchr, memchr_iter};
 
 use crate::error::LogError;
 use crate::files::{Files, SegmentFiles};
+use crate::name::Name;
 use crate::recover::read_from;
 use crate::scan::Scan;
-use crate::sidecar::{BadHeader, Entry, Flags, SIZE, checksum};
+use crate::sidecar::{BadHeader, Entry, Flags, Header, SIZE, checksum};
 use crate::storage::{Disk, File, Storage};
 
 /// What is wrong with a log, in the order of the log.
@@ -171,27 +175,107 @@ pub fn verify_in(
     mut progress: impl FnMut(u64),
 ) -> Result<Verification, LogError> {
     let files = Files::list(storage)?;
+    let checked = check_all(storage, files.segments(), &mut progress);
     let mut report = Verification::default();
     let mut before: Option<Before> = None;
-    for (index, segment) in files.segments().iter().enumerate() {
-        let next = files.segments().get(index + 1);
-        let mut check = Check {
-            storage,
-            files: segment,
-            next: next.map(|next| next.name.base),
-            report: &mut report,
-            progress: &mut progress,
-        };
-        before = Some(check.segment(before.as_ref())?);
+    for checked in checked {
+        let checked = checked?;
+        report.add(follows(storage, before.as_ref(), &checked), checked.report);
+        before = Some(checked.before);
     }
     Ok(report)
 }
 
+/// What a segment is by itself; in the order of the segments, which are looked at side by side.
+fn check_all(
+    storage: &Arc<dyn Storage>,
+    segments: &[SegmentFiles],
+    progress: &mut dyn FnMut(u64),
+) -> Vec<Result<Checked, LogError>> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let due = AtomicUsize::new(0);
+    let (tell, told) = mpsc::channel();
+    let mut checked = BTreeMap::new();
+    thread::scope(|scope| {
+        for _ in 0..cores.min(segments.len()) {
+            let (tell, due) = (tell.clone(), &due);
+            let _joined_by_the_scope = scope.spawn(move || {
+                // Nobody hears only if that panicked.
+                let told = |told| drop(tell.send(told));
+                loop {
+                    let index = due.fetch_add(1, Ordering::Relaxed);
+                    let Some(files) = segments.get(index) else {
+                        return;
+                    };
+                    let mut read = 0;
+                    let mut check = Check {
+                        storage,
+                        files,
+                        next: segments.get(index + 1).map(|next| next.name.base),
+                        report: Verification::default(),
+                        progress: &mut |bytes| {
+                            read += bytes;
+                            if read >= TOLD {
+                                told(Told::Read(std::mem::take(&mut read)));
+                            }
+                        },
+                        buffer: Vec::new(),
+                    };
+                    let segment = check.segment();
+                    let report = check.report;
+                    told(Told::Read(read));
+                    let checked = segment.map(|(before, header)| Checked {
+                        before,
+                        header,
+                        report,
+                    });
+                    told(Told::Checked(index, checked));
+                }
+            });
+        }
+        drop(tell);
+        for told in told {
+            match told {
+                Told::Read(bytes) => progress(bytes),
+                Told::Checked(index, segment) => drop(checked.insert(index, segment)),
+            }
+        }
+    });
+    checked.into_values().collect()
+}
+
+/// How much is read before it is told: to wake somebody costs more than to check a block.
+const TOLD: u64 = 8 << 20;
+
+/// What a thread tells of a segment.
+enum Told {
+    Read(u64),
+    Checked(usize, Result<Checked, LogError>),
+}
+
+/// A segment by itself.
+struct Checked {
+    before: Before,
+    header: Option<Header>,
+    report: Verification,
+}
+
+impl Verification {
+    fn add(&mut self, first: Option<Problem>, more: Verification) {
+        self.segments += more.segments;
+        self.bytes += more.bytes;
+        self.lines += more.lines;
+        self.uncovered += more.uncovered;
+        self.problems.extend(first);
+        self.problems.extend(more.problems);
+    }
+}
+
 /// What the next segment's header has to say of this one.
 struct Before {
+    name: Name,
     /// Where in the log it ends, if its sidecar says so.
     end: Option<u64>,
-    name: String,
     len: u64,
     chain: Option<u32>,
 }
@@ -201,12 +285,50 @@ struct Check<'c> {
     files: &'c SegmentFiles,
     /// Where the next segment begins.
     next: Option<u64>,
-    report: &'c mut Verification,
+    report: Verification,
     progress: &'c mut dyn FnMut(u64),
+    /// For a block of text.
+    buffer: Vec<u8>,
+}
+
+/// Checks that a segment goes on where the one before it ended.
+fn follows(
+    storage: &Arc<dyn Storage>,
+    before: Option<&Before>,
+    checked: &Checked,
+) -> Option<Problem> {
+    let (before, name) = (before?, &checked.before.name);
+    let problem = |file: &str, offset, len, kind| Problem {
+        file: storage.display(file),
+        offset,
+        len,
+        lines: None,
+        kind,
+    };
+    let text = before.name.text();
+    if let Some(end) = before.end.filter(|end| *end < name.base) {
+        let missing = name.base - end;
+        return Some(problem(
+            &text,
+            before.len,
+            missing,
+            ProblemKind::MissingSegment,
+        ));
+    }
+    if before.end.is_none() && name.base < before.len {
+        return Some(problem(&text, before.len, 1, ProblemKind::CorruptText));
+    }
+    let header = checked.header?;
+    let is_other = header.previous_len != before.len
+        || before
+            .chain
+            .is_some_and(|chain| chain != header.previous_chain);
+    (is_other && before.end == Some(name.base))
+        .then(|| problem(&name.sidecar(), 0, SIZE as u64, ProblemKind::CorruptSidecar))
 }
 
 impl Check<'_> {
-    fn segment(&mut self, before: Option<&Before>) -> Result<Before, LogError> {
+    fn segment(&mut self) -> Result<(Before, Option<Header>), LogError> {
         let name = self.files.name.text();
         let cannot = |error| {
             LogError::io(
@@ -218,7 +340,6 @@ impl Check<'_> {
         let len = text.size().map_err(cannot)?;
         let scan = Scan::new(&self.files.read_sidecar(self.storage)?);
         self.report.segments += 1;
-        self.follows(before, &scan);
         // What lies behind the start of the next one does not count: it was written again there.
         let base = self.files.name.base;
         let limit = self
@@ -230,98 +351,78 @@ impl Check<'_> {
             self.problem(&name, len, due - len, None, ProblemKind::MissingText);
         }
         let mut covered = 0;
+        let mut hasher = scan.hash.map(|_| blake3::Hasher::new());
         for (index, entry) in scan.entries.iter().enumerate() {
             if entry.end > limit {
                 break;
             }
             if entry.flags.has(Flags::BLOCK) && entry.len > 0 {
                 let lines = (scan.lines(index) + 1, entry.total_lines);
-                self.block(&*text, entry, lines).map_err(cannot)?;
+                let block = self.block(&*text, entry, lines).map_err(cannot)?;
+                if let Some(hasher) = &mut hasher {
+                    let _ = hasher.update(block);
+                }
                 covered = entry.end;
             }
         }
         self.sidecar(&scan, len);
         self.tail(&*text, covered, limit, &scan).map_err(cannot)?;
-        if let (Some(hash), Some(end)) = (scan.hash, ended)
-            && end <= len
+        if let (Some(hash), Some(hasher)) = (scan.hash, hasher)
+            && ended == Some(covered)
+            && hasher.finalize() != hash
         {
-            let mut hasher = blake3::Hasher::new();
-            let mut at = 0;
-            while at < end {
-                let piece = match read_from(&*text, at, end.min(at + (1 << 20))) {
-                    Err(_) if !self.files.has_text => break,
-                    read => read.map_err(cannot)?,
-                };
-                at += piece.len() as u64;
-                let _ = hasher.update(&piece);
-                if piece.is_empty() {
-                    break;
-                }
-            }
-            if hasher.finalize() != hash {
-                self.problem(&name, 0, end, None, ProblemKind::CorruptText);
-            }
+            self.problem(&name, 0, covered, None, ProblemKind::CorruptText);
         }
         self.report.bytes += limit;
-        Ok(Before {
+        let before = Before {
+            name: self.files.name.clone(),
             end: ended.map(|end| base + end),
-            name,
             len: limit,
             // A sidecar that was made anew has another chain than the next one was told of.
             chain: match scan.entries.last() {
                 Some(last) if last.flags.has(Flags::RECOVERED) => None,
                 _ => scan.header.is_ok().then(|| scan.chain(scan.entries.len())),
             },
-        })
+        };
+        Ok((before, scan.header.ok()))
     }
 
-    /// Checks that the segment goes on where the one before it ended.
-    fn follows(&mut self, before: Option<&Before>, scan: &Scan) {
-        let base = self.files.name.base;
-        let Some(before) = before else { return };
-        if before.end.is_some_and(|end| end < base) {
-            let missing = base - before.end.unwrap_or(base);
-            self.problem(
-                &before.name,
-                before.len,
-                missing,
-                None,
-                ProblemKind::MissingSegment,
-            );
-        } else if before.end.is_none() && self.files.name.base < before.len {
-            self.problem(&before.name, before.len, 1, None, ProblemKind::CorruptText);
+    /// Checks a block of text; gives what there is of it.
+    fn block(
+        &mut self,
+        text: &dyn File,
+        entry: &Entry,
+        lines: (u64, u64),
+    ) -> std::io::Result<&[u8]> {
+        let (start, len) = (entry.end - u64::from(entry.len), entry.len as usize);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        if buffer.len() < len {
+            buffer.resize(len, 0);
         }
-        if let Ok(header) = scan.header
-            && (header.previous_len != before.len
-                || before
-                    .chain
-                    .is_some_and(|chain| chain != header.previous_chain))
-            && before.end == Some(base)
-        {
-            let file = self.files.name.sidecar();
-            self.problem(&file, 0, SIZE as u64, None, ProblemKind::CorruptSidecar);
-        }
-    }
-
-    fn block(&mut self, text: &dyn File, entry: &Entry, lines: (u64, u64)) -> std::io::Result<()> {
-        let start = entry.end - u64::from(entry.len);
-        let block = match read_from(text, start, entry.end) {
+        let (space, _) = buffer.split_at_mut(len);
+        let read = match text.read_full(space, start) {
             // A frame that zstd cannot undo is damage, and no reason to stop looking.
-            Err(_) if !self.files.has_text => Vec::new(),
+            Err(_) if !self.files.has_text => 0,
             read => read?,
         };
+        self.buffer = buffer;
+        let (block, _) = self.buffer.split_at(read);
         (self.progress)(block.len() as u64);
-        let count = memchr_iter(b'\n', &block).count() as u64;
+        let count = memchr_iter(b'\n', block).count() as u64;
         self.report.lines += count;
-        let is_sound = checksum(0, &block) == entry.crc
+        let is_sound = checksum(0, block) == entry.crc
             && count == u64::from(entry.lines)
-            && memchr(0, &block).is_none();
+            && memchr(0, block).is_none();
         if !is_sound {
-            let name = self.files.name.text();
-            let kind = ProblemKind::CorruptText;
-            self.problem(&name, start, u64::from(entry.len), Some(lines), kind);
+            self.report.problems.push(Problem {
+                file: self.storage.display(&self.files.name.text()),
+                offset: start,
+                len: u64::from(entry.len),
+                lines: Some(lines),
+                kind: ProblemKind::CorruptText,
+            });
         }
-        Ok(())
+        Ok(block)
     }
 
     /// Checks the sidecar itself.

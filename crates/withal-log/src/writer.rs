@@ -12,15 +12,20 @@ use crate::batch::Batch;
 use crate::error::{LogError, LogErrorKind, is_full};
 use crate::events;
 use crate::keeper::Keeper;
-use crate::options::{OnFull, Settings};
+use crate::options::{Durability, OnFull, Settings};
 use crate::retention;
 use crate::segment::{Segment, Stopped};
 use crate::storage::Storage;
+use crate::writeback::Writeback;
 
 /// How much may be written and not synced: it is kept in memory until it is.
 const UNSYNCED: u64 = 16 * 1024 * 1024;
+/// From how much on it is written back beside the writing.
+const WRITEBACK: u64 = 4 * 1024 * 1024;
 /// Up to how much of it is kept in one piece.
 const MERGED: usize = 96 * 1024;
+/// A buffer that has become larger is given back.
+const LARGEST_SPARE: usize = 1024 * 1024;
 /// How often a checkpoint is noted, in milliseconds.
 const CHECKPOINT_EVERY: u64 = 1_000;
 /// How long to wait for space before looking again: the first time, and at most.
@@ -42,9 +47,15 @@ pub(crate) struct Writer {
     log_id: u128,
     segment: Segment,
     keeper: Keeper,
-    /// What has been written and is not durable, should it have to be written again.
+    /// What has been written and is not durable, should it have to be written again; without a
+    /// promise to be durable soon it is not kept, but read back.
     unsynced: VecDeque<Batch>,
     unsynced_bytes: u64,
+    /// How much has been written since it was last written back, or synced.
+    dirty_bytes: u64,
+    writeback: Option<Writeback>,
+    /// Empty buffers to use again: new ones cost a page fault for each page.
+    spares: Vec<Vec<u8>>,
     last_checkpoint: u64,
     stopped: Option<LogError>,
     pub(crate) dropped: u64,
@@ -67,6 +78,9 @@ impl Writer {
             keeper,
             unsynced: VecDeque::new(),
             unsynced_bytes: 0,
+            dirty_bytes: 0,
+            writeback: None,
+            spares: Vec::new(),
             stopped: None,
             dropped: 0,
         }
@@ -126,10 +140,26 @@ impl Writer {
             return Ok(self.refuse(&batch, error));
         }
         self.flush_sidecar();
+        self.write_back(batch.bytes.len() as u64);
         Ok(Written {
             refused: None,
             spare: self.keep(batch),
         })
+    }
+
+    /// Begins to write back, once that is worth it.
+    fn write_back(&mut self, more: u64) {
+        self.dirty_bytes += more;
+        if self.dirty_bytes < WRITEBACK || !matches!(self.keeper, Keeper::Thread(_)) {
+            return;
+        }
+        self.dirty_bytes = 0;
+        if self.writeback.is_none() {
+            self.writeback = Writeback::start(&self.storage);
+        }
+        if let Some(writeback) = &self.writeback {
+            writeback.begin(&self.segment.name);
+        }
     }
 
     /// Splits off what is not written.
@@ -145,24 +175,32 @@ impl Writer {
     }
 
     /// Keeps what has been written until it is durable; gives back a buffer to use again.
-    fn keep(&mut self, mut batch: Batch) -> Vec<u8> {
+    fn keep(&mut self, batch: Batch) -> Vec<u8> {
+        if self.settings.durability == Durability::Buffered {
+            return emptied(batch.bytes);
+        }
         self.unsynced_bytes += batch.bytes.len() as u64;
         match self.unsynced.back_mut() {
             Some(last) if last.bytes.len() + batch.bytes.len() <= MERGED => {
                 last.bytes.extend_from_slice(&batch.bytes);
                 last.lines += batch.lines;
                 last.last = batch.last;
-                batch.bytes.clear();
-                batch.bytes
+                emptied(batch.bytes)
             }
             _ => {
-                let spare = Vec::with_capacity(batch.bytes.len().min(MERGED));
                 if !batch.is_empty() {
                     self.unsynced.push_back(batch);
                 }
-                spare
+                self.spares.pop().unwrap_or_default()
             }
         }
+    }
+
+    /// Keeps no more of what has become durable.
+    fn forget_unsynced(&mut self) {
+        let buffers = self.unsynced.drain(..).map(|batch| emptied(batch.bytes));
+        self.spares.extend(buffers);
+        self.unsynced_bytes = 0;
     }
 
     /// Rotates, if that is due; after it the segment can be written.
@@ -239,8 +277,8 @@ impl Writer {
             let doing = format!("cannot sync `{}`", self.display());
             self.relocate(LogError::io(doing, error))?;
         }
-        self.unsynced.clear();
-        self.unsynced_bytes = 0;
+        self.forget_unsynced();
+        self.dirty_bytes = 0;
         let now = (self.settings.clock)();
         // A clock that steps back must not end the checkpoints.
         if now.abs_diff(self.last_checkpoint) >= CHECKPOINT_EVERY {
@@ -276,13 +314,17 @@ impl Writer {
         let facts = json!({
             "segment": self.segment.name.text(),
             "durable": self.segment.durable,
-            "bytes to write again": self.unsynced_bytes,
+            "bytes to write again": self.segment.len - self.segment.durable,
         });
         events::warn(&self.storage, now, "segment poisoned", &facts, &error);
+        let unsynced = match self.settings.durability {
+            Durability::Buffered => self.segment.reread(),
+            _ => Ok(std::mem::take(&mut self.unsynced)),
+        };
         let (tail, _told) = self.segment.poison(now);
         let moved = Segment::create(&self.storage, self.log_id, tail, now).and_then(|segment| {
             self.segment = segment;
-            for batch in &self.unsynced {
+            for batch in &unsynced? {
                 let write = self.segment.write(&batch.bytes, batch.first, batch.last);
                 write.map_err(|stopped| stopped.error)?;
             }
@@ -290,7 +332,6 @@ impl Writer {
         });
         match moved {
             Ok(()) => {
-                self.unsynced.clear();
                 self.unsynced_bytes = 0;
                 Ok(())
             }
@@ -307,9 +348,12 @@ impl Writer {
         }
     }
 
-    /// Lets the keeper end.
-    pub(crate) fn dismiss_keeper(&mut self) {
+    /// Lets the keeper end, and waits for what is written back.
+    pub(crate) fn dismiss_threads(&mut self) {
         self.keeper = Keeper::Inline;
+        if let Some(writeback) = self.writeback.take() {
+            writeback.end();
+        }
     }
 
     /// Leaves the log so that it is opened again without reading any text.
@@ -328,6 +372,13 @@ impl Writer {
     fn display(&self) -> String {
         self.storage.display(&self.segment.name.text())
     }
+}
+
+/// The buffer without its content, to use again.
+fn emptied(mut buffer: Vec<u8>) -> Vec<u8> {
+    buffer.clear();
+    buffer.shrink_to(LARGEST_SPARE);
+    buffer
 }
 
 /// Waiting for space, longer each time.

@@ -51,6 +51,8 @@ pub enum ErrorKind {
     Decode,
     /// A parameter is not what the statement takes.
     Parameter,
+    /// What is copied in cannot be read, or what is copied out cannot be written.
+    Io,
     /// This database has no such thing.
     Unsupported,
 }

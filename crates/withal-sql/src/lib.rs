@@ -11,6 +11,7 @@ pub mod migrate;
 mod options;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod retry;
 mod row;
 mod session;
 #[cfg(feature = "sqlite")]
@@ -23,6 +24,7 @@ pub use cursor::{Cursor, OpenCursor};
 pub use database::{Connection, Database, OpenDatabase, Sessions};
 pub use error::{Error, ErrorKind};
 pub use options::Isolation;
+pub use retry::retry_serializable;
 pub use row::{ColumnIndex, Row};
 pub use session::Session;
 pub use transaction::{Begin, Transaction};

@@ -4,7 +4,8 @@ use std::fmt;
 #[cfg(feature = "sqlite")]
 use std::sync::Arc;
 
-use serde::de::{DeserializeOwned, Error as _, IntoDeserializer};
+use serde::Deserialize;
+use serde::de::{Error as _, IntoDeserializer};
 
 use crate::cell::{Cell, CellDeserializer, Problem};
 use crate::{Error, ErrorKind};
@@ -107,7 +108,7 @@ impl Row {
     ///
     /// [`Decode`](ErrorKind::Decode), with the column and its type, if there is no such column or
     /// it holds something else.
-    pub fn get<T: DeserializeOwned>(&self, column: impl ColumnIndex) -> Result<T, Error> {
+    pub fn get<'r, T: Deserialize<'r>>(&'r self, column: impl ColumnIndex) -> Result<T, Error> {
         let Some(index) = column.find(self.names()) else {
             let names: Vec<&str> = self.names().collect();
             let names = names.join(", ");
@@ -128,7 +129,7 @@ impl Row {
     ///
     /// [`Decode`](ErrorKind::Decode), with the column and its type, if a field has no column or is
     /// something else.
-    pub fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
+    pub fn read<'r, T: Deserialize<'r>>(&'r self) -> Result<T, Error> {
         let mut reader = RowDeserializer { row: self, at: 0 };
         T::deserialize(&mut reader).map_err(|problem| match reader.at.checked_sub(1) {
             Some(column) if problem.is_of_column() => self.wrong(column, &problem),

@@ -1,9 +1,13 @@
 //! What is done on a connection.
 
 use std::fmt;
+#[cfg(feature = "postgres")]
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::de::DeserializeOwned;
+#[cfg(feature = "postgres")]
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::driver::Driver;
 use crate::transaction::Begin;
@@ -213,6 +217,42 @@ impl Session {
         OpenCursor::new(self, sql, params, true)
     }
 
+    /// Copies rows into a table, as `COPY … FROM STDIN` of Postgres has them; gives their number.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute`](Session::execute); [`Io`](ErrorKind::Io) if they cannot be read; SQLite has
+    /// no such thing.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, nothing is copied.
+    #[cfg(feature = "postgres")]
+    pub async fn copy_in(&mut self, sql: &str, from: impl AsyncRead + Send) -> Result<u64, Error> {
+        self.ready().await?;
+        match &self.driver {
+            Driver::Postgres(session) => session.copy_in(sql, pin!(from)).await,
+            #[cfg(feature = "sqlite")]
+            Driver::Sqlite(_) => Err(no_copy(sql)),
+        }
+    }
+
+    /// Copies rows out, as `COPY … TO STDOUT` of Postgres has them; gives the number of bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute`](Session::execute); [`Io`](ErrorKind::Io) if they cannot be written; SQLite
+    /// has no such thing.
+    #[cfg(feature = "postgres")]
+    pub async fn copy_out(&mut self, sql: &str, to: impl AsyncWrite + Send) -> Result<u64, Error> {
+        self.ready().await?;
+        match &self.driver {
+            Driver::Postgres(session) => session.copy_out(sql, pin!(to)).await,
+            #[cfg(feature = "sqlite")]
+            Driver::Sqlite(_) => Err(no_copy(sql)),
+        }
+    }
+
     /// The client of the driver, if this is Postgres: for what this crate does not do.
     ///
     /// Whatever is done with it, the connection is clean before its next user has it, and a
@@ -328,6 +368,12 @@ impl Session {
         *self.state() = State::default();
         Ok(())
     }
+}
+
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+fn no_copy(sql: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, "SQLite has no COPY; use INSERT in a transaction")
+        .of_statement(sql)
 }
 
 const UNKNOWN: &str = "it is not known what became of a savepoint";

@@ -35,6 +35,10 @@ pub use withal_scope::{
     stop_requested, timeout, with_ref, wrap_async, wrap_stream,
 };
 
+/// Postgres and SQLite.
+#[cfg(feature = "sql")]
+pub use withal_sql as sql;
+
 /// What the attribute macros expand to. Not for applications: it may change in any release.
 #[doc(hidden)]
 pub mod __private;

@@ -22,6 +22,9 @@ pub(super) enum Unit {
     /// Pieces of work in a second; more is better.
     #[serde(rename = "/s")]
     PerSecond,
+    /// Bytes in a second; more is better.
+    #[serde(rename = "B/s")]
+    BytesPerSecond,
     /// A part of the whole; less is better.
     #[serde(rename = "%")]
     Percent,

@@ -29,9 +29,9 @@ pub(crate) struct Arguments {
     #[arg(value_name = "NAME", value_parser = suites::names())]
     name: Option<String>,
 
-    /// How often to go through all programs in turn
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    passes: u32,
+    /// How often to go through all programs in turn; by default as often as a few minutes allow
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    passes: Option<u32>,
 
     /// Print the table and leave docs/benchmarks.md as it is
     #[arg(long)]
@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             .is_none_or(|name| name == suite.name)
     });
     for suite in chosen {
-        let report = measure(suite, &metadata, arguments.passes)?;
+        let report = measure(suite, &metadata, arguments.passes.unwrap_or(suite.passes))?;
         println!("\n{}: {}\n\n{report}", suite.name, suite.what);
         if !arguments.dry_run {
             let path = repository::root().join(PAGE);
@@ -103,6 +103,12 @@ fn measure(suite: &Suite, metadata: &Metadata, passes: u32) -> Result<String> {
                     "{program} is missing, and with it {source}: `{install}`"
                 ));
             }
+        }
+    }
+    for peer in suite.peers {
+        if !shell::is_installed(peer.program) {
+            let (program, install) = (peer.program, peer.install);
+            missing.push(format!("{program} is missing: `{install}`"));
         }
     }
     let mut measures = Measures::default();

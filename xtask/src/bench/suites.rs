@@ -13,8 +13,18 @@ pub(super) struct Suite {
     pub(super) name: &'static str,
     pub(super) what: &'static str,
     pub(super) sources: &'static [Source],
+    /// What its programs start, beside what every machine has: they leave out what is missing.
+    pub(super) peers: &'static [Peer],
+    /// How often to go through them, if nobody says.
+    pub(super) passes: u32,
     /// What else bears on its numbers.
     pub(super) tools: &'static [Tool],
+}
+
+/// A program that is installed, or not.
+pub(super) struct Peer {
+    pub(super) program: &'static str,
+    pub(super) install: &'static str,
 }
 
 pub(super) const SUITES: &[Suite] = &[
@@ -22,25 +32,59 @@ pub(super) const SUITES: &[Suite] = &[
         name: "scope",
         what: "blocks and scopes, enters and exits ready at once",
         sources: &[Source::Rust("scope"), Source::Python("contextlib_peers.py")],
+        peers: &[],
+        passes: 5,
         tools: &[Tool::Python],
     },
     Suite {
         name: "os",
         what: "files replaced whole and durably",
         sources: &[Source::Rust("os"), Source::Python("atomic_file.py")],
+        peers: &[],
+        passes: 3,
         tools: &[Tool::Python, Tool::FileSystem],
     },
     Suite {
         name: "log",
-        what: "appending to a log, opening it after a crash, verifying it",
-        // Whole commands, `withal log write` beside cat and others, are a source of their own.
-        sources: &[Source::Rust("log")],
-        tools: &[Tool::FileSystem],
+        what: "appending to a log, piping into one, opening it after a crash, verifying it",
+        // Files replaced durably stand beside the log: they promise the same.
+        sources: &[
+            Source::Rust("pipe"),
+            Source::Rust("log"),
+            Source::Rust("os"),
+            Source::Python("atomic_file.py"),
+        ],
+        peers: &[
+            Peer {
+                program: "s6-log",
+                install: "apt-get install s6",
+            },
+            Peer {
+                program: "multilog",
+                install: "apt-get install daemontools",
+            },
+            Peer {
+                program: "svlogd",
+                install: "apt-get install runit",
+            },
+        ],
+        passes: 2,
+        tools: &[Tool::Python, Tool::FileSystem],
     },
     Suite {
         name: "pool",
         what: "connections taken from a pool and given back",
         sources: &[Source::Rust("pool")],
+        peers: &[],
+        passes: 5,
+        tools: &[],
+    },
+    Suite {
+        name: "sql",
+        what: "a pool of Postgres connections: checkouts, transfers, rows",
+        sources: &[Source::Rust("sql")],
+        peers: &[],
+        passes: 3,
         tools: &[],
     },
     Suite {
@@ -67,6 +111,8 @@ pub(super) const SUITES: &[Suite] = &[
                 },
             ],
         }],
+        peers: &[],
+        passes: 5,
         tools: &[Tool::Hyperfine, Tool::Bash],
     },
 ];
@@ -81,6 +127,10 @@ impl Suite {
     pub(super) fn prepare(&self, metadata: &Metadata) -> Result<()> {
         for source in self.sources {
             match source {
+                Source::Rust("pipe") => {
+                    super::build("withal-cli")?;
+                    super::build("withal-benches")?;
+                }
                 Source::Rust(_) => super::build("withal-benches")?,
                 Source::Commands { .. } => prepare_command(metadata)?,
                 Source::Python(_) => {}

@@ -40,7 +40,7 @@ fn ratio(ratio: f64, unit: Unit) -> String {
         Unit::Nanoseconds => 1.0 / ratio,
         // Less, but not faster.
         Unit::Percent => 1.0,
-        Unit::PerSecond => ratio,
+        Unit::PerSecond | Unit::BytesPerSecond => ratio,
     };
     if advantage >= 1.5 {
         format!("{ratio:.2} ({advantage:.1}× faster)")
@@ -69,6 +69,8 @@ fn scale(value: f64, unit: Unit) -> (f64, &'static str) {
         Unit::PerSecond if value >= 1e6 => (1e6, "M/s"),
         Unit::PerSecond if value >= 1e4 => (1e3, "k/s"),
         Unit::PerSecond => (1.0, "/s"),
+        Unit::BytesPerSecond if value >= (1 << 30) as f64 => ((1 << 30) as f64, "GiB/s"),
+        Unit::BytesPerSecond => ((1 << 20) as f64, "MiB/s"),
         Unit::Percent => (1.0, "%"),
     }
 }

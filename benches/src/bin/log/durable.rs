@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use okaywal::{LogVoid, WriteAheadLog};
@@ -45,6 +46,19 @@ pub(crate) fn add(bench: &mut Bench<'_>, folder: &Path) {
                 move || insert(&mut connection).expect("the database can be written")
             })
         });
+        if writers > 1 {
+            let path = folder.join(format!("sqlite{writers}-shared"));
+            bench.rate(&work, "SQLite, WAL, FULL, one connection", move |n| {
+                let connection = Arc::new(Mutex::new(sqlite(&path)));
+                side_by_side(n, writers, || {
+                    let connection = Arc::clone(&connection);
+                    move || {
+                        let mut connection = connection.lock().expect("nobody panics");
+                        insert(&mut connection).expect("the database can be written");
+                    }
+                })
+            });
+        }
         let log = WriteAheadLog::recover(folder.join(format!("okaywal{writers}")), LogVoid)
             .expect("the folder can be written");
         bench.rate(&work, "okaywal", move |n| {

@@ -5,6 +5,7 @@
 mod buffered;
 mod durable;
 mod large;
+mod layer;
 
 use std::io;
 use std::path::Path;
@@ -25,6 +26,7 @@ fn main() -> io::Result<()> {
     let mut bench = Bench::from_arguments();
     durable::add(&mut bench, folder.path());
     buffered::add(&mut bench, folder.path());
+    layer::add(&mut bench, folder.path());
     large::add(&mut bench, large.path())?;
     bench.run()
 }

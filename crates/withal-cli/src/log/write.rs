@@ -19,7 +19,7 @@ use crate::run::Exit;
 use crate::stop::Stop;
 
 /// How much is read at a time.
-const CHUNK: usize = 256 * 1024;
+const CHUNK: usize = 128 * 1024;
 const PAGE: usize = 4096;
 /// How much of a batch is kept in memory.
 const MOST_GATHERED: usize = 16 << 20;
@@ -239,6 +239,8 @@ struct Sink {
     is_begun: bool,
     /// Whether stdout gets the lines, too.
     tees: bool,
+    /// Whether anybody wants to know how many records there are.
+    counts: bool,
     records: u64,
     bytes: u64,
 }
@@ -254,6 +256,7 @@ impl Sink {
             stamped: Vec::new(),
             is_begun: false,
             tees: arguments.tee,
+            counts: arguments.ack || arguments.verbose,
             records: 0,
             bytes: 0,
         }
@@ -262,7 +265,9 @@ impl Sink {
     fn lines(&mut self, lines: &[u8]) -> Result<(), LogError> {
         let line = self.append(lines, |log, lines| log.append_lines(lines))?;
         self.is_begun = false;
-        self.records += memchr_iter(b'\n', lines).count() as u64;
+        if self.counts {
+            self.records += memchr_iter(b'\n', lines).count() as u64;
+        }
         self.submitted(line);
         Ok(())
     }

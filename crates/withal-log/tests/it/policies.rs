@@ -8,7 +8,7 @@ use std::time::Duration;
 use withal_log::{Durability, Log, LogErrorKind, OnFull, Reader, Verdict, verify, verify_in};
 
 use crate::crash::read;
-use crate::disk::{Fault, FaultDisk};
+use crate::disk::{Dice, Fault, FaultDisk};
 
 fn segments(log: &Path) -> Vec<String> {
     let names = fs::read_dir(log)
@@ -207,6 +207,53 @@ fn a_failure_that_nobody_waited_for_is_heard_later() {
     log.append("kept").unwrap();
     log.close().unwrap();
     assert_eq!(read(&disk.storage()).unwrap(), b"kept\n");
+}
+
+/// A buffered log of which an operation fails in a sync, after `before` has been done to its disk.
+fn buffered_sync(fails: u64, before: impl FnOnce(&FaultDisk)) -> (FaultDisk, Option<LogErrorKind>) {
+    let disk = FaultDisk::default();
+    let log = Log::open("log").durability(Durability::Buffered);
+    let log = log.open_in(disk.storage()).unwrap();
+    log.append("durable").unwrap();
+    log.sync().unwrap();
+    // Several blocks, and a part of one.
+    log.append_lines(buffered_lines()).unwrap();
+    before(&disk);
+    disk.plan(fails, Fault::Fails(std::io::ErrorKind::Other));
+    let error = log.sync().err().map(|error| error.kind());
+    // The operation may be one of closing it, which says so; the lines are durable by then.
+    drop(log.close());
+    (disk, error)
+}
+
+fn buffered_lines() -> String {
+    (0..20_000)
+        .map(|number| format!("line {number}\n"))
+        .collect()
+}
+
+#[test]
+fn buffered_lines_are_read_back_after_a_failed_sync() {
+    let expected = format!("durable\n{}", buffered_lines());
+    let mut poisoned = 0;
+    for fails in 0..8 {
+        let (disk, error) = buffered_sync(fails, |_| ());
+        assert_eq!(error, None, "operation {fails}");
+        let disk = disk.after_power_loss(&mut Dice(fails + 1));
+        assert_eq!(read(&disk.storage()).unwrap(), expected.as_bytes());
+        poisoned += usize::from(disk.names().len() > 4);
+    }
+    assert!(poisoned > 0);
+}
+
+#[test]
+fn what_cannot_be_read_back_stops_a_buffered_log() {
+    let damage = |disk: &FaultDisk| {
+        let text = disk.names().into_iter().find(|name| name.ends_with(".log"));
+        disk.damage(&text.unwrap(), |text| text[100_000] ^= 1);
+    };
+    let errors: Vec<_> = (0..8).map(|fails| buffered_sync(fails, damage).1).collect();
+    assert!(errors.contains(&Some(LogErrorKind::Stopped)), "{errors:?}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod cache;
 mod config;
 mod connect;
+mod copy;
 mod cursor;
 mod session;
 mod settle;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use withal_core::BoxError;
 use withal_scope::{async_with, scope};
-use withal_sql::{Isolation, params};
+use withal_sql::{Isolation, params, retry_serializable};
 use withal_testkit::servers::postgres;
 
 use crate::support::open;
@@ -181,6 +181,91 @@ async fn a_transaction_is_as_isolated_as_it_asks_for() {
             })
             .await?;
             assert_eq!(level, "repeatable read");
+            Ok(())
+        })
+        .await?;
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn tables_are_copied_as_bytes() {
+    async_with(postgres(), async |server| {
+        let database = open(&server.url());
+        scope(async |s| {
+            let db = s.enter(database).await?;
+            let conn = s.enter(db.acquire()).await?;
+            conn.batch("CREATE TABLE t (i bigint, s text)").await?;
+            let rows: String = (0..10_000).map(|i| format!("{i}\trow {i}\n")).collect();
+            let copied = conn.copy_in("COPY t FROM STDIN", rows.as_bytes()).await?;
+            assert_eq!(copied, 10_000);
+            let mut out = Vec::new();
+            conn.copy_out("COPY (SELECT * FROM t ORDER BY i) TO STDOUT", &mut out)
+                .await?;
+            assert_eq!(out, rows.as_bytes());
+            let refused = conn
+                .copy_in("COPY t FROM STDIN", &b"no number\tx\n"[..])
+                .await;
+            assert_eq!(refused.unwrap_err().code(), Some("22P02"));
+            // Given up half way: nothing is copied, and the session is free.
+            let (never, mut writer) = tokio::io::duplex(64);
+            tokio::io::AsyncWriteExt::write_all(&mut writer, b"1\tx\n").await?;
+            let copying = conn.copy_in("COPY t FROM STDIN", never);
+            tokio::time::timeout(Duration::from_millis(100), copying)
+                .await
+                .unwrap_err();
+            let count: i64 = conn.query_one_as("SELECT count(*) FROM t", &[]).await?;
+            assert_eq!(count, 10_000);
+            Ok(())
+        })
+        .await?;
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn what_collides_is_done_again() {
+    async_with(postgres(), async |server| {
+        let database = open(&server.url()).max_connections(8);
+        scope(async |s| {
+            let db = s.enter(database).await?.clone();
+            let setup = db.lease().await?;
+            setup
+                .batch("CREATE TABLE c (n bigint); INSERT INTO c VALUES (0)")
+                .await?;
+            setup.release().await;
+            for _ in 0..8 {
+                let db = db.clone();
+                let _task = s.spawn(async move {
+                    scope(async |s| {
+                        let conn = s.enter(db.acquire()).await?;
+                        for _ in 0..10 {
+                            retry_serializable(conn, 1000, async |tx| {
+                                let n: i64 = tx.query_one_as("SELECT n FROM c", &[]).await?;
+                                tx.execute("UPDATE c SET n = $1", params![n + 1]).await?;
+                                Ok(())
+                            })
+                            .await?;
+                        }
+                        Ok(())
+                    })
+                    .await?;
+                    Ok(())
+                });
+            }
+            Ok(())
+        })
+        .await?;
+        let database = open(&server.url());
+        scope(async |s| {
+            let db = s.enter(database).await?;
+            let conn = s.enter(db.acquire()).await?;
+            let n: i64 = conn.query_one_as("SELECT n FROM c", &[]).await?;
+            assert_eq!(n, 80);
             Ok(())
         })
         .await?;

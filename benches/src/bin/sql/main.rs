@@ -1,0 +1,133 @@
+//! Databases beside each other, on one private Postgres: checkouts, transfers, rows.
+//!
+//! All pools hold eight connections, and all keep the statements they have prepared.
+
+mod peers;
+mod rows;
+
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinSet;
+use withal_benches::{Bench, US};
+use withal_core::{BoxError, with};
+use withal_testkit::servers::{PostgresServer, postgres};
+
+use crate::peers::{Bb8, Deadpool, Peer, Sqlx, Withal};
+
+/// How many connections a pool holds.
+const SIZE: usize = 8;
+const ACCOUNTS: u64 = 1000;
+const SCHEMA: &str = "CREATE TABLE accounts (id bigint PRIMARY KEY, balance bigint NOT NULL);
+    INSERT INTO accounts SELECT id, 1000000 FROM generate_series(1, 1000) AS id;
+    CREATE TABLE lines AS SELECT id::bigint, 'name ' || id AS name, repeat('x', 100) AS line
+        FROM generate_series(1, 500000) AS id;
+    ANALYZE";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    with(postgres().durable(), |server| measure(&runtime, server))?;
+    Ok(())
+}
+
+fn measure(runtime: &Runtime, server: &PostgresServer) -> Result<(), BoxError> {
+    let url = server.url();
+    runtime.block_on(async {
+        let withal = Withal::open(url.clone()).await?;
+        withal.set_up(SCHEMA).await?;
+        withal.close().await
+    })?;
+    let mut bench = Bench::from_arguments();
+    let pools = [
+        add::<Withal>(&mut bench, runtime, US, &url)?,
+        add::<Deadpool>(&mut bench, runtime, "deadpool-postgres, Fast", &url)?,
+        add::<Sqlx>(&mut bench, runtime, "sqlx", &url)?,
+        add::<Bb8>(&mut bench, runtime, "bb8-postgres", &url)?,
+    ];
+    rows::add(&mut bench, runtime, &url)?;
+    bench.run()?;
+    pools.into_iter().try_for_each(|close| close(runtime))
+}
+
+type Close = Box<dyn FnOnce(&Runtime) -> Result<(), BoxError>>;
+
+/// Something that is done with a pool, by one of many tasks.
+#[derive(Clone, Copy)]
+enum Work {
+    CheckOut,
+    Query,
+    Transfer,
+}
+
+/// Adds what one of them does.
+fn add<'a, P: Peer>(
+    bench: &mut Bench<'a>,
+    runtime: &'a Runtime,
+    who: &'static str,
+    url: &str,
+) -> Result<Close, BoxError> {
+    let synced = runtime.block_on(P::open(url.to_owned()))?;
+    let unsynced = format!("{url}?options=-c%20synchronous_commit%3Doff");
+    let unsynced = runtime.block_on(P::open(unsynced))?;
+    for (name, tasks, work) in [
+        ("take a connection and give it back", 1, Work::CheckOut),
+        ("the same, 64 tasks on 8", 64, Work::CheckOut),
+        ("take one, query a row, give it back", 1, Work::Query),
+    ] {
+        let peer = synced.clone();
+        bench.case(name, who, move |repeats| {
+            run(runtime, &peer, tasks, repeats, work)
+        });
+    }
+    for (name, tasks, peer) in [
+        ("transfers, 1 task", 1, &unsynced),
+        ("transfers, 32 tasks", 32, &unsynced),
+        ("transfers on the disk, 1 task", 1, &synced),
+        ("transfers on the disk, 32 tasks", 32, &synced),
+    ] {
+        let peer = peer.clone();
+        bench.rate(name, who, move |repeats| {
+            run(runtime, &peer, tasks, repeats, Work::Transfer)
+        });
+    }
+    Ok(Box::new(|runtime| {
+        runtime.block_on(async {
+            synced.close().await?;
+            unsynced.close().await
+        })
+    }))
+}
+
+/// Does the work `repeats` times, in so many tasks at once.
+fn run<P: Peer>(runtime: &Runtime, peer: &P, tasks: u64, repeats: u64, work: Work) -> Duration {
+    runtime.block_on(async {
+        let rounds = repeats.div_ceil(tasks);
+        let began = Instant::now();
+        let mut running = JoinSet::new();
+        for task in 0..tasks {
+            let peer = peer.clone();
+            let _ = running.spawn(async move {
+                for round in 0..rounds {
+                    let number = task * rounds + round;
+                    let done = match work {
+                        Work::CheckOut => peer.check_out().await,
+                        Work::Query => peer.query(1 + number % ACCOUNTS).await.map(drop),
+                        Work::Transfer => {
+                            // In one order, so that nobody waits for each other in a circle.
+                            let from = 1 + number * 7 % (ACCOUNTS - 1);
+                            peer.transfer(from, from + 1).await
+                        }
+                    };
+                    done.expect("the work is done");
+                }
+            });
+        }
+        drop(running.join_all().await);
+        let done = (rounds * tasks) as f64;
+        began.elapsed().mul_f64(repeats as f64 / done)
+    })
+}
