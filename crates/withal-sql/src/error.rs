@@ -16,6 +16,8 @@ struct Inner {
     message: String,
     statement: Option<Box<str>>,
     code: Option<Box<str>>,
+    /// On which line of a script.
+    line: Option<usize>,
     /// Where in the statement, in bytes.
     offset: Option<usize>,
     source: Option<BoxError>,
@@ -67,6 +69,7 @@ impl Error {
             message: message.into(),
             statement: None,
             code: None,
+            line: None,
             offset: None,
             source: None,
         }))
@@ -79,6 +82,13 @@ impl Error {
 
     pub(crate) fn with_code(mut self, code: impl Into<Box<str>>) -> Error {
         self.0.code = Some(code.into());
+        self
+    }
+
+    /// Says on which line of a script the statement is wrong.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn on_line(mut self, line: usize) -> Error {
+        self.0.line = Some(line);
         self
     }
 
@@ -158,8 +168,12 @@ impl fmt::Display for Error {
             message,
             statement,
             code,
+            line,
             ..
         } = &*self.0;
+        if let Some(line) = line {
+            write!(f, "line {line}: ")?;
+        }
         f.write_str(message)?;
         if let Some(code) = code {
             write!(f, " ({code})")?;
