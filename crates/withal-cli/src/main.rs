@@ -5,8 +5,11 @@ mod cli;
 mod input;
 mod log;
 mod message;
+mod migrate;
+mod output;
 mod process;
 mod run;
+mod source;
 mod stop;
 
 fn main() {
@@ -14,6 +17,7 @@ fn main() {
         Ok(cli::Request::Run(job)) => run::run(job),
         Ok(cli::Request::Log(command)) => log::run(command),
         Ok(cli::Request::Atomic(job)) => atomic::run(job),
+        Ok(cli::Request::Migrate(arguments)) => migrate::run(arguments),
         Err(exit) => exit,
     };
     process::end(exit)

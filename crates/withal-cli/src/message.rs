@@ -27,6 +27,11 @@ impl Messages {
         Messages { level }
     }
 
+    /// Whether it says what it does.
+    pub(crate) fn is_talkative(self) -> bool {
+        self.level >= Level::Normal
+    }
+
     pub(crate) fn error(self, text: impl Display) {
         say(text);
     }
@@ -53,6 +58,16 @@ pub(crate) fn say(text: impl Display) {
     escape(&text.to_string(), &mut line);
     line.push('\n');
     let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+/// Writes a message of several lines in one piece.
+pub(crate) fn say_lines(text: impl Display) {
+    let mut lines = String::from("withal: ");
+    for line in text.to_string().lines() {
+        escape(line, &mut lines);
+        lines.push('\n');
+    }
+    let _ = std::io::stderr().write_all(lines.as_bytes());
 }
 
 /// A name as it stands in messages, each byte that is no text as an escape.

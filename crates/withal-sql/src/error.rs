@@ -16,6 +16,10 @@ struct Inner {
     message: String,
     statement: Option<Box<str>>,
     code: Option<Box<str>>,
+    /// On which line of a script.
+    line: Option<usize>,
+    /// Where in the statement, in bytes.
+    offset: Option<usize>,
     source: Option<BoxError>,
 }
 
@@ -65,6 +69,8 @@ impl Error {
             message: message.into(),
             statement: None,
             code: None,
+            line: None,
+            offset: None,
             source: None,
         }))
     }
@@ -76,6 +82,20 @@ impl Error {
 
     pub(crate) fn with_code(mut self, code: impl Into<Box<str>>) -> Error {
         self.0.code = Some(code.into());
+        self
+    }
+
+    /// Says on which line of a script the statement is wrong.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn on_line(mut self, line: usize) -> Error {
+        self.0.line = Some(line);
+        self
+    }
+
+    /// Says where in the statement it is, in bytes.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn with_offset(mut self, offset: usize) -> Error {
+        self.0.offset = Some(offset);
         self
     }
 
@@ -112,14 +132,50 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Where in the statement it is, in bytes, if the database says so.
+    #[must_use]
+    pub fn offset(&self) -> Option<usize> {
+        #[cfg(feature = "postgres")]
+        if let Some(character) = self.character() {
+            let mut characters = self.statement()?.char_indices();
+            return characters.nth(character).map(|(offset, _)| offset);
+        }
+        self.0.offset
+    }
+
+    /// What Postgres calls its position, but from 0.
+    #[cfg(feature = "postgres")]
+    fn character(&self) -> Option<usize> {
+        use tokio_postgres::error::ErrorPosition;
+
+        let source = self.0.source.as_ref()?;
+        let source: &tokio_postgres::Error = source.downcast_ref()?;
+        match source.as_db_error()?.position()? {
+            ErrorPosition::Original(number) => usize::try_from(*number).ok()?.checked_sub(1),
+            ErrorPosition::Internal { .. } => None,
+        }
+    }
+
+    /// What the database said, without its code and the statement.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner {
             message,
             statement,
             code,
+            line,
             ..
         } = &*self.0;
+        if let Some(line) = line {
+            write!(f, "line {line}: ")?;
+        }
         f.write_str(message)?;
         if let Some(code) = code {
             write!(f, " ({code})")?;

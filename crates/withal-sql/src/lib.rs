@@ -7,6 +7,7 @@ mod cursor;
 mod database;
 mod driver;
 mod error;
+pub mod migrate;
 mod options;
 #[cfg(feature = "postgres")]
 mod postgres;

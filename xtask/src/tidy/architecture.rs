@@ -15,7 +15,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("withal-pool", &["withal-core", "withal-scope"]),
     (
         "withal-sql",
-        &["withal-core", "withal-scope", "withal-pool"],
+        &["withal-core", "withal-os", "withal-scope", "withal-pool"],
     ),
     ("withal-net", &["withal-core", "withal-scope"]),
     ("withal-web", &["withal-core", "withal-scope"]),

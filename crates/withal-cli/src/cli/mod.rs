@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 
 use crate::message::{Level, Messages, say};
 use crate::run::{Exit, GateArguments, Job, Limits};
-use crate::{atomic, log};
+use crate::{atomic, log, migrate};
 
 pub(crate) use values::{duration, time_limit};
 
@@ -21,6 +21,7 @@ pub(crate) enum Request {
     Run(Job),
     Log(log::Command),
     Atomic(atomic::Job),
+    Migrate(migrate::Arguments),
 }
 
 #[derive(Debug, Parser)]
@@ -55,6 +56,11 @@ enum Subcommand {
     #[command(after_help = atomic::AFTER, override_usage = atomic::USAGE)]
     #[command(arg_required_else_help = true)]
     Atomic(atomic::Arguments),
+
+    /// Bring any number of databases to their newest version, each whole or not at all
+    #[command(after_help = migrate::AFTER, override_usage = migrate::USAGE)]
+    #[command(arg_required_else_help = true, disable_help_subcommand = true)]
+    Migrate(migrate::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -119,6 +125,7 @@ pub(crate) fn parse() -> Result<Request, Exit> {
         Subcommand::Run(run) => job(run, matches).map(Request::Run),
         Subcommand::Log(command) => command.check().map(Request::Log),
         Subcommand::Atomic(arguments) => arguments.job().map(Request::Atomic),
+        Subcommand::Migrate(arguments) => Ok(Request::Migrate(arguments)),
     };
     request.map_err(|error| {
         say(format_args!("{error:#}"));

@@ -7,7 +7,7 @@ use memchr::memchr;
 use regex::bytes::Regex;
 use withal_log::{Reader, ReverseReader, decode, is_continued};
 
-use super::output::Output;
+use crate::output::Output;
 use super::progress::Progress;
 use super::records::Records;
 use super::{check_is_log, values};

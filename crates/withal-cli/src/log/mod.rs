@@ -3,7 +3,6 @@
 mod ack;
 mod cat;
 mod help;
-mod output;
 mod progress;
 mod records;
 mod repair;
@@ -21,10 +20,9 @@ use nix::libc;
 use withal_log::{LogError, LogErrorKind};
 
 use crate::message::say;
+use crate::output::Closed;
 use crate::process;
 use crate::run::Exit;
-
-use output::Closed;
 
 pub(crate) use help::AFTER;
 

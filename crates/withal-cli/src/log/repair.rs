@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use withal_log::{ProblemKind, RepairAction, RepairKind, RepairOptions, repair};
 
 use super::check_is_log;
-use super::output::Output;
+use crate::output::Output;
 use super::progress::Progress;
 use crate::run::Exit;
 

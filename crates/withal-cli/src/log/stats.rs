@@ -7,7 +7,7 @@ use serde_json::json;
 use withal_log::{Stats, stats};
 
 use super::check_is_log;
-use super::output::Output;
+use crate::output::Output;
 use crate::run::Exit;
 
 /// How many parts the time is shown in.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use withal_log::{Problem, ProblemKind, Verdict, Verification, verify};
 
 use super::check_is_log;
-use super::output::Output;
+use crate::output::Output;
 use super::progress::Progress;
 use crate::run::Exit;
 

@@ -79,13 +79,18 @@ pub(super) fn explain_on_line(
         _ => said.to_owned(),
     };
     let kind = kind(Some(failure.code), during);
-    let error = match line {
-        Some(line) => Error::new(kind, format!("line {line}: {message}")),
-        None => Error::new(kind, message),
-    };
+    let mut said = Error::new(kind, message);
+    if let Some(line) = line {
+        said = said.on_line(line);
+    }
+    if let rusqlite::Error::SqlInputError { offset, .. } = error
+        && let Ok(offset) = usize::try_from(*offset)
+    {
+        said = said.with_offset(offset);
+    }
     match name(failure.extended_code).or_else(|| name(failure.extended_code & 0xff)) {
-        Some(name) => error.with_code(name),
-        None => error.with_code(failure.extended_code.to_string()),
+        Some(name) => said.with_code(name),
+        None => said.with_code(failure.extended_code.to_string()),
     }
 }
 

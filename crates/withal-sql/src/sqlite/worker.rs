@@ -407,6 +407,7 @@ impl<'c> Worker<'c> {
             _ => begin,
         };
         self.explain_in(script, wrong_at.max(begin), error)
+            .with_offset(wrong_at.saturating_sub(begin))
             .of_statement(script.get(begin..).unwrap_or_default())
     }
 

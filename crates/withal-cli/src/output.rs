@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Nobody reads stdout any more.
 #[derive(Debug)]
-pub(super) struct Closed;
+pub(crate) struct Closed;
 
 impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -22,29 +22,29 @@ impl std::error::Error for Closed {}
 
 /// Writes to stdout, in large pieces.
 #[derive(Debug)]
-pub(super) struct Output(BufWriter<File>);
+pub(crate) struct Output(BufWriter<File>);
 
 impl Output {
-    pub(super) fn new() -> anyhow::Result<Output> {
+    pub(crate) fn new() -> anyhow::Result<Output> {
         let stdout = io::stdout().as_fd().try_clone_to_owned();
         let file = File::from(stdout.context("stdout")?);
         Ok(Output(BufWriter::with_capacity(64 * 1024, file)))
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         self.0.write_all(bytes).map_err(told)
     }
 
-    pub(super) fn line(&mut self, line: impl fmt::Display) -> anyhow::Result<()> {
+    pub(crate) fn line(&mut self, line: impl fmt::Display) -> anyhow::Result<()> {
         writeln!(self.0, "{line}").map_err(told)
     }
 
-    pub(super) fn flush(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn flush(&mut self) -> anyhow::Result<()> {
         self.0.flush().map_err(told)
     }
 
     /// Fails if a write would, for nobody reads any more.
-    pub(super) fn check(&self) -> anyhow::Result<()> {
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
         let mut polled = [PollFd::new(self.0.get_ref(), PollFlags::empty())];
         let now = Timespec {
             tv_sec: 0,
