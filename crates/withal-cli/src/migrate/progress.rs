@@ -45,16 +45,22 @@ impl Progress {
         match event {
             Event::Waiting { holder, .. } => {
                 let holder = holder.unwrap_or("somebody else");
-                self.say(format_args!("{database}: waiting for {holder}, which migrates it"));
+                self.say(format_args!(
+                    "{database}: waiting for {holder}, which migrates it"
+                ));
             }
             Event::Began { migration, .. } => {
-                self.bar.set_message(format!("{database}: {}", shown(migration.name())));
+                self.bar
+                    .set_message(format!("{database}: {}", shown(migration.name())));
             }
             Event::Ran {
                 migration, took, ..
             } => {
                 let milliseconds = took.as_millis();
-                self.say(format_args!("{database}: {} ran in {milliseconds} ms", migration.name()));
+                self.say(format_args!(
+                    "{database}: {} ran in {milliseconds} ms",
+                    migration.name()
+                ));
                 self.bar.inc(1);
             }
             Event::Committed { version, .. } => {
