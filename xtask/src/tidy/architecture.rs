@@ -33,6 +33,11 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("withal-examples", EVERYTHING_BELOW_THE_COMMAND),
     ("withal-example-invoices", EVERYTHING_BELOW_THE_COMMAND),
     ("withal-example-resilient-log", EVERYTHING_BELOW_THE_COMMAND),
+    (
+        "withal-example-transfer-funds",
+        EVERYTHING_BELOW_THE_COMMAND,
+    ),
+    ("withal-example-giant-logs", EVERYTHING_BELOW_THE_COMMAND),
     ("xtask", &[]),
 ];
 
