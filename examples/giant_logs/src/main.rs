@@ -1,4 +1,5 @@
 //! Half a million rows, one after the other, in a few megabytes.
+#![allow(clippy::print_stdout, reason = "an example")]
 
 use std::time::Instant;
 

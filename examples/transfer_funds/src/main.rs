@@ -1,4 +1,5 @@
 //! Two accounts, one transaction, and every way for it to end.
+#![allow(clippy::print_stdout, reason = "an example")]
 
 use std::future::pending;
 use std::time::Duration;
