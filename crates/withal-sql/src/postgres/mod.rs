@@ -4,6 +4,7 @@ mod cache;
 mod config;
 mod connect;
 mod cursor;
+mod remedy;
 mod session;
 mod settle;
 mod tls;

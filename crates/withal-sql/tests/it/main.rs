@@ -9,6 +9,8 @@
 )]
 
 #[cfg(feature = "postgres")]
+mod bad_input;
+#[cfg(feature = "postgres")]
 mod postgres;
 mod statements;
 mod support;
