@@ -12,6 +12,7 @@
 mod bad_input;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod given_up;
 mod statements;
 mod support;
 mod transactions;
