@@ -23,6 +23,8 @@ struct Lines {
     accepted: AtomicU64,
     /// Those up to this one are silent.
     silent: AtomicU64,
+    /// Of these, those whose client has gone.
+    left: AtomicU64,
 }
 
 impl Hole {
@@ -44,6 +46,12 @@ impl Hole {
         let accepted = self.lines.accepted.load(Ordering::SeqCst);
         self.lines.silent.store(accepted, Ordering::SeqCst);
     }
+
+    /// On how many silent lines there is still somebody.
+    pub(crate) fn held(&self) -> u64 {
+        let silent = self.lines.silent.load(Ordering::SeqCst);
+        silent - self.lines.left.load(Ordering::SeqCst)
+    }
 }
 
 async fn serve(listener: TcpListener, upstream: SocketAddr, lines: Arc<Lines>) {
@@ -61,6 +69,9 @@ async fn serve(listener: TcpListener, upstream: SocketAddr, lines: Arc<Lines>) {
                     () = pass(number, &lines, from_client, to_server) => {}
                     () = pass(number, &lines, from_server, to_client) => {}
                 }
+                if number <= lines.silent.load(Ordering::SeqCst) {
+                    let _ = lines.left.fetch_add(1, Ordering::SeqCst);
+                }
             }
         });
     }
@@ -74,15 +85,13 @@ async fn pass(
 ) {
     let mut buffer = [0; 16 * 1024];
     loop {
-        let read = from.read(&mut buffer).await;
-        if number <= lines.silent.load(Ordering::SeqCst) {
-            std::future::pending::<()>().await;
-        }
-        let bytes = match read {
-            Ok(1..) => read.ok().and_then(|count| buffer.get(..count)),
-            _ => None,
+        let Ok(count @ 1..) = from.read(&mut buffer).await else {
+            return;
         };
-        let Some(bytes) = bytes else { return };
+        if number <= lines.silent.load(Ordering::SeqCst) {
+            continue;
+        }
+        let bytes = buffer.get(..count).unwrap_or_default();
         if to.write_all(bytes).await.is_err() {
             return;
         }

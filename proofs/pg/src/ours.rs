@@ -140,7 +140,7 @@ pub(crate) async fn run(db: Database, work: Work) -> Result<()> {
         }
         Ok(())
     });
-    Ok(done.await?)
+    Ok(Box::pin(done).await?)
 }
 
 impl Pool for Ours {
@@ -166,7 +166,7 @@ impl Pool for Ours {
 
     fn close(&self) -> Boxed<'static, Result<()>> {
         let database = self.0.clone();
-        Box::pin(OpenDatabase::exit(database, ExitCase::Succeeded))
+        Box::pin(async move { OpenDatabase::exit(database, ExitCase::Succeeded).await })
     }
 }
 

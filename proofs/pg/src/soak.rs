@@ -105,7 +105,7 @@ struct Counts {
 
 /// Whether it came to its end.
 async fn one(database: Database) -> bool {
-    let work = work(database);
+    let work = Box::pin(work(database));
     match fastrand::u8(0..10) {
         0 => drop(work.await),
         1..5 => {
@@ -147,15 +147,19 @@ async fn work(database: Database) -> Result<()> {
             }
             15 => {
                 let cursor = conn.cursor("SELECT generate_series(1, 20000)", &[]);
-                let _ = s
-                    .with(cursor, async |_, rows| Ok(rows.next().await?.is_some()))
-                    .await?;
+                s.with(cursor, async |_, rows| {
+                    drop(rows.next().await?);
+                    Ok(())
+                })
+                .await?;
             }
             16 => {
                 let cursor = conn.exclusive_cursor("SELECT generate_series(1, 20000)", &[]);
-                let _ = s
-                    .with(cursor, async |_, rows| Ok(rows.next().await?.is_some()))
-                    .await?;
+                s.with(cursor, async |_, rows| {
+                    drop(rows.next().await?);
+                    Ok(())
+                })
+                .await?;
             }
             17 => {
                 let state = "SET search_path = nowhere; SELECT pg_advisory_lock_shared(5); \
@@ -176,7 +180,7 @@ async fn work(database: Database) -> Result<()> {
         }
         Ok(())
     });
-    Ok(done.await?)
+    Ok(Box::pin(done).await?)
 }
 
 /// The first account is the lower one, so that nobody waits for each other.

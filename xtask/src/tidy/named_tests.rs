@@ -2,7 +2,7 @@
 //!
 //! In ARCHITECTURE.md each paragraph that begins `**Architecture Invariant:**` goes on to "Held by
 //! `crate::path::test_name`", or by a chore (`cargo xtask miri`) or a lint that clippy.toml sets up.
-//! In docs/contextlib.md each cell of a column whose heading has the word "test" names its tests in
+//! In docs/contextlib.md and docs/sql.md each cell of a column whose heading has the word "test" names its tests in
 //! that way, or by their bare names and as files of compile-fail cases after "crate:" or
 //! "crate, compile-fail:". A row that has none says that it "does not apply", and why.
 
@@ -23,7 +23,11 @@ pub(super) fn check(documents: &[Document], sources: &[Source], lints: &str) -> 
         Some(document) => check_invariants(document, &tests),
         None => vec![Finding::new("ARCHITECTURE.md", 0, "missing")],
     };
-    if let Some(document) = find("docs/contextlib.md") {
+    for document in ["docs/contextlib.md", "docs/sql.md"]
+        .map(find)
+        .into_iter()
+        .flatten()
+    {
         findings.extend(check_tables(document, &tests));
     }
     findings

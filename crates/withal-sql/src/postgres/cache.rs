@@ -51,8 +51,8 @@ impl Cache {
         let _ = self.lock().statements.remove(sql);
     }
 
-    pub(super) fn forget_all(&self) {
-        self.lock().statements.clear();
+    pub(super) fn len(&self) -> usize {
+        self.lock().statements.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {

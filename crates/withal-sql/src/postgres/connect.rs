@@ -15,6 +15,7 @@ use tokio_util::either::Either;
 use withal_scope::integration::spawn_on;
 
 use super::config::Config;
+use super::remedy::remedy;
 use crate::{Error, ErrorKind};
 
 /// The way to one server, as it was taken.
@@ -70,7 +71,8 @@ pub(super) async fn connect(config: &Config) -> Result<Connected, Error> {
         let addresses = match resolve(host, port).await {
             Ok(addresses) => addresses,
             Err(error) => {
-                failed = Some(config.cannot_connect(&error).with_source(error));
+                let why = format_args!("{error}; check the name of the host");
+                failed = Some(config.cannot_connect(why).with_source(error));
                 continue;
             }
         };
@@ -110,18 +112,24 @@ async fn resolve(host: &Host, port: u16) -> io::Result<Vec<Address>> {
 }
 
 async fn begin(config: &Config, address: Address) -> Result<Connected, Error> {
-    let cannot = |error: &dyn std::error::Error| config.cannot_connect(chain(error));
+    let cannot = |error: &(dyn std::error::Error + 'static), code: Option<&str>| {
+        let reason = innermost(error);
+        match remedy(reason, code) {
+            Some(remedy) => config.cannot_connect(format_args!("{reason}; {remedy}")),
+            None => config.cannot_connect(reason),
+        }
+    };
     let stream = open(config, &address)
         .await
-        .map_err(|error| cannot(&error))?;
-    let tls = connector(config, &address).map_err(|error| cannot(&error))?;
+        .map_err(|error| cannot(&error, None))?;
+    let tls = connector(config, &address).map_err(|error| cannot(&error, None))?;
     let (client, connection) = config
         .postgres
         .connect_raw(stream, tls)
         .await
         .map_err(|error| {
             let code = error.code().map(|code| code.code().to_owned());
-            let failed = cannot(&error);
+            let failed = cannot(&error, code.as_deref());
             match code {
                 Some(code) => failed.with_code(code),
                 None => failed,
@@ -164,11 +172,10 @@ fn connector(config: &Config, address: &Address) -> io::Result<Connector> {
 }
 
 /// Why, without what is said around it.
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => chain(source),
-        None => error.to_string(),
-    }
+fn innermost<'e>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> &'e (dyn std::error::Error + 'static) {
+    error.source().map_or(error, innermost)
 }
 
 /// Carries messages until the session ends. How it ended is told to whoever uses it.

@@ -5,6 +5,7 @@ mod config;
 mod connect;
 mod copy;
 mod cursor;
+mod remedy;
 mod session;
 mod settle;
 mod tls;

@@ -203,7 +203,7 @@ impl Postgres {
         }
         if is_busy {
             // Otherwise the server goes on with it.
-            self.canceller.cancel().await.map_err(|error| {
+            Box::pin(self.canceller.cancel()).await.map_err(|error| {
                 let message = "the server cannot be asked to cancel a statement";
                 Error::new(ErrorKind::ConnectionLost, message).with_source(error)
             })?;
@@ -517,9 +517,7 @@ impl Postgres {
         }
         self.quiet(RESET).await?;
         if is_unruly {
-            self.quiet(DEALLOCATE).await?;
-            // Those of ours may be gone, too.
-            self.cache.forget_all();
+            self.quiet(&deallocate(self.cache.len())).await?;
         }
         *self.state() = State {
             stray,
@@ -555,11 +553,17 @@ fn unknown(error: impl Into<withal_core::BoxError>) -> Error {
 const RESET: &str = "ROLLBACK; CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
     SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
 
-/// What its user has prepared by SQL. What the driver has prepared is its own business, which it
-/// would not notice to be gone.
-const DEALLOCATE: &str = "DO $$ DECLARE prepared text; BEGIN \
-    FOR prepared IN SELECT name FROM pg_prepared_statements WHERE from_sql \
-    LOOP EXECUTE format('DEALLOCATE %I', prepared); END LOOP; END $$";
+/// Forgets what its user has prepared by SQL. What the driver has prepared has to be there still: it
+/// would not prepare it again.
+fn deallocate(ours: usize) -> String {
+    format!(
+        "DO $$ DECLARE prepared text; BEGIN \
+         IF (SELECT count(*) FROM pg_prepared_statements WHERE NOT from_sql) < {ours} \
+         THEN RAISE 'its prepared statements are gone'; END IF; \
+         FOR prepared IN SELECT name FROM pg_prepared_statements WHERE from_sql \
+         LOOP EXECUTE format('DEALLOCATE %I', prepared); END LOOP; END $$"
+    )
+}
 
 /// Why something was not done.
 #[derive(Debug)]

@@ -20,9 +20,14 @@ impl Postgres {
     /// If that fails, the session is not used any more.
     pub(super) async fn settle(&self) -> Result<(), Error> {
         self.check_broken()?;
-        if !self.state().abandoned {
-            return Ok(());
+        let is_abandoned = self.state().abandoned;
+        match is_abandoned {
+            false => Ok(()),
+            true => Box::pin(self.do_settle()).await,
         }
+    }
+
+    async fn do_settle(&self) -> Result<(), Error> {
         let _settling = self.settling.lock().await;
         {
             let state = self.state();
@@ -92,7 +97,7 @@ impl Postgres {
         if let Ok(answer) = tokio::time::timeout(GRACE, &mut answer).await {
             return Ok(answer?);
         }
-        self.canceller.cancel().await.map_err(|error| {
+        Box::pin(self.canceller.cancel()).await.map_err(|error| {
             let message = "the server cannot be asked to cancel a statement";
             Failure::Ours(Error::new(ErrorKind::ConnectionLost, message).with_source(error))
         })?;

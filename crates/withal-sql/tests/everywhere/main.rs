@@ -58,6 +58,5 @@ fn a_transaction_cancelled_anywhere_in_any_way_leaves_nothing() {
             }
         },
     );
-    println!("{} await points, {} runs", report.points(), report.runs());
     report.assert_clean();
 }

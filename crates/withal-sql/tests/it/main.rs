@@ -9,7 +9,10 @@
 )]
 
 #[cfg(feature = "postgres")]
+mod bad_input;
+#[cfg(feature = "postgres")]
 mod postgres;
+mod given_up;
 mod statements;
 mod support;
 mod transactions;

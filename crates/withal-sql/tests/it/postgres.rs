@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use withal_core::BoxError;
-use withal_scope::{async_with, scope};
-use withal_sql::{Isolation, params, retry_serializable};
+use withal_scope::{async_with, scope, with_ref};
+use withal_sql::{Error, ErrorKind, Isolation, params, retry_serializable};
+use withal_testkit::proxy::{Direction, Proxy};
 use withal_testkit::servers::postgres;
 
-use crate::support::open;
+use crate::support::{give_up, open};
 
 #[tokio::test]
 async fn values_of_many_types_come_as_what_they_are() {
@@ -266,6 +267,140 @@ async fn what_collides_is_done_again() {
             let conn = s.enter(db.acquire()).await?;
             let n: i64 = conn.query_one_as("SELECT n FROM c", &[]).await?;
             assert_eq!(n, 80);
+            Ok(())
+        })
+        .await?;
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_unknown() {
+    let server = postgres();
+    async_with(server, async |server| {
+        let schema = "CREATE TABLE t (x int)";
+        let here = open(&server.url());
+        scope(async |s| {
+            let here = s.enter(here).await?;
+            here.lease().await?.batch(schema).await?;
+            let proxy = s.enter(Proxy::to(server.addr())).await?.handle();
+            let there = open(&server.url_at(proxy.addr()));
+            let there = s.enter(there).await?.clone();
+            let committing = async {
+                let mut conn = there.lease().await.unwrap();
+                let ended = with_ref(conn.begin(), async |tx| {
+                    tx.execute("INSERT INTO t VALUES (1)", &[]).await?;
+                    proxy.freeze(Direction::ToClient);
+                    Ok(())
+                });
+                ended.await.unwrap_err()
+            };
+            let breaking = async {
+                let conn = here.lease().await?;
+                let is_there = "SELECT count(*) FROM t";
+                while conn.query_one_as::<i64>(is_there, &[]).await? == 0 {}
+                proxy.reset().await;
+                Ok::<(), BoxError>(())
+            };
+            let (error, broken) = tokio::join!(committing, breaking);
+            broken?;
+            let error: &Error = error.downcast_ref().unwrap();
+            assert_eq!(error.kind(), ErrorKind::CommitUnknown);
+            assert!(error.to_string().contains("committed or not"), "{error}");
+            Ok(())
+        })
+        .await?;
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn what_the_driver_prepared_is_there_for_the_next_user_or_the_session_is_not() {
+    async_with(postgres(), async |server| {
+        let database = open(&server.url()).max_connections(1);
+        scope(async |s| {
+            let db = s.enter(database).await?.clone();
+            let conn = db.lease().await?;
+            let types = "CREATE TYPE a AS ENUM ('x'); CREATE TYPE b AS ENUM ('y'); \
+                CREATE TYPE c AS ENUM ('z')";
+            conn.batch(types).await?;
+            let _ = conn.query("SELECT 'x'::a", &[]).await?;
+            conn.release().await;
+            let conn = db.lease().await?;
+            let _ = conn.query("SELECT 'y'::b", &[]).await?;
+            assert_eq!(db.pool().counters().created, 1);
+            conn.execute("DISCARD ALL", &[]).await?;
+            conn.release().await;
+            let conn = db.lease().await?;
+            let _ = conn.query("SELECT 'z'::c", &[]).await?;
+            assert_eq!(db.pool().counters().created, 2);
+            conn.release().await;
+            Ok(())
+        })
+        .await?;
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn statements_given_up_while_they_are_prepared_do_not_pile_up() {
+    async_with(postgres(), async |server| {
+        let database = open(&server.url()).max_connections(1);
+        scope(async |s| {
+            let db = s.enter(database).await?.clone();
+            for number in 0..200 {
+                let conn = db.lease().await?;
+                let sql = format!("SELECT {number}");
+                give_up(conn.query(&sql, &[])).await;
+            }
+            let conn = db.lease().await?;
+            let kept: i64 = conn
+                .query_one_as("SELECT count(*) FROM pg_prepared_statements", &[])
+                .await?;
+            assert!(kept < 100, "{kept}");
+            conn.release().await;
+            Ok(())
+        })
+        .await?;
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn the_clients_own_client_may_be_used_and_dropped_anywhere() {
+    async_with(postgres(), async |server| {
+        let database = open(&server.url()).max_connections(1);
+        scope(async |s| {
+            let db = s.enter(database).await?.clone();
+            let conn = db.lease().await?;
+            conn.batch("CREATE TABLE t (x int)").await?;
+            let client = conn.postgres().await?.unwrap();
+            client
+                .batch_execute("BEGIN; INSERT INTO t VALUES (1)")
+                .await?;
+            let slow = client.batch_execute("SELECT pg_sleep(30)");
+            tokio::time::timeout(Duration::from_millis(20), slow)
+                .await
+                .unwrap_err();
+            conn.release().await;
+            let conn = db.lease().await?;
+            let found: (i64, i64) = conn
+                .query_one_as(
+                    "SELECT (SELECT count(*) FROM t), (SELECT count(*) FROM pg_stat_activity \
+                     WHERE wait_event = 'PgSleep')",
+                    &[],
+                )
+                .await?;
+            assert_eq!(found, (0, 0));
+            conn.release().await;
             Ok(())
         })
         .await?;

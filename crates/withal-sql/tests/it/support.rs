@@ -1,5 +1,9 @@
 //! A private database of each kind.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
 use withal_core::{BoxError, Error};
 use withal_scope::scope;
 use withal_sql::{Database, OpenDatabase, Session};
@@ -97,4 +101,11 @@ pub(crate) async fn balances(session: &Session) -> Result<(i64, i64), BoxError> 
         .query_as("SELECT balance FROM accounts ORDER BY id", &[])
         .await?;
     Ok((balances[0], balances[1]))
+}
+
+/// Polls it once and drops it: it has been sent, nobody hears the answer.
+pub(crate) async fn give_up<T>(statement: impl Future<Output = T>) {
+    let mut statement = pin!(statement);
+    let is_pending = poll_fn(|context| Poll::Ready(statement.as_mut().poll(context).is_pending()));
+    assert!(is_pending.await, "it was not waited for");
 }

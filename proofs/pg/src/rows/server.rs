@@ -180,47 +180,52 @@ pub(super) async fn full(lab: &Lab) -> Result<Tried> {
     const MOST: u32 = 6;
     let mut tried = Tried::default();
     for _ in 0..lab.limits.repeats {
-        let wrong = async_with(postgres().max_connections(MOST), async |server| {
+        let server = postgres().max_connections(MOST);
+        let wrong = async_with(server, async |server| {
             let lab = Lab::new(server, lab.who, lab.limits.clone()).await?;
-            let database = Database::open(lab.url()).max_connections(12);
-            let database = database.enter().await?;
-            let mut wrong = Vec::new();
-            for _ in 0..3 {
-                let mut leases = JoinSet::new();
-                for _ in 0..12 {
-                    let _ = leases.spawn(database.lease());
-                }
-                let mut held = Vec::new();
-                for leased in leases.join_all().await {
-                    match leased {
-                        Ok(lease) => held.push(lease),
-                        Err(AcquireError::Create(error)) if error.code() == Some("53300") => {}
-                        Err(error) => wrong.push(format!("told {error:?}")),
-                    }
-                }
-                if held.is_empty() || held.len() >= MOST as usize {
-                    wrong.push(format!("{} connections", held.len()));
-                }
-                // While it is full, what is given up is cancelled all the same.
-                for lease in &held {
-                    let slow = lease.execute("SELECT pg_sleep(30)", &[]);
-                    let _ = timeout(Duration::from_millis(5), slow).await;
-                }
-                drop(held);
-                let is_right = |seen: &crate::admin::Seen| seen.active == 0;
-                let seen = lab.admin.look_until(lab.limits.settle, is_right).await?;
-                if seen.active > 0 {
-                    wrong.push(format!("left on the server: {seen:?}"));
-                }
-            }
-            let pool: Arc<dyn Pool> = Arc::new(ours::Ours(database));
-            wrong.extend(lab.check_numbers(&pool).await);
-            wrong.extend(lab.check_slots(&pool).await?);
-            pool.close().await?;
-            Ok(wrong)
+            Box::pin(fill(&lab, MOST as usize)).await
         })
         .await?;
         tried.count("full", wrong);
     }
     Ok(tried)
+}
+
+async fn fill(lab: &Lab, most: usize) -> Result<Vec<String>> {
+    let database = Database::open(lab.url()).max_connections(12);
+    let database = database.enter().await?;
+    let mut wrong = Vec::new();
+    for _ in 0..3 {
+        let mut leases = JoinSet::new();
+        for _ in 0..12 {
+            let _ = leases.spawn(database.lease());
+        }
+        let mut held = Vec::new();
+        for leased in leases.join_all().await {
+            match leased {
+                Ok(lease) => held.push(lease),
+                Err(AcquireError::Create(error)) if error.code() == Some("53300") => {}
+                Err(error) => wrong.push(format!("told {error:?}")),
+            }
+        }
+        if held.is_empty() || held.len() >= most {
+            wrong.push(format!("{} connections", held.len()));
+        }
+        // While it is full, what is given up is cancelled all the same.
+        for lease in &held {
+            let slow = lease.execute("SELECT pg_sleep(30)", &[]);
+            let _ = timeout(Duration::from_millis(5), slow).await;
+        }
+        drop(held);
+        let is_right = |seen: &crate::admin::Seen| seen.active == 0;
+        let seen = lab.admin.look_until(lab.limits.settle, is_right).await?;
+        if seen.active > 0 {
+            wrong.push(format!("left on the server: {seen:?}"));
+        }
+    }
+    let pool: Arc<dyn Pool> = Arc::new(ours::Ours(database));
+    wrong.extend(lab.check_numbers(&pool).await);
+    wrong.extend(lab.check_slots(&pool).await?);
+    pool.close().await?;
+    Ok(wrong)
 }

@@ -138,6 +138,13 @@ async fn silent(lab: &Lab, is_in_use: bool) -> Result<Tried> {
                 begun.elapsed()
             ));
         }
+        // Nobody waits on the old lines for ever.
+        while hole.held() > 0 && begun.elapsed() < lab.limits.silent {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        if hole.held() > 0 {
+            wrong.push(format!("{} silent lines are held", hole.held()));
+        }
         tried.count("silent", wrong);
         // What is left of the old lines would be in the way of the next run.
         drop(hole);
