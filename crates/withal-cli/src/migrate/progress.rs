@@ -2,11 +2,15 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use withal_sql::migrate::Event;
 
 use crate::message::{Messages, shown};
+
+/// How often the clock of the bar is drawn.
+const TICK: Duration = Duration::from_millis(200);
 
 /// Lines on stderr; on a terminal a bar below them.
 #[derive(Clone, Debug)]
@@ -33,6 +37,7 @@ impl Progress {
             let length = u64::try_from(migrations).unwrap_or(u64::MAX);
             let target = ProgressDrawTarget::stderr();
             self.bar = ProgressBar::with_draw_target(Some(length), target).with_style(style);
+            self.bar.enable_steady_tick(TICK);
         }
     }
 
