@@ -59,7 +59,10 @@ impl Source {
                 path: path.to_owned(),
                 text,
             }),
-            Err(error) => Err(BadSource(format!("{}: cannot be read: {error}", shown(path)))),
+            Err(error) => Err(BadSource(format!(
+                "{}: cannot be read: {error}",
+                shown(path)
+            ))),
         }
     }
 
@@ -141,7 +144,9 @@ fn secrets(text: &str) -> Vec<Range<usize>> {
     while let Some(found) = text.get(from..).and_then(|rest| rest.find("://")) {
         let start = from + found + "://".len();
         let url = text.get(start..).unwrap_or_default();
-        let url = url.get(..url.find(ends).unwrap_or(url.len())).unwrap_or_default();
+        let url = url
+            .get(..url.find(ends).unwrap_or(url.len()))
+            .unwrap_or_default();
         let end = start + url.rfind('@').unwrap_or(url.len());
         if let Some(colon) = url.find(':').map(|colon| start + colon + 1)
             && colon < end
@@ -157,7 +162,9 @@ fn secrets(text: &str) -> Vec<Range<usize>> {
         let rest = text.get(start..).unwrap_or_default();
         let is_end = |c: char| c == '&' || ends.contains(&c);
         let end = start + rest.find(is_end).unwrap_or(rest.len());
-        let is_hidden = secrets.iter().any(|secret| secret.start <= start && end <= secret.end);
+        let is_hidden = secrets
+            .iter()
+            .any(|secret| secret.start <= start && end <= secret.end);
         if !is_hidden && start < end {
             secrets.push(start..end);
         }
@@ -184,9 +191,21 @@ mod tests {
 
     #[test]
     fn a_flaw_is_shown_where_it_is() {
-        check("a = 1\nnme = 2\n", "nme", "a.toml:2:1: why\n 2 | nme = 2\n   | ^^^");
-        check("é = 'ü' # x", "'ü'", "a.toml:1:5: why\n 1 | é = 'ü' # x\n   |     ^^^");
-        check("\ta = [\n1\n]", "[\n1\n]", "a.toml:1:6: why\n 1 |  a = [\n   |      ^");
+        check(
+            "a = 1\nnme = 2\n",
+            "nme",
+            "a.toml:2:1: why\n 2 | nme = 2\n   | ^^^",
+        );
+        check(
+            "é = 'ü' # x",
+            "'ü'",
+            "a.toml:1:5: why\n 1 | é = 'ü' # x\n   |     ^^^",
+        );
+        check(
+            "\ta = [\n1\n]",
+            "[\n1\n]",
+            "a.toml:1:6: why\n 1 |  a = [\n   |      ^",
+        );
         check("a =", "", "a.toml:1:1: why\n 1 | a =\n   | ^");
     }
 
@@ -208,9 +227,18 @@ mod tests {
     fn what_may_be_a_password_is_masked() {
         let check = |text: &str, expected: &str| assert_eq!(masked(text).0, expected);
         check("postgres://ada:s3cret", "postgres://ada:***");
-        check("'postgres://ada:s3@cret@h:1/d'", "'postgres://ada:***@h:1/d'");
-        check("postgres://h/d?password=s3&a=b", "postgres://h/d?password=***&a=b");
-        check("postgres://a:b@h postgres://c:d@h", "postgres://a:***@h postgres://c:***@h");
+        check(
+            "'postgres://ada:s3@cret@h:1/d'",
+            "'postgres://ada:***@h:1/d'",
+        );
+        check(
+            "postgres://h/d?password=s3&a=b",
+            "postgres://h/d?password=***&a=b",
+        );
+        check(
+            "postgres://a:b@h postgres://c:d@h",
+            "postgres://a:***@h postgres://c:***@h",
+        );
         check("postgres://ada@h/d", "postgres://ada@h/d");
         check("sqlite:orders.db", "sqlite:orders.db");
     }

@@ -372,8 +372,11 @@ impl Session {
 
 #[cfg(all(feature = "postgres", feature = "sqlite"))]
 fn no_copy(sql: &str) -> Error {
-    Error::new(ErrorKind::Unsupported, "SQLite has no COPY; use INSERT in a transaction")
-        .of_statement(sql)
+    Error::new(
+        ErrorKind::Unsupported,
+        "SQLite has no COPY; use INSERT in a transaction",
+    )
+    .of_statement(sql)
 }
 
 const UNKNOWN: &str = "it is not known what became of a savepoint";

@@ -7,10 +7,10 @@ use memchr::memchr;
 use regex::bytes::Regex;
 use withal_log::{Reader, ReverseReader, decode, is_continued};
 
-use crate::output::Output;
 use super::progress::Progress;
 use super::records::Records;
 use super::{check_is_log, values};
+use crate::output::Output;
 use crate::run::Exit;
 
 /// What stands for what text cannot hold.

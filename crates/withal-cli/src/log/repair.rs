@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use withal_log::{ProblemKind, RepairAction, RepairKind, RepairOptions, repair};
 
 use super::check_is_log;
-use crate::output::Output;
 use super::progress::Progress;
+use crate::output::Output;
 use crate::run::Exit;
 
 #[derive(Debug, clap::Args)]

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use withal_log::{Problem, ProblemKind, Verdict, Verification, verify};
 
 use super::check_is_log;
-use crate::output::Output;
 use super::progress::Progress;
+use crate::output::Output;
 use crate::run::Exit;
 
 #[derive(Debug, clap::Args)]

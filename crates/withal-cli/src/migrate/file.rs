@@ -105,10 +105,16 @@ fn named(source: &Source) -> Result<Vec<(String, Url, PathBuf)>, Flaw> {
             migrations,
         } = database.into_inner();
         let name = required(name, &span, "no `name`; write `name = \"orders\"`")?;
-        let migrations =
-            required(migrations, &span, "no `migrations`; write `migrations = \"DIRECTORY\"`")?;
+        let migrations = required(
+            migrations,
+            &span,
+            "no `migrations`; write `migrations = \"DIRECTORY\"`",
+        )?;
         if name.get_ref().trim().is_empty() {
-            return Err(Flaw::at(name.span(), "an empty name; write what the database is called"));
+            return Err(Flaw::at(
+                name.span(),
+                "an empty name; write what the database is called",
+            ));
         }
         if let Some(first) = names.insert(name.get_ref().clone(), index + 1) {
             let why = format!("database {first} has this name, too; give one of them another");
@@ -118,7 +124,10 @@ fn named(source: &Source) -> Result<Vec<(String, Url, PathBuf)>, Flaw> {
             (Some(url), None) => url,
             (None, Some(from)) => Spanned::new(from.span(), secret(&from, directory)?),
             (Some(_), Some(from)) => {
-                return Err(Flaw::at(from.span(), "both `url` and `url_from`; write one of them"));
+                return Err(Flaw::at(
+                    from.span(),
+                    "both `url` and `url_from`; write one of them",
+                ));
             }
             (None, None) => {
                 let why = "no `url`; write `url = \"sqlite:orders.db\"` or `url_from = \"env:ORDERS_URL\"`";
@@ -144,7 +153,9 @@ fn secret(from: &Spanned<String>, directory: &Path) -> Result<String, Flaw> {
     let wrong = |why: String| Flaw::at(from.span(), why);
     let found = match from.get_ref().split_once(':') {
         Some(("env", name)) => env::var(name).map_err(|error| match error {
-            env::VarError::NotPresent => wrong(format!("the variable `{name}` is not set; set it to the URL")),
+            env::VarError::NotPresent => wrong(format!(
+                "the variable `{name}` is not set; set it to the URL"
+            )),
             env::VarError::NotUnicode(_) => wrong(format!("the variable `{name}` is not UTF-8")),
         })?,
         Some(("file", path)) => {
@@ -154,12 +165,15 @@ fn secret(from: &Spanned<String>, directory: &Path) -> Result<String, Flaw> {
         }
         _ => {
             return Err(wrong(
-                "no reference; write `env:NAME` or `file:PATH`, or `url` for the URL itself".to_owned(),
+                "no reference; write `env:NAME` or `file:PATH`, or `url` for the URL itself"
+                    .to_owned(),
             ));
         }
     };
     match found.trim() {
-        "" => Err(wrong("what it refers to is empty; put the URL there".to_owned())),
+        "" => Err(wrong(
+            "what it refers to is empty; put the URL there".to_owned(),
+        )),
         url => Ok(url.to_owned()),
     }
 }
@@ -202,7 +216,9 @@ fn locate(url: &Spanned<String>, directory: &Path) -> Result<Url, Flaw> {
     }
     let path = percent_decode_str(path.strip_prefix("//").unwrap_or(path)).decode_utf8_lossy();
     let file = directory.join(&*path);
-    let path = file.to_str().ok_or_else(|| wrong("its path is not UTF-8".to_owned()))?;
+    let path = file
+        .to_str()
+        .ok_or_else(|| wrong("its path is not UTF-8".to_owned()))?;
     let path = utf8_percent_encode(path, IN_PATH);
     Ok(Url {
         text: format!("sqlite:{path}{options}"),

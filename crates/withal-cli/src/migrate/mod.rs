@@ -133,15 +133,21 @@ fn block_on(work: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<
         let name = stop.signal.as_str();
         match drained {
             Ok(report) if report.is_clean() => {
-                say(format_args!("{name}: what ran is rolled back; `withal migrate status` shows the versions"));
+                say(format_args!(
+                    "{name}: what ran is rolled back; `withal migrate status` shows the versions"
+                ));
                 Ok(stop.exit())
             }
             Ok(report) => {
-                say(format_args!("{name}: not all was closed in order: {report}"));
+                say(format_args!(
+                    "{name}: not all was closed in order: {report}"
+                ));
                 Ok(stop.exit())
             }
             Err(second) => {
-                say(format_args!("{name}: ended at once; the servers roll back what ran"));
+                say(format_args!(
+                    "{name}: ended at once; the servers roll back what ran"
+                ));
                 Ok(second.exit())
             }
         }

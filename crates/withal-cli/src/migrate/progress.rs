@@ -12,7 +12,7 @@ use crate::message::{Messages, shown};
 /// How often the clock of the bar is drawn.
 const TICK: Duration = Duration::from_millis(200);
 
-/// Lines on stderr; on a terminal a bar below them.
+/// Lines on stderr; on a terminal a bar below them. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Progress {
     messages: Messages,
@@ -28,15 +28,16 @@ impl Progress {
     }
 
     /// Begins to count up to `migrations`.
-    pub(super) fn begin(&mut self, migrations: usize) {
+    pub(super) fn begin(&self, migrations: usize) {
         let template = "{bar:30} {pos} of {len}, {elapsed}  {msg}";
         if let Ok(style) = ProgressStyle::with_template(template)
             && self.messages.is_talkative()
             && io::stderr().is_terminal()
         {
             let length = u64::try_from(migrations).unwrap_or(u64::MAX);
-            let target = ProgressDrawTarget::stderr();
-            self.bar = ProgressBar::with_draw_target(Some(length), target).with_style(style);
+            self.bar.set_length(length);
+            self.bar.set_style(style);
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
             self.bar.enable_steady_tick(TICK);
         }
     }
@@ -50,16 +51,22 @@ impl Progress {
         match event {
             Event::Waiting { holder, .. } => {
                 let holder = holder.unwrap_or("somebody else");
-                self.say(format_args!("{database}: waiting for {holder}, which migrates it"));
+                self.say(format_args!(
+                    "{database}: waiting for {holder}, which migrates it"
+                ));
             }
             Event::Began { migration, .. } => {
-                self.bar.set_message(format!("{database}: {}", shown(migration.name())));
+                self.bar
+                    .set_message(format!("{database}: {}", shown(migration.name())));
             }
             Event::Ran {
                 migration, took, ..
             } => {
                 let milliseconds = took.as_millis();
-                self.say(format_args!("{database}: {} ran in {milliseconds} ms", migration.name()));
+                self.say(format_args!(
+                    "{database}: {} ran in {milliseconds} ms",
+                    migration.name()
+                ));
                 self.bar.inc(1);
             }
             Event::Committed { version, .. } => {

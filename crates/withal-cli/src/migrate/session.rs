@@ -6,9 +6,9 @@ use withal_scope::{Scope, scope};
 use withal_sql::migrate::{MigrateError, Migrator};
 use withal_sql::{Connection, Database};
 
+use super::Options;
 use super::file::Target;
 use super::progress::Progress;
-use super::Options;
 use crate::message::shown;
 use crate::run::Exit;
 
@@ -40,7 +40,7 @@ type Version = Option<i64>;
 pub(super) async fn run(
     targets: &[Target],
     options: Options,
-    mut progress: Progress,
+    progress: Progress,
 ) -> anyhow::Result<Exit> {
     let mut exit = Exit::SUCCESS;
     let closed = scope(async |s| {
@@ -129,7 +129,8 @@ async fn migrate(databases: &mut [Open<'_, '_>], options: Options, progress: &Pr
 
 impl Open<'_, '_> {
     async fn migrate(&mut self, progress: &Progress) {
-        let (State::Pending(pending, version), Some(connection)) = (&self.state, &mut self.connection)
+        let (State::Pending(pending, version), Some(connection)) =
+            (&self.state, &mut self.connection)
         else {
             return;
         };
@@ -139,12 +140,18 @@ impl Open<'_, '_> {
         }
         let ran = self.migrator.run(connection).await;
         // The database alone knows what was committed.
-        let version = self.migrator.state(connection).await.ok().map(|state| state.version);
+        let version = self
+            .migrator
+            .state(connection)
+            .await
+            .ok()
+            .map(|state| state.version);
         match ran {
             Ok(count) => self.state = State::Migrated(count, version.flatten()),
             Err(error) => {
                 let is_locked = error.downcast_ref().is_some_and(MigrateError::is_locked);
-                let failures: Vec<String> = error.iter().map(|failure| chain(failure.error())).collect();
+                let failures: Vec<String> =
+                    error.iter().map(|failure| chain(failure.error())).collect();
                 self.fail_with(&failures, version, progress);
                 if let State::Failed { is_locked: is, .. } = &mut self.state {
                     *is = is_locked;
@@ -224,7 +231,9 @@ fn summarize(databases: &[Open<'_, '_>], progress: &Progress) -> Exit {
             Exit::SUCCESS
         }
         (failed, left) => {
-            progress.error(format_args!("{summary}, {failed} failed, {left} left as they are"));
+            progress.error(format_args!(
+                "{summary}, {failed} failed, {left} left as they are"
+            ));
             match locked == failed {
                 true => BUSY,
                 false => FAILED,

@@ -8,8 +8,8 @@ use withal_sql::migrate::{Migration, Migrator, State};
 
 use super::file::Target;
 use super::session::{FAILED, at, chain, connect};
-use crate::output::Output;
 use crate::message::shown;
+use crate::output::Output;
 use crate::run::Exit;
 
 #[derive(Debug, clap::Args)]
@@ -124,7 +124,10 @@ fn print_table(found: &[Found]) -> anyhow::Result<()> {
     let rows = found.iter().map(|found| {
         let version = found.version.map(|version| version.to_string());
         let (version, pending) = match found.is_read {
-            true => (version.unwrap_or_else(|| "-".to_owned()), found.pending.len().to_string()),
+            true => (
+                version.unwrap_or_else(|| "-".to_owned()),
+                found.pending.len().to_string(),
+            ),
             false => ("?".to_owned(), "?".to_owned()),
         };
         [shown(&found.name), version, pending]

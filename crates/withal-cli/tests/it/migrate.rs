@@ -8,8 +8,8 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, OnceLock};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::Signal;
@@ -158,17 +158,23 @@ fn databases_of_both_kinds_come_to_their_newest_version() {
     let secret = "url_from = \"file:secret\"";
     sandbox.write("secret", &format!("{url}\n"));
     let files = [ACCOUNTS, ITEMS];
-    databases(&sandbox, &[
-        ("small", "url = \"sqlite:small.db\"", &files),
-        ("large", secret, &files),
-    ]);
+    databases(
+        &sandbox,
+        &[
+            ("small", "url = \"sqlite:small.db\"", &files),
+            ("large", secret, &files),
+        ],
+    );
     let ended = migrate(&sandbox, &[], 0);
     assert_eq!(ended.stdout, "");
-    check_says(&ended, &[
-        "withal: small: 2 applied, at version 3\n",
-        "withal: large: 2 applied, at version 3\n",
-        "withal: summary: 2 up to date\n",
-    ]);
+    check_says(
+        &ended,
+        &[
+            "withal: small: 2 applied, at version 3\n",
+            "withal: large: 2 applied, at version 3\n",
+            "withal: summary: 2 up to date\n",
+        ],
+    );
     let small = format!("sqlite:{}", sandbox.path("small.db").display());
     for url in [&small, &url] {
         assert_eq!(query(url, APPLIED), ["0001_accounts.sql", "0003_items.sql"]);
@@ -177,9 +183,17 @@ fn databases_of_both_kinds_come_to_their_newest_version() {
     let again = migrate(&sandbox, &[], 0);
     check_says(&again, &["withal: small: nothing to do, at version 3\n"]);
     for name in ["small", "large"] {
-        write(&sandbox, name, "0004_more.sql", "ALTER TABLE items ADD COLUMN name text");
+        write(
+            &sandbox,
+            name,
+            "0004_more.sql",
+            "ALTER TABLE items ADD COLUMN name text",
+        );
     }
-    check_says(&migrate(&sandbox, &[], 0), &["withal: large: 1 applied, at version 4\n"]);
+    check_says(
+        &migrate(&sandbox, &[], 0),
+        &["withal: large: 1 applied, at version 4\n"],
+    );
     assert_eq!(migrate(&sandbox, &["--quiet"], 0).stderr, "");
     assert!(!sandbox.has("small.db-migrate"), "the lock file is left");
 }
@@ -188,30 +202,39 @@ fn databases_of_both_kinds_come_to_their_newest_version() {
 fn an_error_in_the_middle_leaves_the_old_version_and_names_its_line() {
     let sandbox = Sandbox::new();
     let url = new_postgres();
-    let bad = "-- 'ignored; \n\nCREATE TABLE more (id bigint);\nSELECT *\n  FROM nowhere;\nSELECT 1;";
+    let bad = "-- 'ignored; \n\nCREATE TABLE more (id bigint);\nSELECT 1\n  + missing;\nSELECT 1;";
     let files = [ACCOUNTS, ("0002_bad.sql", bad), ITEMS];
     let sqlite = "url = \"sqlite:a.db?mode=rwc\"";
-    databases(&sandbox, &[
-        ("lite", sqlite, &files),
-        ("post", &url_line(&url), &files),
-        ("good", "url = \"sqlite:good.db\"", &[ACCOUNTS]),
-    ]);
+    databases(
+        &sandbox,
+        &[
+            ("lite", sqlite, &files),
+            ("post", &url_line(&url), &files),
+            ("good", "url = \"sqlite:good.db\"", &[ACCOUNTS]),
+        ],
+    );
     let ended = migrate(&sandbox, &[], 1);
-    check_says(&ended, &[
-        "withal: lite: migrations/lite/0002_bad.sql:5:8: no such table: nowhere (SQLITE_ERROR)\n",
-        "withal: lite: failed, at no version\n",
-        "withal: post: left as it is, at no version\n",
-        "withal: good: left as it is, at no version\n",
-        "withal: summary: 0 up to date, 1 failed, 2 left as they are\n",
-    ]);
+    check_says(
+        &ended,
+        &[
+            "withal: lite: migrations/lite/0002_bad.sql:5:5: no such column: missing (SQLITE_ERROR)\n",
+            "withal: lite: failed, at no version\n",
+            "withal: post: left as it is, at no version\n",
+            "withal: good: left as it is, at no version\n",
+            "withal: summary: 0 up to date, 1 failed, 2 left as they are\n",
+        ],
+    );
     assert!(!ended.stderr.contains("post: 0001"), "{}", ended.stderr);
 
     let ended = migrate(&sandbox, &["--keep-going"], 1);
-    check_says(&ended, &[
-        "withal: post: migrations/post/0002_bad.sql:5:8: relation \"nowhere\" does not exist (42P01)\n",
-        "withal: good: 1 applied, at version 1\n",
-        "withal: summary: 1 up to date, 2 failed, 0 left as they are\n",
-    ]);
+    check_says(
+        &ended,
+        &[
+            "withal: post: migrations/post/0002_bad.sql:5:5: column \"missing\" does not exist (42703)\n",
+            "withal: good: 1 applied, at version 1\n",
+            "withal: summary: 1 up to date, 2 failed, 0 left as they are\n",
+        ],
+    );
     let lite = format!("sqlite:{}", sandbox.path("a.db").display());
     let nothing = "SELECT name FROM sqlite_master WHERE type = 'table'";
     assert!(query(&lite, nothing).is_empty());
@@ -224,14 +247,20 @@ fn an_error_that_has_no_place_names_the_line_of_its_statement() {
     let sandbox = Sandbox::new();
     let url = new_postgres();
     let sql = "CREATE TABLE a (id int PRIMARY KEY);\nINSERT INTO a VALUES (1);\n\n  INSERT INTO a\n  VALUES (1);\n";
-    databases(&sandbox, &[
-        ("lite", "url = \"sqlite:a.db\"", &[("1_a.sql", sql)]),
-        ("post", &url_line(&url), &[("1_a.sql", sql)]),
-    ]);
-    check_says(&migrate(&sandbox, &["-k"], 1), &[
-        "lite/1_a.sql:4:3: UNIQUE constraint failed: a.id (SQLITE_CONSTRAINT_PRIMARYKEY)\n",
-        "post/1_a.sql:4:3: duplicate key value violates unique constraint \"a_pkey\" (23505)\n",
-    ]);
+    databases(
+        &sandbox,
+        &[
+            ("lite", "url = \"sqlite:a.db\"", &[("1_a.sql", sql)]),
+            ("post", &url_line(&url), &[("1_a.sql", sql)]),
+        ],
+    );
+    check_says(
+        &migrate(&sandbox, &["-k"], 1),
+        &[
+            "lite/1_a.sql:4:3: UNIQUE constraint failed: a.id (SQLITE_CONSTRAINT_PRIMARYKEY)\n",
+            "post/1_a.sql:4:3: duplicate key value violates unique constraint \"a_pkey\" (23505)\n",
+        ],
+    );
 }
 
 #[test]
@@ -245,31 +274,48 @@ fn what_cannot_be_connected_to_keeps_all_from_running_and_shows_no_password() {
     let refused = format!("postgres://ada:s3cret@127.0.0.1:{port}/orders");
     let unknown = "postgres://ada:s3cret@no-such-host.invalid/orders";
     let no_database = server.url().replace("/postgres?", "/none?");
-    let no_database = no_database.strip_suffix("/postgres").map(|url| format!("{url}/none"));
+    let no_database = no_database
+        .strip_suffix("/postgres")
+        .map(|url| format!("{url}/none"));
     let no_database = no_database.unwrap();
     for (url, message) in [
-        (wrong.as_str(), "password authentication failed for user \"postgres\""),
+        (
+            wrong.as_str(),
+            "password authentication failed for user \"postgres\"",
+        ),
         (&refused, "Connection refused"),
-        (unknown, "cannot connect to `postgres://ada@no-such-host.invalid:5432/orders`: "),
+        (
+            unknown,
+            "cannot connect to `postgres://ada@no-such-host.invalid:5432/orders`: ",
+        ),
         (&no_database, "database \"none\" does not exist"),
     ] {
         for line in [url_line(url), "url_from = \"env:URL\"".to_owned()] {
-            databases(&sandbox, &[
-                ("first", "url = \"sqlite:first.db\"", &[ACCOUNTS]),
-                ("there", &line, &[ACCOUNTS]),
-            ]);
+            databases(
+                &sandbox,
+                &[
+                    ("first", "url = \"sqlite:first.db\"", &[ACCOUNTS]),
+                    ("there", &line, &[ACCOUNTS]),
+                ],
+            );
             let mut command = sandbox.command(WITHAL, &["migrate", "databases.toml"]);
             command.env("URL", url);
             let ended = sandbox.start(command).finish();
             ended.check_code(1);
-            check_says(&ended, &[
-                "withal: there: ",
-                message,
-                "withal: first: left as it is, at no version\n",
-                "withal: there: failed, its version is not known\n",
-            ]);
+            check_says(
+                &ended,
+                &[
+                    "withal: there: ",
+                    message,
+                    "withal: first: left as it is, at no version\n",
+                    "withal: there: failed, its version is not known\n",
+                ],
+            );
             let said = format!("{}{}", ended.stdout, ended.stderr);
-            assert!(!said.contains("s3cret") && !said.contains(server.password()), "{said}");
+            assert!(
+                !said.contains("s3cret") && !said.contains(server.password()),
+                "{said}"
+            );
         }
     }
 }
@@ -283,8 +329,14 @@ fn a_locked_a_corrupt_and_a_missing_sqlite_file_say_what_they_are() {
         check_says(&ended, &["withal: a: ", message]);
     };
     sandbox.write("corrupt.db", &"this is no database\n".repeat(100));
-    check("sqlite:corrupt.db", "sqlite:corrupt.db is no SQLite database");
-    assert_eq!(sandbox.read("corrupt.db"), "this is no database\n".repeat(100));
+    check(
+        "sqlite:corrupt.db",
+        "sqlite:corrupt.db is no SQLite database",
+    );
+    assert_eq!(
+        sandbox.read("corrupt.db"),
+        "this is no database\n".repeat(100)
+    );
     check("sqlite:none.db?mode=rw", "there is no such file");
     check("sqlite:none/a.db", "its directory ");
 
@@ -301,7 +353,10 @@ fn a_locked_a_corrupt_and_a_missing_sqlite_file_say_what_they_are() {
 #[test]
 fn a_read_only_sqlite_file_says_so() {
     let sandbox = Sandbox::new();
-    databases(&sandbox, &[("a", "url = \"sqlite:data/a.db\"", &[ACCOUNTS])]);
+    databases(
+        &sandbox,
+        &[("a", "url = \"sqlite:data/a.db\"", &[ACCOUNTS])],
+    );
     fs::create_dir(sandbox.path("data")).unwrap();
     migrate(&sandbox, &[], 0);
     write(&sandbox, "a", ITEMS.0, ITEMS.1);
@@ -317,7 +372,10 @@ fn a_read_only_sqlite_file_says_so() {
     check_says(&ended, &["withal: a: ", "read-only"]);
     fs::set_permissions(sandbox.path("data"), Permissions::from_mode(0o755)).unwrap();
 
-    databases(&sandbox, &[("a", "url = \"sqlite:data/a.db?mode=ro\"", &[])]);
+    databases(
+        &sandbox,
+        &[("a", "url = \"sqlite:data/a.db?mode=ro\"", &[])],
+    );
     let ended = migrate(&sandbox, &[], 1);
     check_says(&ended, &["withal: a: ", "read-only"]);
 }
@@ -340,18 +398,33 @@ fn two_runs_at_once_apply_each_migration_once() {
     let sandbox = Sandbox::new();
     let url = new_postgres();
     let gate = Gate::shut(&url);
-    databases(&sandbox, &[("a", &url_line(&url), &[ACCOUNTS, ("2_gate.sql", GATE), ITEMS])]);
+    databases(
+        &sandbox,
+        &[(
+            "a",
+            &url_line(&url),
+            &[ACCOUNTS, ("2_gate.sql", GATE), ITEMS],
+        )],
+    );
     let first = start(&sandbox, &[]);
     first.wait_for_message("a: 0001_accounts.sql ran");
     let mut second = start_beside(&sandbox, "second");
     wait_until("the second run waits", || {
         sandbox.read("second").contains("a: waiting for session ")
     });
-    assert!(sandbox.read("second").contains(" of postgres (withal, at 127.0.0.1), which migrates it"));
+    assert!(
+        sandbox
+            .read("second")
+            .contains(" of postgres (withal, at 127.0.0.1), which migrates it")
+    );
     gate.open();
     assert!(second.wait().unwrap().success());
     first.finish().check_code(0);
-    assert!(sandbox.read("second").contains("withal: a: nothing to do, at version 3\n"));
+    assert!(
+        sandbox
+            .read("second")
+            .contains("withal: a: nothing to do, at version 3\n")
+    );
     assert_eq!(query(&url, "SELECT count(*)::text FROM accounts"), ["1"]);
     assert_eq!(query(&url, APPLIED).len(), 3);
 }
@@ -360,15 +433,28 @@ fn two_runs_at_once_apply_each_migration_once() {
 fn many_runs_at_once_apply_each_migration_once() {
     let sandbox = Sandbox::new();
     let url = new_postgres();
-    let files = [ACCOUNTS, ITEMS, ("4_more.sql", "INSERT INTO items VALUES (1)")];
-    databases(&sandbox, &[
-        ("lite", "url = \"sqlite:a.db\"", &files),
-        ("post", &url_line(&url), &files),
-    ]);
-    let runs: Vec<Child> = (0..6).map(|run| start_beside(&sandbox, &format!("run{run}"))).collect();
+    let files = [
+        ACCOUNTS,
+        ITEMS,
+        ("4_more.sql", "INSERT INTO items VALUES (1)"),
+    ];
+    databases(
+        &sandbox,
+        &[
+            ("lite", "url = \"sqlite:a.db\"", &files),
+            ("post", &url_line(&url), &files),
+        ],
+    );
+    let runs: Vec<Child> = (0..6)
+        .map(|run| start_beside(&sandbox, &format!("run{run}")))
+        .collect();
     for (number, mut run) in runs.into_iter().enumerate() {
         let status = run.wait().unwrap();
-        assert!(status.success(), "{}", sandbox.read(&format!("run{number}")));
+        assert!(
+            status.success(),
+            "{}",
+            sandbox.read(&format!("run{number}"))
+        );
     }
     let lite = format!("sqlite:{}", sandbox.path("a.db").display());
     for url in [lite, url] {
@@ -381,10 +467,15 @@ fn many_runs_at_once_apply_each_migration_once() {
 fn a_run_waits_for_the_lock_of_a_sqlite_file_and_says_whose_it_is() {
     let sandbox = Sandbox::new();
     databases(&sandbox, &[("a", "url = \"sqlite:a.db\"", &[ACCOUNTS])]);
-    let held = FileLock::exclusive(sandbox.path("a.db-migrate")).try_lock().unwrap();
+    let held = FileLock::exclusive(sandbox.path("a.db-migrate"))
+        .try_lock()
+        .unwrap();
     let holder = format!("process {} (", std::process::id());
     let busy = migrate(&sandbox, &["--lock-wait", "10ms"], 75);
-    check_says(&busy, &[&holder, " migrates this database, still after 10ms\n"]);
+    check_says(
+        &busy,
+        &[&holder, " migrates this database, still after 10ms\n"],
+    );
     let waiting = start(&sandbox, &[]);
     waiting.wait_for_message(&format!("a: waiting for {holder}"));
     held.release().unwrap();
@@ -396,10 +487,14 @@ fn killed_in_the_middle_the_next_run_begins_where_it_was() {
     let sandbox = Sandbox::new();
     let url = new_postgres();
     let gate = Gate::shut(&url);
-    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
+    let endless =
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
     let lite = "url = \"sqlite:a.db\"";
     let post = url_line(&url);
-    databases(&sandbox, &[("post", &post, &[ACCOUNTS, ("0002_x.sql", GATE)])]);
+    databases(
+        &sandbox,
+        &[("post", &post, &[ACCOUNTS, ("0002_x.sql", GATE)])],
+    );
     let run = start(&sandbox, &[]);
     run.wait_for_message("post: 0001_accounts.sql ran");
     run.send(Signal::SIGKILL);
@@ -408,13 +503,19 @@ fn killed_in_the_middle_the_next_run_begins_where_it_was() {
     migrate(&sandbox, &[], 0);
     assert_eq!(query(&url, "SELECT count(*)::text FROM accounts"), ["1"]);
 
-    databases(&sandbox, &[("lite", lite, &[ACCOUNTS, ("0002_x.sql", endless)])]);
+    databases(
+        &sandbox,
+        &[("lite", lite, &[ACCOUNTS, ("0002_x.sql", endless)])],
+    );
     let run = start(&sandbox, &[]);
     run.wait_for_message("lite: 0001_accounts.sql ran");
     run.send(Signal::SIGKILL);
     assert_eq!(run.finish().signal(), Some(Signal::SIGKILL as i32));
     write(&sandbox, "lite", "0002_x.sql", "SELECT 1");
-    check_says(&migrate(&sandbox, &[], 0), &["lite: 2 applied, at version 2\n"]);
+    check_says(
+        &migrate(&sandbox, &[], 0),
+        &["lite: 2 applied, at version 2\n"],
+    );
 }
 
 #[test]
@@ -422,18 +523,33 @@ fn a_signal_rolls_back_what_runs_and_gives_the_locks_back() {
     let sandbox = Sandbox::new();
     let url = new_postgres();
     let gate = Gate::shut(&url);
-    databases(&sandbox, &[("a", &url_line(&url), &[ACCOUNTS, ("0002_gate.sql", GATE)])]);
-    for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGHUP, 129), (Signal::SIGINT, 130)] {
+    databases(
+        &sandbox,
+        &[("a", &url_line(&url), &[ACCOUNTS, ("0002_gate.sql", GATE)])],
+    );
+    for (signal, code) in [
+        (Signal::SIGTERM, 143),
+        (Signal::SIGHUP, 129),
+        (Signal::SIGINT, 130),
+    ] {
         let run = start(&sandbox, &[]);
         run.wait_for_message("a: 0001_accounts.sql ran");
         run.send(signal);
         let ended = run.finish();
         ended.check_code(code);
-        check_says(&ended, &[": what ran is rolled back; `withal migrate status` shows the versions\n"]);
+        check_says(
+            &ended,
+            &[": what ran is rolled back; `withal migrate status` shows the versions\n"],
+        );
         let others = "SELECT count(*)::text FROM pg_stat_activity \
             WHERE datname = current_database() AND query LIKE '%withal_mig%' AND pid <> pg_backend_pid()";
-        wait_until("the server to be rid of it", || query(&url, others) == ["0"]);
-        assert_eq!(query(&url, "SELECT coalesce(to_regclass('accounts')::text, '')"), [""]);
+        wait_until("the server to be rid of it", || {
+            query(&url, others) == ["0"]
+        });
+        assert_eq!(
+            query(&url, "SELECT coalesce(to_regclass('accounts')::text, '')"),
+            [""]
+        );
     }
     gate.open();
     migrate(&sandbox, &["--lock-wait", "0s"], 0);
@@ -445,20 +561,33 @@ fn history_that_was_rewritten_is_told_before_anything_runs() {
     let url = new_postgres();
     let line = url_line(&url);
     let files = [ACCOUNTS, ITEMS];
-    databases(&sandbox, &[("new", "url = \"sqlite:new.db\"", &[]), ("a", &line, &files)]);
+    databases(
+        &sandbox,
+        &[
+            ("new", "url = \"sqlite:new.db\"", &[]),
+            ("a", &line, &files),
+        ],
+    );
     migrate(&sandbox, &[], 0);
     write(&sandbox, "new", ACCOUNTS.0, ACCOUNTS.1);
     let check = |message: &str| {
         let ended = migrate(&sandbox, &[], 1);
-        check_says(&ended, &[
-            message,
-            "withal: a: failed, at version 3\n",
-            "withal: new: left as it is, at no version\n",
-        ]);
+        check_says(
+            &ended,
+            &[
+                message,
+                "withal: a: failed, at version 3\n",
+                "withal: new: left as it is, at no version\n",
+            ],
+        );
         let status = sandbox.command(WITHAL, &["migrate", "status", "databases.toml"]);
         let ended = sandbox.start(status).finish();
         ended.check_code(1);
-        assert!(ended.stdout.contains(message.trim_end()), "{}", ended.stdout);
+        assert!(
+            ended.stdout.contains(message.trim_end()),
+            "{}",
+            ended.stdout
+        );
     };
     write(&sandbox, "a", ACCOUNTS.0, "CREATE TABLE other (id int)");
     check("migrations/a/0001_accounts.sql: not what was applied on ");
@@ -466,8 +595,14 @@ fn history_that_was_rewritten_is_told_before_anything_runs() {
     check("`0001_accounts.sql` was applied on ");
     write(&sandbox, "a", ACCOUNTS.0, &ACCOUNTS.1.replace('\n', "\r\n"));
     write(&sandbox, "a", "0002_late.sql", "SELECT 1");
-    check("migrations/a/0002_late.sql: not applied, but `0003_items.sql` is; give it a higher number\n");
-    fs::rename(sandbox.path("migrations/a/0002_late.sql"), sandbox.path("migrations/a/4_late.sql")).unwrap();
+    check(
+        "migrations/a/0002_late.sql: not applied, but `0003_items.sql` is; give it a higher number\n",
+    );
+    fs::rename(
+        sandbox.path("migrations/a/0002_late.sql"),
+        sandbox.path("migrations/a/4_late.sql"),
+    )
+    .unwrap();
     migrate(&sandbox, &[], 0);
     assert_eq!(query(&url, APPLIED).len(), 3);
 }
@@ -477,14 +612,18 @@ fn a_dry_run_and_status_show_all_and_change_nothing() {
     let sandbox = Sandbox::new();
     let url = new_postgres();
     let vacuum = ("0002_vacuum.sql", "-- withal: no-transaction\nVACUUM");
-    databases(&sandbox, &[
-        ("lite", "url = \"sqlite:a.db\"", &[ACCOUNTS, vacuum]),
-        ("post", &url_line(&url), &[ACCOUNTS]),
-    ]);
+    databases(
+        &sandbox,
+        &[
+            ("lite", "url = \"sqlite:a.db\"", &[ACCOUNTS, vacuum]),
+            ("post", &url_line(&url), &[ACCOUNTS]),
+        ],
+    );
     let names = || {
         let entries = fs::read_dir(sandbox.path("")).unwrap();
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     };
@@ -509,7 +648,13 @@ fn a_dry_run_and_status_show_all_and_change_nothing() {
         format!("{table}lite            -        2  -\npost            -        1  -\n")
     );
     assert_eq!(names(), before);
-    assert_eq!(query(&url, "SELECT coalesce(to_regclass('withal_migrations')::text, '')"), [""]);
+    assert_eq!(
+        query(
+            &url,
+            "SELECT coalesce(to_regclass('withal_migrations')::text, '')"
+        ),
+        [""]
+    );
 
     migrate(&sandbox, &[], 0);
     write(&sandbox, "post", "0007_more.sql", "SELECT 1");
@@ -535,22 +680,46 @@ fn what_no_transaction_can_hold_is_run_outside_of_it_if_the_file_says_so() {
     let sandbox = Sandbox::new();
     let url = new_postgres();
     let index = "CREATE INDEX CONCURRENTLY owners ON accounts (owner);";
-    databases(&sandbox, &[("a", &url_line(&url), &[ACCOUNTS, ("2_index.sql", index), ITEMS])]);
-    check_says(&migrate(&sandbox, &[], 1), &[
-        "a/2_index.sql:1:1: CREATE INDEX CONCURRENTLY cannot run inside a transaction block (25001); \
+    databases(
+        &sandbox,
+        &[(
+            "a",
+            &url_line(&url),
+            &[ACCOUNTS, ("2_index.sql", index), ITEMS],
+        )],
+    );
+    check_says(
+        &migrate(&sandbox, &[], 1),
+        &[
+            "a/2_index.sql:1:1: CREATE INDEX CONCURRENTLY cannot run inside a transaction block (25001); \
          put it into a file of its own, with `-- withal: no-transaction` in the first line\n",
-        "withal: a: failed, at no version\n",
-    ]);
+            "withal: a: failed, at no version\n",
+        ],
+    );
     let index = "-- withal: no-transaction\nDROP INDEX CONCURRENTLY IF EXISTS owners;\n\
         CREATE INDEX CONCURRENTLY owners ON accounts (owner);\nSELECT nothing;";
     write(&sandbox, "a", "2_index.sql", index);
-    check_says(&migrate(&sandbox, &[], 1), &[
-        "a/2_index.sql:4:8: column \"nothing\" does not exist (42703)\n",
-        "withal: a: failed, at version 1\n",
-    ]);
-    write(&sandbox, "a", "2_index.sql", &index.replace("SELECT nothing;", ""));
-    check_says(&migrate(&sandbox, &[], 0), &["withal: a: 2 applied, at version 3\n"]);
-    assert_eq!(query(&url, "SELECT to_regclass('owners')::text"), ["owners"]);
+    check_says(
+        &migrate(&sandbox, &[], 1),
+        &[
+            "a/2_index.sql:4:8: column \"nothing\" does not exist (42703)\n",
+            "withal: a: failed, at version 1\n",
+        ],
+    );
+    write(
+        &sandbox,
+        "a",
+        "2_index.sql",
+        &index.replace("SELECT nothing;", ""),
+    );
+    check_says(
+        &migrate(&sandbox, &[], 0),
+        &["withal: a: 2 applied, at version 3\n"],
+    );
+    assert_eq!(
+        query(&url, "SELECT to_regclass('owners')::text"),
+        ["owners"]
+    );
 }
 
 #[test]
@@ -558,13 +727,28 @@ fn a_file_may_not_end_the_transaction_nor_speak_to_psql() {
     let sandbox = Sandbox::new();
     let url = new_postgres();
     let check = |sql: &str, message: &str| {
-        databases(&sandbox, &[("a", &url_line(&url), &[ACCOUNTS, ("2_x.sql", sql)])]);
-        check_says(&migrate(&sandbox, &[], 1), &[message, "withal: a: failed, its version"]);
-        assert_eq!(query(&url, "SELECT coalesce(to_regclass('accounts')::text, '')"), [""]);
+        databases(
+            &sandbox,
+            &[("a", &url_line(&url), &[ACCOUNTS, ("2_x.sql", sql)])],
+        );
+        check_says(
+            &migrate(&sandbox, &[], 1),
+            &[message, "withal: a: failed, its version"],
+        );
+        assert_eq!(
+            query(&url, "SELECT coalesce(to_regclass('accounts')::text, '')"),
+            [""]
+        );
     };
-    check("SELECT 1;\n COMMIT;", "a/2_x.sql:2:2: COMMIT: all files are applied in one transaction");
+    check(
+        "SELECT 1;\n COMMIT;",
+        "a/2_x.sql:2:2: COMMIT: all files are applied in one transaction",
+    );
     check("\\connect other", "a/2_x.sql:1:1: a command of psql");
-    check("COPY accounts FROM stdin;\n1\tAda\n\\.\n", "a/2_x.sql:1:1: COPY: a migration has no stdin");
+    check(
+        "COPY accounts FROM stdin;\n1\tAda\n\\.\n",
+        "a/2_x.sql:1:1: COPY: a migration has no stdin",
+    );
     check("SELECT 'open", "a/2_x.sql:1:8: `'` is not ended");
 }
 
@@ -574,14 +758,24 @@ fn what_a_file_sets_is_gone_in_the_next() {
     let url = new_postgres();
     let dump = "SELECT pg_catalog.set_config('search_path', '', false);\nCREATE ROLE limited;\n\
         SET ROLE limited;\nSET statement_timeout = 1;";
-    let files = [("1_dump.sql", dump), ACCOUNTS2, ("3_drop.sql", "DROP ROLE limited")];
+    let files = [
+        ("1_dump.sql", dump),
+        ACCOUNTS2,
+        ("3_drop.sql", "DROP ROLE limited"),
+    ];
     databases(&sandbox, &[("a", &url_line(&url), &files)]);
     migrate(&sandbox, &[], 0);
-    assert_eq!(query(&url, "SELECT owner FROM public.accounts"), ["Ada; Bob"]);
+    assert_eq!(
+        query(&url, "SELECT owner FROM public.accounts"),
+        ["Ada; Bob"]
+    );
     // The schema of the user comes first in the path, and does not hide what was noted.
     write(&sandbox, "a", "4_schema.sql", "CREATE SCHEMA postgres");
     migrate(&sandbox, &[], 0);
-    check_says(&migrate(&sandbox, &[], 0), &["withal: a: nothing to do, at version 4\n"]);
+    check_says(
+        &migrate(&sandbox, &[], 0),
+        &["withal: a: nothing to do, at version 4\n"],
+    );
 }
 
 const ACCOUNTS2: (&str, &str) = ("2_accounts.sql", ACCOUNTS.1);
@@ -601,7 +795,10 @@ fn a_wrong_file_is_told_with_its_line_and_nothing_is_connected() {
         let number = place.split(':').next().unwrap();
         format!("databases.toml:{place}: {why}\n {number} | {line}\n   | {carets}")
     };
-    check("", "databases.toml: no database; write `[[database]]`, `name`, `url` and `migrations`");
+    check(
+        "",
+        "databases.toml: no database; write `[[database]]`, `name`, `url` and `migrations`",
+    );
     check(
         &good.replace("name", "nme"),
         &at(
@@ -613,7 +810,12 @@ fn a_wrong_file_is_told_with_its_line_and_nothing_is_connected() {
     );
     check(
         &good.replace("\"a\"", "3"),
-        &at("2:8", "invalid type: integer `3`, expected a string", "name = 3", "       ^"),
+        &at(
+            "2:8",
+            "invalid type: integer `3`, expected a string",
+            "name = 3",
+            "       ^",
+        ),
     );
     check(
         &good.replace("migrations = \"m\"\n", ""),
@@ -677,7 +879,10 @@ fn a_wrong_file_is_told_with_its_line_and_nothing_is_connected() {
     );
     fs::rename(sandbox.path("m/first.sql"), sandbox.path("m/01_first.sql")).unwrap();
     sandbox.write("m/1_second.sql", "SELECT 1");
-    check(good, "m/1_second.sql: it has the number of `01_first.sql`; give one of them another");
+    check(
+        good,
+        "m/1_second.sql: it has the number of `01_first.sql`; give one of them another",
+    );
 }
 
 #[test]
@@ -685,7 +890,10 @@ fn on_a_terminal_a_bar_shows_how_far_it_is() {
     let sandbox = Sandbox::new();
     let url = new_postgres();
     let gate = Gate::shut(&url);
-    databases(&sandbox, &[("a", &url_line(&url), &[ACCOUNTS, ("0002_gate.sql", GATE)])]);
+    databases(
+        &sandbox,
+        &[("a", &url_line(&url), &[ACCOUNTS, ("0002_gate.sql", GATE)])],
+    );
     let size = Winsize {
         ws_row: 24,
         ws_col: 80,
@@ -694,7 +902,10 @@ fn on_a_terminal_a_bar_shows_how_far_it_is() {
     };
     let pty = openpty(Some(&size), None).unwrap();
     let mut command = sandbox.command(WITHAL, &["migrate", "databases.toml"]);
-    command.stderr(pty.slave).stdout(Stdio::null()).env("TERM", "xterm");
+    command
+        .stderr(pty.slave)
+        .stdout(Stdio::null())
+        .env("TERM", "xterm");
     let run = sandbox.start(command);
     let mut terminal = File::from(pty.master);
     let shown = Mutex::new(Vec::new());

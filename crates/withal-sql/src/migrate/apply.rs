@@ -125,7 +125,10 @@ impl Migrator {
     pub async fn state(&self, session: &Session) -> Result<State<'_>, MigrateError> {
         let cannot = MigrateError::doing(READ);
         let table = Table::find(session).await.map_err(&cannot)?;
-        let state = table.state(session, &self.migrations).await.map_err(cannot)?;
+        let state = table
+            .state(session, &self.migrations)
+            .await
+            .map_err(cannot)?;
         for migration in &state.pending {
             let _statements = parse(migration, session.dialect())?;
         }
@@ -162,7 +165,10 @@ impl Migrator {
     /// Looks again, as somebody else may have been here, and applies what is still pending.
     async fn run_locked(&self, session: &mut Session) -> Result<usize, BoxError> {
         let state = self.state(session).await?.check()?;
-        for part in state.pending.chunk_by(|a, b| a.in_transaction() && b.in_transaction()) {
+        for part in state
+            .pending
+            .chunk_by(|a, b| a.in_transaction() && b.in_transaction())
+        {
             match part {
                 [alone] if !alone.in_transaction() => self.run_alone(session, alone).await?,
                 part => {
@@ -188,7 +194,11 @@ impl Migrator {
     }
 
     /// Its statements commit each for itself; it is noted when all have.
-    async fn run_alone(&self, session: &mut Session, migration: &Migration) -> Result<(), BoxError> {
+    async fn run_alone(
+        &self,
+        session: &mut Session,
+        migration: &Migration,
+    ) -> Result<(), BoxError> {
         self.run_file(session, migration).await?;
         with_ref(session.begin(), async |tx| {
             let table = make_table(tx).await?;
@@ -239,11 +249,7 @@ async fn make_table(session: &Session) -> Result<Table, MigrateError> {
     Ok(table)
 }
 
-async fn note(
-    table: &Table,
-    session: &Session,
-    migration: &Migration,
-) -> Result<(), MigrateError> {
+async fn note(table: &Table, session: &Session, migration: &Migration) -> Result<(), MigrateError> {
     let noted = table.note(session, migration).await;
     noted.map_err(MigrateError::doing(NOTE))
 }

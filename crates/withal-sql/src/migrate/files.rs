@@ -207,7 +207,9 @@ impl Migrations {
 fn version(name: &str) -> Option<i64> {
     let (number, rest) = name.split_once('_')?;
     let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    let has_name = rest.strip_suffix(".sql").is_some_and(|rest| !rest.is_empty());
+    let has_name = rest
+        .strip_suffix(".sql")
+        .is_some_and(|rest| !rest.is_empty());
     let version = number.parse().ok()?;
     (is_number && has_name && version > 0).then_some(version)
 }
@@ -238,13 +240,22 @@ mod tests {
 
     #[test]
     fn names_begin_with_a_number() {
-        let check = |name: &str, expected: Option<i64>| assert_eq!(version(name), expected, "{name}");
+        let check =
+            |name: &str, expected: Option<i64>| assert_eq!(version(name), expected, "{name}");
         check("0001_a.sql", Some(1));
         check("20261121103000_a_b.sql", Some(20_261_121_103_000));
         check("7_a.sql", Some(7));
         for wrong in [
-            "0000_a.sql", "a.sql", "1.sql", "_a.sql", "+1_a.sql", "-1_a.sql", "1_.sql", "1_a.txt",
-            "99999999999999999999_a.sql", "1 _a.sql",
+            "0000_a.sql",
+            "a.sql",
+            "1.sql",
+            "_a.sql",
+            "+1_a.sql",
+            "-1_a.sql",
+            "1_.sql",
+            "1_a.txt",
+            "99999999999999999999_a.sql",
+            "1 _a.sql",
         ] {
             check(wrong, None);
         }
@@ -281,7 +292,11 @@ mod tests {
     fn the_first_line_takes_a_file_out_of_the_transaction() {
         let check = |sql: &str, expected: bool| {
             let migrations = Migrations::of([("1_a.sql", sql)]).unwrap();
-            assert_eq!(migrations.get(1).unwrap().in_transaction(), expected, "{sql}");
+            assert_eq!(
+                migrations.get(1).unwrap().in_transaction(),
+                expected,
+                "{sql}"
+            );
         };
         check("VACUUM", true);
         check("-- withal: no-transaction\r\nVACUUM", false);

@@ -41,7 +41,9 @@ impl<'m> State<'m> {
             versions.any(|version| version == migration.version())
         };
         let pending: Vec<&Migration> = migrations.iter().filter(|m| !is_applied(m)).collect();
-        let known = applied.iter().filter_map(|applied| applied.compare(migrations));
+        let known = applied
+            .iter()
+            .filter_map(|applied| applied.compare(migrations));
         let late = pending.iter().filter_map(|migration| {
             let after = applied.iter().find(|a| a.version > migration.version())?;
             Some(Problem::OutOfOrder {
@@ -106,7 +108,10 @@ impl fmt::Display for Problem {
                 applied_at,
             } => {
                 let path = path.display();
-                write!(f, "{path}: not what was applied on {applied_at} as `{name}`; ")?;
+                write!(
+                    f,
+                    "{path}: not what was applied on {applied_at} as `{name}`; "
+                )?;
                 f.write_str("put that back, and write a new migration")
             }
             Problem::Missing { name, applied_at } => write!(
@@ -115,7 +120,10 @@ impl fmt::Display for Problem {
             ),
             Problem::OutOfOrder { path, after } => {
                 let path = path.display();
-                write!(f, "{path}: not applied, but `{after}` is; give it a higher number")
+                write!(
+                    f,
+                    "{path}: not applied, but `{after}` is; give it a higher number"
+                )
             }
         }
     }
@@ -226,11 +234,7 @@ impl Table {
     pub(super) async fn note(&self, session: &Session, migration: &Migration) -> Result<(), Error> {
         let name = &self.name;
         let sql = format!("INSERT INTO {name} (version, name, checksum) VALUES ($1, $2, $3)");
-        let params = params![
-            migration.version(),
-            migration.name(),
-            migration.checksum()
-        ];
+        let params = params![migration.version(), migration.name(), migration.checksum()];
         session.execute(&sql, params).await.map(|_one| ())
     }
 }
@@ -290,17 +294,35 @@ mod tests {
     #[test]
     fn history_may_not_be_rewritten() {
         let changed = Migrations::of([("1_a.sql", "a"), ("3_z.sql", "C")]).unwrap();
-        check(&changed, 2, &[], &[
-            "1_a.sql: not what was applied on 2026-11-21 10:00:00 as `1_a.sql`; put that back, and \
+        check(
+            &changed,
+            2,
+            &[],
+            &[
+                "1_a.sql: not what was applied on 2026-11-21 10:00:00 as `1_a.sql`; put that back, and \
              write a new migration",
-        ]);
+            ],
+        );
         let missing = Migrations::of([("3_c.sql", "C")]).unwrap();
-        check(&missing, 2, &[], &[
-            "`1_a.sql` was applied on 2026-11-21 10:00:00, and there is no such file; put it back",
+        check(
+            &missing,
+            2,
+            &[],
+            &[
+                "`1_a.sql` was applied on 2026-11-21 10:00:00, and there is no such file; put it back",
+            ],
+        );
+        let late = Migrations::of([
+            ("1_a.sql", "A"),
+            ("2_b.sql", "B"),
+            ("3_c.sql", "C"),
+            ("4_d.sql", "D"),
         ]);
-        let late = Migrations::of([("1_a.sql", "A"), ("2_b.sql", "B"), ("3_c.sql", "C"), ("4_d.sql", "D")]);
-        check(&late.unwrap(), 2, &[2, 4], &[
-            "2_b.sql: not applied, but `3_c.sql` is; give it a higher number",
-        ]);
+        check(
+            &late.unwrap(),
+            2,
+            &[2, 4],
+            &["2_b.sql: not applied, but `3_c.sql` is; give it a higher number"],
+        );
     }
 }

@@ -76,7 +76,9 @@ impl<'s> AsyncContextManager for Lock<'s> {
                 (self.watch)(Event::Waiting { holder });
                 told = Some(holder.map(str::to_owned));
             }
-            let left = self.limit.map(|limit| limit.saturating_sub(start.elapsed()));
+            let left = self
+                .limit
+                .map(|limit| limit.saturating_sub(start.elapsed()));
             sleep(left.map_or(pause, |left| pause.min(left))).await;
             pause = (pause * 2).min(LAST_PAUSE);
         }
@@ -94,7 +96,9 @@ impl<'s> AsyncContextManager for Lock<'s> {
             Held::File(held) => {
                 // Who waits for a file that is gone goes on to the next of its name.
                 match fs::remove_file(held.path()) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(error.into());
+                    }
                     _ => Ok(held.release()?),
                 }
             }
@@ -149,7 +153,10 @@ fn holder() -> String {
 }
 
 async fn try_file(session: &Session) -> Result<Tried, BoxError> {
-    let Some(path) = lock_file(session).await.map_err(MigrateError::doing(LOCK))? else {
+    let Some(path) = lock_file(session)
+        .await
+        .map_err(MigrateError::doing(LOCK))?
+    else {
         return Ok(Tried::Held(Held::InDatabase));
     };
     match FileLock::exclusive(path).try_lock() {
@@ -167,7 +174,9 @@ async fn lock_file(session: &Session) -> Result<Option<PathBuf>, Error> {
     for row in &rows {
         let (name, file): (String, Option<String>) = (row.get("name")?, row.get("file")?);
         if name == "main" {
-            return Ok(file.filter(|file| !file.is_empty()).map(|file| format!("{file}-migrate").into()));
+            return Ok(file
+                .filter(|file| !file.is_empty())
+                .map(|file| format!("{file}-migrate").into()));
         }
     }
     Ok(None)

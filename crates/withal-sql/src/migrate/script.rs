@@ -127,7 +127,11 @@ impl<'s> Read<'s> {
         let mut words = self.head.iter();
         words.next().is_some_and(|word| is(word, "CREATE"))
             && words
-                .find(|word| !["OR", "REPLACE", "TEMP", "TEMPORARY"].iter().any(|skip| is(word, skip)))
+                .find(|word| {
+                    !["OR", "REPLACE", "TEMP", "TEMPORARY"]
+                        .iter()
+                        .any(|skip| is(word, skip))
+                })
                 .is_some_and(|word| kinds.iter().any(|kind| is(word, kind)))
     }
 
@@ -256,7 +260,8 @@ impl<'s> Lexer<'s> {
             '$' if is_postgres => self.dollar_quoted()?,
             _ if is_word_start(first) => self.word()?,
             _ if first.is_ascii_digit() => {
-                let length = self.length_of(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_'));
+                let length =
+                    self.length_of(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_'));
                 self.take(length, Token::Other)
             }
             _ => self.take(first.len_utf8(), Token::Other),
@@ -405,7 +410,11 @@ mod tests {
             check(dialect, "", &[]);
             check(dialect, " ;; -- nothing\n /* ; */ ;", &[]);
             check(dialect, "\u{feff}a; b ;c", &["a", "b", "c"]);
-            check(dialect, "a -- it's; here\n + 1 -- end\n;b", &["a -- it's; here\n + 1", "b"]);
+            check(
+                dialect,
+                "a -- it's; here\n + 1 -- end\n;b",
+                &["a -- it's; here\n + 1", "b"],
+            );
             check(dialect, "a(b; c); d", &["a(b; c)", "d"]);
             check(dialect, "é;ü", &["é", "ü"]);
         }
@@ -427,7 +436,11 @@ mod tests {
 
     #[test]
     fn dollar_quotes_are_those_of_postgres() {
-        check(Postgres, "do $$ a; $b$ c; $$;d", &["do $$ a; $b$ c; $$", "d"]);
+        check(
+            Postgres,
+            "do $$ a; $b$ c; $$;d",
+            &["do $$ a; $b$ c; $$", "d"],
+        );
         check(Postgres, "$b$ a; $$ ; $b$;c", &["$b$ a; $$ ; $b$", "c"]);
         check(Postgres, "$1;$2;a$b$;c", &["$1", "$2", "a$b$", "c"]);
         check(Sqlite, "$a$;$a$", &["$a$", "$a$"]);
@@ -444,10 +457,18 @@ mod tests {
     fn bodies_of_triggers_and_functions_stay_whole() {
         let trigger = "CREATE TEMP TRIGGER t AFTER INSERT ON a BEGIN\n\
             UPDATE a SET b = CASE WHEN c THEN 1 ELSE 2 END;\n DELETE FROM d; END";
-        check(Sqlite, &format!("{trigger};\nSELECT 1;"), &[trigger, "SELECT 1"]);
+        check(
+            Sqlite,
+            &format!("{trigger};\nSELECT 1;"),
+            &[trigger, "SELECT 1"],
+        );
         let function = "create or replace function f() returns int begin atomic\n\
             select 1; select case when true then 2 end; end";
-        check(Postgres, &format!("{function};select 1;"), &[function, "select 1"]);
+        check(
+            Postgres,
+            &format!("{function};select 1;"),
+            &[function, "select 1"],
+        );
         let rule = "CREATE RULE r AS ON UPDATE TO a DO ALSO (DELETE FROM b; DELETE FROM c)";
         check(Postgres, &format!("{rule};a"), &[rule, "a"]);
     }
@@ -466,19 +487,36 @@ mod tests {
         for dialect in [Postgres, Sqlite] {
             for word in ["BEGIN", "commit", "Rollback", "END", "BEGIN IMMEDIATE"] {
                 let first = word.split(' ').next().unwrap();
-                check_flaw(dialect, &format!("a; {word};"), 3, &format!("{first}: all files"));
+                check_flaw(
+                    dialect,
+                    &format!("a; {word};"),
+                    3,
+                    &format!("{first}: all files"),
+                );
             }
-            check(dialect, "SAVEPOINT a; ROLLBACK TO SAVEPOINT a; RELEASE a", &[
-                "SAVEPOINT a",
-                "ROLLBACK TO SAVEPOINT a",
-                "RELEASE a",
-            ]);
+            check(
+                dialect,
+                "SAVEPOINT a; ROLLBACK TO SAVEPOINT a; RELEASE a",
+                &["SAVEPOINT a", "ROLLBACK TO SAVEPOINT a", "RELEASE a"],
+            );
         }
-        assert_eq!(statements("BEGIN;a;COMMIT", Sqlite, false).unwrap().len(), 3);
+        assert_eq!(
+            statements("BEGIN;a;COMMIT", Sqlite, false).unwrap().len(),
+            3
+        );
         check_flaw(Postgres, "START TRANSACTION", 0, "START: all files");
-        check_flaw(Postgres, "COPY a FROM stdin;\n1\n\\.\n", 0, "COPY: a migration has no stdin");
+        check_flaw(
+            Postgres,
+            "COPY a FROM stdin;\n1\n\\.\n",
+            0,
+            "COPY: a migration has no stdin",
+        );
         check_flaw(Postgres, "a;\n\\connect b\n", 3, "a command of psql");
-        check(Postgres, "COPY a FROM '/stdin.csv'", &["COPY a FROM '/stdin.csv'"]);
+        check(
+            Postgres,
+            "COPY a FROM '/stdin.csv'",
+            &["COPY a FROM '/stdin.csv'"],
+        );
     }
 
     #[test]
