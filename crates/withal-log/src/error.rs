@@ -36,7 +36,7 @@ pub enum LogErrorKind {
     Stopped,
     /// It came from inside the log, on the thread that is writing it, such as from a notice hook or
     /// a subscriber of `tracing`: to wait would be to wait for itself. The record is not in the log.
-    Reentrant,
+    Nested,
     /// Any other failure of the file system.
     Io,
 }

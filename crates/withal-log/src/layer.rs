@@ -178,7 +178,7 @@ impl TracingLayer {
             Ok(Some(_)) => self.lost.complained.store(false, Ordering::Relaxed),
             Ok(None) => self.dropped(),
             // The log says something while it is written, on whatever thread does that.
-            Err(error) if error.kind() == LogErrorKind::Reentrant => self.nested(),
+            Err(error) if error.kind() == LogErrorKind::Nested => self.nested(),
             Err(error) => {
                 self.dropped();
                 self.complain(&error);

@@ -119,7 +119,7 @@ impl State {
             .is_some_and(|leader| leader == thread::current().id())
         {
             let message = "this thread is writing the log, and cannot wait for itself";
-            return Err(LogError::new(LogErrorKind::Reentrant, message));
+            return Err(LogError::new(LogErrorKind::Nested, message));
         }
         Ok(())
     }

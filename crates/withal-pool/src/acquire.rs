@@ -5,14 +5,14 @@ use std::fmt;
 use std::future::poll_fn;
 use std::panic::{Location, resume_unwind};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::clock::Moment;
 use withal_core::{AsyncContextManager, ExitCase, TimedOut};
 use withal_scope::cancellable;
 use withal_scope::integration::Mark;
 
+use crate::clock::Moment;
 use crate::deadline::{Trouble, attempt, go_on};
 use crate::permit::{Out, Permit, Unfit, wake};
 use crate::shared::Shared;
@@ -44,10 +44,11 @@ impl<M: Manager> AsyncContextManager for Acquire<M> {
     }
 
     async fn exit(mut lease: Lease<M>, case: ExitCase) -> Result<(), AcquireError<M::Error>> {
-        if let Some((out, fate)) = lease.take()
-            && let Err(out) = out.land_if_clean(fate, &case)
-        {
-            out.come_back(fate, case).await;
+        if let Some(mut out) = lease.take() {
+            match out.is_clean(&case) {
+                true => out.land().await,
+                false => out.come_back(case).await,
+            }
         }
         Ok(())
     }
@@ -128,31 +129,42 @@ struct Turn<'a, M: Manager> {
 
 impl<M: Manager> Turn<'_, M> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Reply<M::Connection>> {
+        if let Some(ticket) = self.ticket {
+            return self.poll_place(ticket, context);
+        }
         let now = Moment::now();
         let mut table = self.shared.table();
-        if let Some(ticket) = self.ticket {
-            let reply = ready!(table.poll(ticket, self.user, now, context.waker()));
-            self.ticket = None;
-            return Poll::Ready(reply);
-        }
         let reply = table.request(self.user, now, context.waker());
         drop(table);
-        let Reply::Wait { ticket, is_urgent } = reply else {
+        let Reply::Wait { ticket, is_seen } = reply else {
             return Poll::Ready(reply);
         };
         self.ticket = Some(ticket);
-        self.shared.keep();
-        if is_urgent {
+        if !is_seen {
+            self.shared.keep();
             self.shared.keeper.wake();
         }
         Poll::Pending
+    }
+
+    fn poll_place(&mut self, ticket: u64, context: &mut Context<'_>) -> Poll<Reply<M::Connection>> {
+        let now = Moment::now();
+        // Dropped after the lock is: a waker may be the last owner of anything.
+        let mut spent = None;
+        let mut table = self.shared.table();
+        let polled = table.poll(ticket, self.user, now, context.waker(), &mut spent);
+        if polled.is_ready() {
+            self.ticket = None;
+        }
+        polled
     }
 }
 
 impl<M: Manager> Drop for Turn<'_, M> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
-            let next = self.shared.table().leave(ticket);
+            let (next, spent) = self.shared.table().leave(ticket);
+            drop(spent);
             wake(next);
         }
     }
@@ -175,9 +187,10 @@ impl<M: Manager> Permit<M> {
             Ok(connection) => Out::new(self, connection),
             Err(trouble) => return Err(shared.create_failed(trouble)),
         };
-        let (Some(hook), Some(info)) = (&shared.hooks.post_create, out.permit.info()) else {
+        let Some(hook) = &shared.hooks.post_create else {
             return Ok(out);
         };
+        let info = out.permit.info();
         let set_up = async { hook(&mut out.connection, &info).await };
         let Err(trouble) = attempt(limit, set_up, || ()).await else {
             return Ok(out);
@@ -194,20 +207,12 @@ impl<M: Manager> Shared<M> {
     ///
     /// If making the connection has.
     fn create_failed(&self, trouble: Trouble<M::Error>) -> AcquireError<M::Error> {
-        let counters = &mut self.table().counters;
+        self.table()
+            .count_failed(matches!(trouble, Trouble::TimedOut(_)));
         match trouble {
-            Trouble::TimedOut(limit) => {
-                counters.create_timed_out += 1;
-                AcquireError::CreateTimedOut(TimedOut::new(limit))
-            }
-            Trouble::Failed(error) => {
-                counters.create_failed += 1;
-                AcquireError::Create(error)
-            }
-            Trouble::Panicked(payload) => {
-                counters.create_failed += 1;
-                resume_unwind(payload)
-            }
+            Trouble::TimedOut(limit) => AcquireError::CreateTimedOut(TimedOut::new(limit)),
+            Trouble::Failed(error) => AcquireError::Create(error),
+            Trouble::Panicked(payload) => resume_unwind(payload),
         }
     }
 }
@@ -225,8 +230,8 @@ impl<M: Manager> Out<M> {
                 self.take_back();
                 Cause::Unusable
             }
-            Verdict::Check if !self.is_usable() => Cause::Unusable,
-            Verdict::Check => match Checking(Some(self)).run().await {
+            Verdict::Check { .. } if !self.is_usable() => Cause::Unusable,
+            Verdict::Check { is_stale } => match Checking(Some(self)).run(is_stale).await {
                 (out, Ok(())) => return Ok(out.hand_out()),
                 (out, Err((cause, trouble))) => {
                     let panic = out.tell(trouble);
@@ -245,9 +250,15 @@ impl<M: Manager> Out<M> {
 struct Checking<M: Manager>(Option<Out<M>>);
 
 impl<M: Manager> Checking<M> {
-    async fn run(mut self) -> (Out<M>, Result<(), Unfit>) {
+    async fn run(mut self, is_stale: bool) -> (Out<M>, Result<(), Unfit>) {
         let out = self.0.as_mut().expect(BEING_VALIDATED);
-        let result = out.validate().await;
+        let mut result = Ok(());
+        if is_stale {
+            result = out.validate().await;
+        }
+        if result.is_ok() {
+            result = out.ask_hook().await;
+        }
         (self.0.take().expect(BEING_VALIDATED), result)
     }
 }

@@ -193,7 +193,7 @@ impl<M: Manager> Builder<M> {
     }
 
     /// Called with each new connection, before anybody sees it: to set it up. If it fails, so does
-    /// the acquire. It shares the deadline of connecting.
+    /// the acquire. It may take as long as connecting may.
     pub fn post_create(
         mut self,
         hook: impl for<'a> Fn(&'a mut M::Connection, &'a Info) -> HookFuture<'a> + Send + Sync + 'static,
@@ -202,8 +202,8 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// Called with each idle connection, after its validation, before it is handed out. If it
-    /// fails, the connection is ended and another one taken.
+    /// Called with each idle connection before it is handed out, after its validation if it needs
+    /// one. If it fails, the connection is ended and another one taken.
     pub fn pre_acquire(
         mut self,
         hook: impl for<'a> Fn(&'a mut M::Connection, &'a Info) -> HookFuture<'a> + Send + Sync + 'static,

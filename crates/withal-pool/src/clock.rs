@@ -2,7 +2,7 @@
 //!
 //! Ages need no more than a few milliseconds, so it is the kernel's coarse clock where there is
 //! one: it is read at each take and each return, in a third of the time. With the feature
-//! `test-util` it is tokio's, which tests can pause. Deadlines always go by tokio's.
+//! `test-util` it is tokio's, which tests can pause.
 
 use std::time::Duration;
 
@@ -16,6 +16,12 @@ type Inner = Duration;
 type Inner = tokio::time::Instant;
 
 impl Moment {
+    /// How far it may be behind tokio's clock.
+    pub(crate) const BEHIND: Duration = match cfg!(feature = "test-util") {
+        true => Duration::ZERO,
+        false => Duration::from_millis(10),
+    };
+
     #[cfg(all(target_os = "linux", not(feature = "test-util")))]
     #[inline]
     pub(crate) fn now() -> Moment {

@@ -126,12 +126,14 @@ impl CloseError {
 
 impl fmt::Display for CloseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (count, were) = match self.holders.len() {
+            1 => ("1 connection".to_owned(), "was"),
+            many => (format!("{many} connections"), "were"),
+        };
+        let CloseError { pool, limit, .. } = self;
         write!(
             f,
-            "{} connections of `{}` were still out {:?} after it was closed",
-            self.holders.len(),
-            self.pool,
-            self.limit
+            "{count} of `{pool}` {were} still out {limit:?} after it was closed"
         )?;
         list(f, &self.holders)
     }

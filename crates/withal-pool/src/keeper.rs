@@ -1,13 +1,15 @@
 //! The task that looks after a pool: who waits for too long, what is held or idle for too long.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{sleep, timeout};
 use withal_core::NoticeKind;
 use withal_scope::integration::spawn_on;
 
@@ -20,7 +22,7 @@ use crate::{AcquireError, Manager};
 
 /// The task that looks after a pool, once it has begun.
 ///
-/// It runs no code of the user's, so it is never late for those who wait: what has to be done about
+/// It awaits no code of the user's, so it is not late for those who wait: what has to be done about
 /// a connection it hands to the reaper.
 #[derive(Debug, Default)]
 pub(crate) struct Keeper {
@@ -50,6 +52,10 @@ impl Keeper {
 
 impl<M: Manager> Shared<M> {
     /// Sees to it that the pool is looked after, on a runtime that is alive.
+    ///
+    /// # Panics
+    ///
+    /// If that has no timer: who waits would wait for ever.
     pub(crate) fn keep(self: &Arc<Self>) {
         let mut task = self.keeper.task();
         let is_kept = task.as_ref().is_some_and(|task| !task.is_finished());
@@ -57,14 +63,15 @@ impl<M: Manager> Shared<M> {
             return;
         }
         if let Ok(runtime) = Handle::try_current() {
+            drop(sleep(Duration::ZERO));
             let wake = Arc::clone(&self.keeper.wake);
             let tick = self.settings.tick();
             *task = Some(spawn_on(&runtime, keep(Arc::downgrade(self), wake, tick)));
         }
     }
 
-    fn look_after(self: &Arc<Self>, now: Instant) {
-        let late = self.table().call_late(now);
+    fn look_after(self: &Arc<Self>) {
+        let late = self.table().call_late(Moment::now());
         late.into_iter().for_each(Waker::wake);
         self.report_held_long();
         self.tend();
@@ -100,12 +107,31 @@ impl<M: Manager> Shared<M> {
         }
     }
 
-    /// Makes connections until there are `min_idle` of them, or somebody else needs the slots.
+    /// Makes all connections at once that `min_idle` asks for. If one fails, the others go on by
+    /// themselves.
     pub(crate) async fn fill(self: &Arc<Self>) -> Result<(), AcquireError<M::Error>> {
-        while let Some(permit) = self.reserve_idle() {
-            permit.create().await?.land().await;
-        }
-        Ok(())
+        let permits = std::iter::from_fn(|| self.reserve_idle());
+        let mut coming: Vec<_> = permits.map(Permit::create).collect();
+        poll_fn(|context| {
+            let mut failed = None;
+            coming.retain_mut(|create| {
+                if failed.is_some() {
+                    return true;
+                }
+                match Pin::new(create).poll(context) {
+                    Poll::Pending => return true,
+                    Poll::Ready(Ok(out)) => out.land_in_background(),
+                    Poll::Ready(Err(error)) => failed = Some(error),
+                }
+                false
+            });
+            match failed {
+                Some(error) => Poll::Ready(Err(error)),
+                None if coming.is_empty() => Poll::Ready(Ok(())),
+                None => Poll::Pending,
+            }
+        })
+        .await
     }
 
     fn reserve_idle(self: &Arc<Self>) -> Option<Permit<M>> {
@@ -115,33 +141,32 @@ impl<M: Manager> Shared<M> {
         Some(Permit::of(Arc::clone(self), slot))
     }
 
-    /// When to look again: after a tick, or when the first who waits will have waited for too long.
-    fn next_look(&self, now: Instant, tick: Duration) -> Instant {
+    /// In how long to look again: in a tick, or when the first who waits will have waited for too
+    /// long.
+    fn next_look(&self, tick: Duration) -> Duration {
+        let now = Moment::now();
         let mut table = self.table();
-        let regular = now + tick;
-        let next = table
-            .next_deadline()
-            .map_or(regular, |deadline| deadline.min(regular));
-        table.next_look = Some(next);
-        next
+        let deadline = table.next_deadline();
+        let pause = deadline.map_or(tick, |deadline| now.until(deadline).min(tick));
+        table.next_look = now.checked_add(pause);
+        pause + Moment::BEHIND
     }
 }
 
 /// Looks after a pool until it is closed or gone.
 async fn keep<M: Manager>(shared: Weak<Shared<M>>, wake: Arc<Notify>, tick: Duration) {
     loop {
-        let next = {
+        let pause = {
             let Some(shared) = shared.upgrade() else {
                 return;
             };
             if shared.table().is_closed {
                 return;
             }
-            let now = Instant::now();
-            shared.look_after(now);
-            shared.next_look(now, tick)
+            shared.look_after();
+            shared.next_look(tick)
         };
         // Woken or not, it looks.
-        drop(timeout_at(next, wake.notified()).await);
+        drop(timeout(pause, wake.notified()).await);
     }
 }

@@ -24,26 +24,13 @@ use crate::{Info, Manager};
 pub struct Lease<M: Manager> {
     /// `None` once it was given back.
     out: Option<Out<M>>,
-    fate: Fate,
-}
-
-/// What becomes of a connection that comes back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Fate {
-    #[default]
-    Reuse,
-    /// It is ended, whatever state it is in.
-    End,
 }
 
 const HELD: &str = "a lease has its connection until it is given back";
 
 impl<M: Manager> Lease<M> {
     pub(crate) fn new(out: Out<M>) -> Lease<M> {
-        Lease {
-            out: Some(out),
-            fate: Fate::Reuse,
-        }
+        Lease { out: Some(out) }
     }
 
     /// Gives it back after a use that ended well, and waits until its slot is free.
@@ -81,8 +68,8 @@ impl<M: Manager> Lease<M> {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn release(self) {
-        self.release_after(ExitCase::Succeeded).await;
+    pub fn release(self) -> impl Future<Output = ()> + Send {
+        self.release_after(ExitCase::Succeeded)
     }
 
     /// Gives it back after a use that ended as `case` says, and waits until its slot is free.
@@ -95,35 +82,40 @@ impl<M: Manager> Lease<M> {
     ///
     /// As [`release`](Lease::release).
     pub async fn release_after(mut self, case: ExitCase) {
-        if let Some((out, fate)) = self.take()
-            && let Err(out) = out.land_if_clean(fate, &case)
-        {
-            let shared = Arc::clone(&out.permit.shared);
-            Shield::new(shared, out.come_back(fate, case)).await;
+        let Some(mut out) = self.take() else {
+            return;
+        };
+        match out.is_clean(&case) {
+            true => out.land().await,
+            false => {
+                let shared = Arc::clone(&out.permit.shared);
+                Shield::new(shared, out.come_back(case)).await;
+            }
         }
     }
 
     /// From now on its connection is not to be used again: it is ended when it comes back.
     pub fn condemn(&mut self) {
-        self.fate = Fate::End;
+        self.out_mut().is_condemned = true;
     }
 
     /// What the pool knows of the connection.
     ///
-    /// # Panics
-    ///
-    /// Never: a lease has a connection.
     #[must_use]
     pub fn info(&self) -> Info {
-        self.out().permit.info().expect(HELD)
+        self.out().permit.info()
     }
 
     fn out(&self) -> &Out<M> {
         self.out.as_ref().expect(HELD)
     }
 
-    pub(crate) fn take(&mut self) -> Option<(Out<M>, Fate)> {
-        Some((self.out.take()?, self.fate))
+    fn out_mut(&mut self) -> &mut Out<M> {
+        self.out.as_mut().expect(HELD)
+    }
+
+    pub(crate) fn take(&mut self) -> Option<Out<M>> {
+        self.out.take()
     }
 }
 
@@ -137,18 +129,22 @@ impl<M: Manager> Deref for Lease<M> {
 
 impl<M: Manager> DerefMut for Lease<M> {
     fn deref_mut(&mut self) -> &mut M::Connection {
-        &mut self.out.as_mut().expect(HELD).connection
+        &mut self.out_mut().connection
     }
 }
 
 impl<M: Manager> Drop for Lease<M> {
     fn drop(&mut self) {
+        let Some(mut out) = self.take() else {
+            return;
+        };
         let case = ExitCase::Cancelled;
-        if let Some((out, fate)) = self.take()
-            && let Err(out) = out.land_if_clean(fate, &case)
-        {
-            let shared = Arc::clone(&out.permit.shared);
-            shared.do_in_background(out.come_back(fate, case));
+        match out.is_clean(&case) {
+            true => out.land_in_background(),
+            false => {
+                let shared = Arc::clone(&out.permit.shared);
+                shared.do_in_background(out.come_back(case));
+            }
         }
     }
 }

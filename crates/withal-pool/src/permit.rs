@@ -4,12 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
 
-use crate::clock::Moment;
 use withal_core::unwind::Payload;
 use withal_core::{BoxError, ExitCase, NoticeKind, Panicked};
 
+use crate::clock::Moment;
 use crate::deadline::{Trouble, attempt, go_on};
-use crate::lease::Fate;
 use crate::shared::Shared;
 use crate::status::Phase;
 use crate::table::{Landed, Reply, Taken, User};
@@ -18,16 +17,19 @@ use crate::{Cause, Info, Manager};
 /// The right to use a slot. Its destructor gives it back, and the slot with it.
 pub(crate) struct Permit<M: Manager> {
     pub(crate) shared: Arc<Shared<M>>,
+    slot: usize,
     holds: Holds,
 }
 
+/// What a permit still has to give back.
+///
+/// A word wide, as the fields beside it: a lease is moved right after it was written, and the
+/// processor waits where what it reads at once was written in pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
 enum Holds {
-    /// A permit, and this slot.
-    Slot(usize),
-    /// A permit alone.
+    SlotAndPermit,
     Permit,
-    /// It has been given back.
     Nothing,
 }
 
@@ -37,6 +39,8 @@ enum Holds {
 /// is the connection, at once, and the slot is free.
 pub(crate) struct Out<M: Manager> {
     pub(crate) connection: M::Connection,
+    /// Its user has said that it is to be ended, whatever state it is in.
+    pub(crate) is_condemned: bool,
     // After the connection: a slot is free once that is gone.
     pub(crate) permit: Permit<M>,
 }
@@ -47,8 +51,11 @@ pub(crate) type Unfit = (Cause, Trouble<BoxError>);
 impl<M: Manager> Permit<M> {
     /// The right to use this slot.
     pub(crate) fn of(shared: Arc<Shared<M>>, slot: usize) -> Permit<M> {
-        let holds = Holds::Slot(slot);
-        Permit { shared, holds }
+        Permit {
+            shared,
+            slot,
+            holds: Holds::SlotAndPermit,
+        }
     }
 
     /// Takes what there is for `user`: a connection, or a slot to make one in.
@@ -62,25 +69,22 @@ impl<M: Manager> Permit<M> {
     }
 
     /// What is known of the connection in its slot.
-    pub(crate) fn info(&self) -> Option<Info> {
-        match self.holds {
-            Holds::Slot(slot) => Some(self.shared.table().info(slot)),
-            Holds::Permit | Holds::Nothing => None,
-        }
+    pub(crate) fn info(&self) -> Info {
+        self.shared.table().info(self.slot)
     }
 
     /// Says what the slot is busy with.
     pub(crate) fn enter(&self, phase: Phase) {
-        if let Holds::Slot(slot) = self.holds {
-            self.shared.table().enter(slot, phase, Moment::now());
-        }
+        self.shared.table().enter(self.slot, phase, Moment::now());
     }
 
     /// Gives up the slot, whose connection is gone because of `cause`.
     fn vacate(&mut self, cause: Cause) {
-        if let Holds::Slot(slot) = self.holds {
+        if self.holds == Holds::SlotAndPermit {
             self.holds = Holds::Permit;
-            let came_back = self.shared.table().vacate(slot, cause, Moment::now());
+            let mut table = self.shared.table();
+            let came_back = table.vacate(self.slot, cause, Moment::now());
+            drop(table);
             self.shared.note_came_back(came_back);
             self.shared.vacated();
         }
@@ -102,6 +106,7 @@ impl<M: Manager> Out<M> {
     pub(crate) fn of(shared: Arc<Shared<M>>, taken: Taken<M::Connection>) -> Out<M> {
         Out {
             connection: taken.connection,
+            is_condemned: false,
             permit: Permit::of(shared, taken.index),
         }
     }
@@ -109,52 +114,45 @@ impl<M: Manager> Out<M> {
     /// A connection that was just made for the slot of `permit`.
     pub(crate) fn new(permit: Permit<M>, connection: M::Connection) -> Out<M> {
         let lifetime = permit.shared.lifetime();
-        if let Holds::Slot(slot) = permit.holds {
-            let mut table = permit.shared.table();
-            table.created(slot, lifetime, Moment::now());
+        let mut table = permit.shared.table();
+        table.created(permit.slot, lifetime, Moment::now());
+        drop(table);
+        Out {
+            connection,
+            is_condemned: false,
+            permit,
         }
-        Out { connection, permit }
     }
 
     /// Its user has it now.
     pub(crate) fn hand_out(self) -> Out<M> {
-        if let Holds::Slot(slot) = self.permit.holds {
-            let mut table = self.permit.shared.table();
-            table.hand_out(slot, Moment::now());
-        }
+        let mut table = self.permit.shared.table();
+        table.hand_out(self.permit.slot, Moment::now());
+        drop(table);
         self
     }
 
     /// It was handed out too early; its user has not seen it.
     pub(crate) fn take_back(&self) {
-        if let Holds::Slot(slot) = self.permit.holds {
-            self.permit.shared.table().take_back(slot);
-        }
+        self.permit.shared.table().take_back(self.permit.slot);
     }
 
-    /// Puts it back if there is nothing to be done for it.
-    pub(crate) fn land_if_clean(mut self, fate: Fate, case: &ExitCase) -> Result<(), Out<M>> {
-        let has_more = fate == Fate::End || self.permit.shared.hooks.has_recycle();
-        if has_more || !self.is_clean(case) {
-            return Err(self);
+    /// Whether it can be put back as it is. Destructors ask too, so a panic ends here.
+    pub(crate) fn is_clean(&mut self, case: &ExitCase) -> bool {
+        let shared = &self.permit.shared;
+        if self.is_condemned || shared.hooks.has_recycle() {
+            return false;
         }
-        self.try_land().map_err(|(out, _)| out)
-    }
-
-    /// Asked by destructors, so a panic ends here.
-    fn is_clean(&mut self, case: &ExitCase) -> bool {
-        let manager = &self.permit.shared.manager;
-        let asked = AssertUnwindSafe(|| manager.is_clean(&mut self.connection, case));
+        let asked = AssertUnwindSafe(|| shared.manager.is_clean(&mut self.connection, case));
         catch_unwind(asked).unwrap_or_else(|payload| {
-            let error = Panicked::new(&*payload);
-            self.permit.shared.note(NoticeKind::WorkedAround, error);
+            shared.note(NoticeKind::WorkedAround, Panicked::new(&*payload));
             false
         })
     }
 
     /// Makes it clean and puts it back, or ends it. Its slot is free afterwards.
-    pub(crate) async fn come_back(mut self, fate: Fate, case: ExitCase) {
-        if fate == Fate::End {
+    pub(crate) async fn come_back(mut self, case: ExitCase) {
+        if self.is_condemned {
             return Box::pin(self.close(Cause::Condemned)).await;
         }
         match self.reset(case).await {
@@ -184,15 +182,24 @@ impl<M: Manager> Out<M> {
         }
     }
 
+    /// The same, for those who cannot wait.
+    pub(crate) fn land_in_background(self) {
+        if let Err((out, cause)) = self.try_land() {
+            let shared = Arc::clone(&out.permit.shared);
+            shared.do_in_background(out.close(cause));
+        }
+    }
+
+    #[inline]
     fn try_land(self) -> Result<(), (Out<M>, Cause)> {
         let Out {
             connection,
+            is_condemned,
             mut permit,
         } = self;
-        let Holds::Slot(slot) = permit.holds else {
-            unreachable!("a connection has a slot");
-        };
-        let landed = permit.shared.table().land(slot, connection, Moment::now());
+        let mut table = permit.shared.table();
+        let landed = table.land(permit.slot, connection, Moment::now());
+        drop(table);
         match landed {
             Ok(Landed { came_back, next }) => {
                 permit.holds = Holds::Nothing;
@@ -200,29 +207,41 @@ impl<M: Manager> Out<M> {
                 permit.shared.note_came_back(came_back);
                 Ok(())
             }
-            Err((connection, cause)) => Err((Out { connection, permit }, cause)),
+            Err((connection, cause)) => {
+                let out = Out {
+                    connection,
+                    is_condemned,
+                    permit,
+                };
+                Err((out, cause))
+            }
         }
     }
 
     /// Asks whether it is alive.
     pub(crate) async fn validate(&mut self) -> Result<(), Unfit> {
-        let Out { connection, permit } = self;
-        let shared = &permit.shared;
-        let mut failed = Cause::ValidationFailed;
-        let steps = async {
-            shared.manager.validate(connection).await?;
-            if let (Some(hook), Some(info)) = (&shared.hooks.pre_acquire, permit.info()) {
-                failed = Cause::Rejected;
-                hook(connection, &info).await?;
-            }
-            Ok::<(), BoxError>(())
+        let shared = &self.permit.shared;
+        let validate = async { shared.manager.validate(&mut self.connection).await };
+        let ended = attempt(shared.settings.validate_timeout, validate, || ()).await;
+        ended.map_err(|trouble| unfit(Cause::ValidationFailed, Cause::ValidationTimedOut, trouble))
+    }
+
+    /// Asks the hook whether it may be handed out.
+    pub(crate) async fn ask_hook(&mut self) -> Result<(), Unfit> {
+        let shared = &self.permit.shared;
+        let Some(hook) = &shared.hooks.pre_acquire else {
+            return Ok(());
         };
-        let ended = attempt(shared.settings.validate_timeout, steps, || ()).await;
-        ended.map_err(|trouble| unfit(failed, Cause::ValidationTimedOut, trouble))
+        let info = self.permit.info();
+        let ask = async { hook(&mut self.connection, &info).await };
+        let ended = attempt(shared.settings.validate_timeout, ask, || ()).await;
+        ended.map_err(|trouble| unfit(Cause::Rejected, Cause::ValidationTimedOut, trouble))
     }
 
     async fn reset(&mut self, case: ExitCase) -> Result<(), Unfit> {
-        let Out { connection, permit } = self;
+        let Out {
+            connection, permit, ..
+        } = self;
         let shared = &permit.shared;
         let limit = shared.settings.reset_timeout;
         let on_wait = || permit.enter(Phase::Resetting);
@@ -234,7 +253,7 @@ impl<M: Manager> Out<M> {
         }
         let mut failed = Cause::Rejected;
         let steps = Box::pin(async {
-            let info = permit.info().expect("a connection has a slot");
+            let info = permit.info();
             if let Some(hook) = &shared.hooks.pre_recycle {
                 hook(connection, &info, &case).await?;
             }
@@ -267,6 +286,7 @@ impl<M: Manager> Out<M> {
         let Out {
             connection,
             mut permit,
+            ..
         } = self;
         let shared = Arc::clone(&permit.shared);
         permit.enter(Phase::Closing);

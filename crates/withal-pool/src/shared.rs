@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::clock::Moment;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use withal_core::unwind::{catch, poll_caught};
@@ -15,6 +14,7 @@ use withal_scope::integration::{Inventory, hand_over};
 use withal_scope::{Kind, Open, OpenState, Reaper};
 
 use crate::builder::Settings;
+use crate::clock::Moment;
 use crate::hooks::Hooks;
 use crate::keeper::Keeper;
 use crate::permit::Out;
@@ -46,11 +46,12 @@ impl<M: Manager> Shared<M> {
             hooks,
             settings,
         } = builder;
-        let check_after = match hooks.pre_acquire {
-            Some(_) => Some(Duration::ZERO),
-            None => settings.validate_after,
-        };
-        let table = Table::new(settings.max_size, settings.wait_timeout, check_after);
+        let table = Table::new(
+            settings.max_size,
+            settings.wait_timeout,
+            settings.validate_after,
+            hooks.pre_acquire.is_some(),
+        );
         Shared {
             manager,
             hooks,

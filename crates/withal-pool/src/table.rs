@@ -4,7 +4,6 @@ use std::panic::Location;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use tokio::time::Instant;
 use withal_scope::integration::Mark;
 
 use crate::clock::Moment;
@@ -26,8 +25,10 @@ pub(crate) struct Table<C> {
     patience: Option<Duration>,
     /// How long a connection may have been idle without being checked.
     check_after: Option<Duration>,
+    /// Whether a hook is asked about each connection.
+    asks_hook: bool,
     /// When the keeper looks next.
-    pub(crate) next_look: Option<Instant>,
+    pub(crate) next_look: Option<Moment>,
     /// Slots with an idle connection, the one used last at the end: it is the warmest.
     idle: Vec<usize>,
     /// Slots without a connection.
@@ -78,8 +79,8 @@ pub(crate) enum Reply<C> {
     Taken(Taken<C>, Verdict),
     /// A slot to make one in.
     Make(usize),
-    /// A place in the queue; it is urgent if the keeper would look too late for its deadline.
-    Wait { ticket: u64, is_urgent: bool },
+    /// A place in the queue; it is seen if there is a keeper that will look before its deadline.
+    Wait { ticket: u64, is_seen: bool },
     /// They have waited for too long.
     TooLate,
     /// The pool is closed.
@@ -105,11 +106,14 @@ pub(crate) struct Held {
 pub(crate) enum Verdict {
     /// It is theirs already.
     HandedOut,
-    /// It is theirs if it proves to be alive.
-    Check,
+    /// It is theirs if the hook agrees and, if it has been idle for long, it proves to be alive.
+    Check { is_stale: bool },
     /// It has to go.
     Close(Cause),
 }
+
+/// A keeper that is later than this may be gone.
+const LATE: Duration = Duration::from_secs(1);
 
 /// What has to be done about an idle connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +135,7 @@ impl<C> Table<C> {
         max_size: usize,
         patience: Option<Duration>,
         check_after: Option<Duration>,
+        asks_hook: bool,
     ) -> Table<C> {
         let now = Moment::now();
         let slot = || Slot {
@@ -155,6 +160,7 @@ impl<C> Table<C> {
             queue: Queue::default(),
             patience,
             check_after,
+            asks_hook,
             next_look: None,
             idle: Vec::with_capacity(max_size),
             vacant: (0..max_size).rev().collect(),
@@ -173,14 +179,12 @@ impl<C> Table<C> {
             self.free -= 1;
             return self.serve(user, now);
         }
-        let deadline = self
-            .patience
-            .and_then(|limit| Instant::now().checked_add(limit));
+        let deadline = self.patience.and_then(|limit| now.checked_add(limit));
         let ticket = self.queue.join(waker.clone(), deadline);
-        let is_earlier = |next| deadline.is_some_and(|deadline| deadline < next);
+        let is_seen = |next: Moment| next.until(now) < LATE && deadline.is_none_or(|it| it >= next);
         Reply::Wait {
             ticket,
-            is_urgent: self.next_look.is_some_and(is_earlier),
+            is_seen: self.next_look.is_some_and(is_seen),
         }
     }
 
@@ -191,8 +195,9 @@ impl<C> Table<C> {
         user: &User,
         now: Moment,
         waker: &Waker,
+        spent: &mut Option<Waker>,
     ) -> Poll<Reply<C>> {
-        match self.queue.poll(ticket, waker) {
+        match self.queue.poll(ticket, waker, spent) {
             None => Poll::Pending,
             Some(Call::Turn) if self.is_closed => {
                 drop(self.give_back());
@@ -207,12 +212,14 @@ impl<C> Table<C> {
         }
     }
 
-    /// A request that waits is given up; gives whom to wake for it.
-    pub(crate) fn leave(&mut self, ticket: u64) -> Option<Waker> {
-        match self.queue.leave(ticket) {
+    /// A request that waits is given up; gives whom to wake for it, and the waker it had.
+    pub(crate) fn leave(&mut self, ticket: u64) -> (Option<Waker>, Option<Waker>) {
+        let (was_called, spent) = self.queue.leave(ticket);
+        let next = match was_called {
             true => self.give_back(),
             false => None,
-        }
+        };
+        (next, spent)
     }
 
     /// Gives a permit back; gives whom to wake for it.
@@ -223,12 +230,12 @@ impl<C> Table<C> {
     }
 
     /// Whom to tell that their time is over.
-    pub(crate) fn call_late(&mut self, now: Instant) -> Vec<Waker> {
+    pub(crate) fn call_late(&mut self, now: Moment) -> Vec<Waker> {
         self.queue.call_late(now)
     }
 
     /// When the first who waits will have waited for too long.
-    pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&mut self) -> Option<Moment> {
         self.queue.next_deadline()
     }
 
@@ -237,22 +244,26 @@ impl<C> Table<C> {
         let Some(index) = self.idle.pop() else {
             return match self.reserve(Some(*user), now) {
                 Some(index) => Reply::Make(index),
-                None => Reply::Closed,
+                None => {
+                    debug_assert!(self.is_closed, "there is a slot for each permit");
+                    Reply::Closed
+                }
             };
         };
-        let (epoch, check_after) = (self.epoch, self.check_after);
+        let (epoch, check_after, asks_hook) = (self.epoch, self.check_after, self.asks_hook);
         let slot = self.slot(index);
         slot.user = Some(*user);
         let connection = slot.take();
         let is_old = |after| slot.since.until(now) >= after;
         let verdict = match slot.info.end(epoch, now) {
             Some(cause) => Verdict::Close(cause),
-            None if check_after.is_some_and(is_old) => Verdict::Check,
+            None if check_after.is_some_and(is_old) => Verdict::Check { is_stale: true },
+            None if asks_hook => Verdict::Check { is_stale: false },
             None => Verdict::HandedOut,
         };
         match verdict {
             Verdict::HandedOut => self.hand_out(index, now),
-            Verdict::Check => self.enter(index, Phase::Validating, now),
+            Verdict::Check { .. } => self.enter(index, Phase::Validating, now),
             Verdict::Close(_) => self.enter(index, Phase::Closing, now),
         }
         Reply::Taken(Taken { index, connection }, verdict)
@@ -265,6 +276,12 @@ impl<C> Table<C> {
         slot.is_out = true;
         slot.info.uses += 1;
         slot.enter(Phase::InUse, now);
+    }
+
+    /// A connection could not be made.
+    pub(crate) fn count_failed(&mut self, is_timeout: bool) {
+        self.counters.create_timed_out += u64::from(is_timeout);
+        self.counters.create_failed += u64::from(!is_timeout);
     }
 
     /// What was handed out has turned out to be unusable, before its user saw it.
@@ -282,7 +299,10 @@ impl<C> Table<C> {
             return None;
         }
         let index = self.vacant.pop()?;
+        let epoch = self.epoch;
         let slot = self.slot(index);
+        // Of now: one begun before the pool expires is of before.
+        slot.info.epoch = epoch;
         slot.user = user;
         slot.enter(Phase::Connecting, now);
         Some(index)
@@ -296,7 +316,7 @@ impl<C> Table<C> {
             created: now,
             // A life that ends beyond the end of time has no end.
             expires: lifetime.and_then(|lifetime| now.checked_add(lifetime)),
-            epoch: self.epoch,
+            epoch: self.slot(index).info.epoch,
             uses: 0,
         };
         let slot = self.slot(index);

@@ -253,6 +253,6 @@ impl<'de> serde::Deserializer<'de> for CellDeserializer<'de> {
     }
 
     serde::forward_to_deserialize_any! {
-        <V: Visitor<'de>> char bytes byte_buf unit unit_struct identifier ignored_any
+        char bytes byte_buf unit unit_struct identifier ignored_any
     }
 }

@@ -55,8 +55,9 @@ impl Manager for Sessions {
         session.is_usable()
     }
 
-    async fn detach(&self, session: Session, _: Cause) -> Result<(), Error> {
-        session.into_driver().close().await
+    async fn detach(&self, session: Session, cause: Cause) -> Result<(), Error> {
+        let is_silent = matches!(cause, Cause::ResetTimedOut | Cause::ValidationTimedOut);
+        session.into_driver().close(is_silent).await
     }
 }
 

@@ -5,7 +5,8 @@ use crate::row::Row;
 use crate::url::Target;
 use crate::{Error, Value};
 
-/// Calls the same method of whichever it is.
+/// Calls the same method of whichever it is. What waits for an answer is in a box: otherwise each
+/// future of a user would be as large as all of this.
 macro_rules! either {
     ($driver:expr, $session:ident => $call:expr) => {
         match $driver {
@@ -25,7 +26,7 @@ macro_rules! either {
 #[derive(Debug)]
 pub(crate) enum Driver {
     #[cfg(feature = "postgres")]
-    Postgres(crate::postgres::Postgres),
+    Postgres(Box<crate::postgres::Postgres>),
     #[cfg(feature = "sqlite")]
     Sqlite(crate::sqlite::Sqlite),
 }
@@ -35,68 +36,68 @@ impl Driver {
         match target {
             #[cfg(feature = "postgres")]
             Target::Postgres(config) => {
-                let session = crate::postgres::Postgres::open(config).await?;
-                Ok(Driver::Postgres(session))
+                let session = Box::pin(crate::postgres::Postgres::open(config)).await?;
+                Ok(Driver::Postgres(Box::new(session)))
             }
             #[cfg(feature = "sqlite")]
             Target::Sqlite(config) => {
-                let session = crate::sqlite::Sqlite::open(config).await?;
+                let session = Box::pin(crate::sqlite::Sqlite::open(config)).await?;
                 Ok(Driver::Sqlite(session))
             }
         }
     }
 
     pub(crate) async fn execute(&self, sql: &str, params: &[Value<'_>]) -> Result<u64, Error> {
-        either!(self, session => session.execute(sql, params).await)
+        either!(self, session => Box::pin(session.execute(sql, params)).await)
     }
 
     pub(crate) async fn query(&self, sql: &str, params: &[Value<'_>]) -> Result<Vec<Row>, Error> {
-        either!(self, session => session.query(sql, params).await)
+        either!(self, session => Box::pin(session.query(sql, params)).await)
     }
 
     /// Any number of statements, without parameters.
     pub(crate) async fn batch(&self, sql: &str) -> Result<(), Error> {
-        either!(self, session => session.batch(sql).await)
+        either!(self, session => Box::pin(session.batch(sql)).await)
     }
 
     /// Begins a transaction. It may be sent with the first statement only.
     pub(crate) async fn begin(&self, options: &TransactionOptions) -> Result<(), Error> {
-        either!(self, session => session.begin(options).await)
+        either!(self, session => Box::pin(session.begin(options)).await)
     }
 
     /// Commits. If the transaction cannot be committed as the body saw it, that is an error, and
     /// it is rolled back.
     pub(crate) async fn commit(&self) -> Result<(), Error> {
-        either!(self, session => session.commit().await)
+        either!(self, session => Box::pin(session.commit()).await)
     }
 
     /// Cancels whatever runs, and rolls back.
     pub(crate) async fn rollback(&self) -> Result<(), Error> {
-        either!(self, session => session.rollback().await)
+        either!(self, session => Box::pin(session.rollback()).await)
     }
 
     pub(crate) async fn savepoint(&self, name: &str) -> Result<(), Error> {
-        either!(self, session => session.savepoint(name).await)
+        either!(self, session => Box::pin(session.savepoint(name)).await)
     }
 
     /// Keeps what was done since the savepoint, and forgets it.
     pub(crate) async fn release(&self, name: &str) -> Result<(), Error> {
-        either!(self, session => session.release(name).await)
+        either!(self, session => Box::pin(session.release(name)).await)
     }
 
     /// Cancels whatever runs, undoes what was done since the savepoint, and forgets it.
     pub(crate) async fn rollback_to(&self, name: &str) -> Result<(), Error> {
-        either!(self, session => session.rollback_to(name).await)
+        either!(self, session => Box::pin(session.rollback_to(name)).await)
     }
 
     /// Makes the session as new, for the next one to use it. `is_settled` if nothing was given up.
     pub(crate) async fn reset(&self, is_settled: bool) -> Result<(), Error> {
-        either!(self, session => session.reset(is_settled).await)
+        either!(self, session => Box::pin(session.reset(is_settled)).await)
     }
 
     /// Asks whether there is still somebody.
     pub(crate) async fn ping(&self) -> Result<(), Error> {
-        either!(self, session => session.ping().await)
+        either!(self, session => Box::pin(session.ping()).await)
     }
 
     /// Whether it may be used, as far as can be told without waiting.
@@ -104,9 +105,14 @@ impl Driver {
         either!(self, session => session.is_usable())
     }
 
-    /// Ends it; what runs is cancelled.
-    pub(crate) async fn close(self) -> Result<(), Error> {
-        either!(self, session => session.close().await)
+    /// Ends it; what runs is cancelled. If it `is_silent`, at once.
+    pub(crate) async fn close(self, is_silent: bool) -> Result<(), Error> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Driver::Postgres(session) => Box::pin(session.close(is_silent)).await,
+            #[cfg(feature = "sqlite")]
+            Driver::Sqlite(session) => session.close().await,
+        }
     }
 
     /// Begins to read rows in batches. In Postgres it needs a transaction.
@@ -119,12 +125,12 @@ impl Driver {
         match self {
             #[cfg(feature = "postgres")]
             Driver::Postgres(session) => {
-                let cursor = session.open_cursor(sql, params, batch).await?;
+                let cursor = Box::pin(session.open_cursor(sql, params, batch)).await?;
                 Ok(DriverCursor::Postgres(cursor))
             }
             #[cfg(feature = "sqlite")]
             Driver::Sqlite(session) => {
-                let cursor = session.open_cursor(sql, params, batch).await?;
+                let cursor = Box::pin(session.open_cursor(sql, params, batch)).await?;
                 Ok(DriverCursor::Sqlite(cursor))
             }
         }

@@ -101,7 +101,9 @@ impl Error {
 
     /// Says which statement it was; the first to say so is right.
     pub(crate) fn of_statement(mut self, statement: &str) -> Error {
-        let _ = self.0.statement.get_or_insert_with(|| statement.into());
+        if !statement.is_empty() {
+            let _ = self.0.statement.get_or_insert_with(|| statement.into());
+        }
         self
     }
 

@@ -38,8 +38,8 @@ struct State {
     /// Transactions deeper than this were dropped without an exit, and are rolled back before
     /// anything else is done.
     dropped_to: Option<u32>,
-    /// Why the whole transaction cannot be committed any more.
-    poisoned: Option<&'static str>,
+    /// The transaction at this depth cannot be committed any more, and why.
+    poisoned: Option<(u32, &'static str)>,
     /// Whether anything was done since the connection was new or reset.
     is_used: bool,
 }
@@ -85,8 +85,7 @@ impl Session {
     /// # }
     /// ```
     pub async fn execute(&self, sql: &str, params: &[Value<'_>]) -> Result<u64, Error> {
-        self.ready().await?;
-        self.driver.execute(sql, params).await
+        self.watched(self.driver.execute(sql, params)).await
     }
 
     /// Runs a statement; gives its rows, all at once. For many rows see [`cursor`](Session::cursor).
@@ -95,8 +94,7 @@ impl Session {
     ///
     /// As [`execute`](Session::execute).
     pub async fn query(&self, sql: &str, params: &[Value<'_>]) -> Result<Vec<Row>, Error> {
-        self.ready().await?;
-        self.driver.query(sql, params).await
+        self.watched(self.driver.query(sql, params)).await
     }
 
     /// [`query`](Session::query), each row [read](Row::read) as a `T`.
@@ -164,8 +162,7 @@ impl Session {
     /// As [`execute`](Session::execute), at the first that fails. In Postgres, outside a
     /// transaction, none of them is done then.
     pub async fn batch(&self, sql: &str) -> Result<(), Error> {
-        self.ready().await?;
-        self.driver.batch(sql).await
+        self.watched(self.driver.batch(sql)).await
     }
 
     /// A transaction; in a transaction a savepoint. It is committed if its block succeeds, and
@@ -271,6 +268,28 @@ impl Session {
         }
     }
 
+    /// Runs `work` with the connection of the driver, if this is SQLite, on the connection's own
+    /// thread: for what this crate does not do.
+    ///
+    /// Whatever is done with it, the connection is clean before its next user has it, and a
+    /// transaction that it ends cannot be committed as if nothing had been.
+    ///
+    /// # Errors
+    ///
+    /// That the connection is lost.
+    #[cfg(feature = "sqlite")]
+    pub async fn sqlite<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut rusqlite::Connection) -> T + Send + 'static,
+    ) -> Result<Option<T>, Error> {
+        self.ready().await?;
+        match &self.driver {
+            #[cfg(feature = "postgres")]
+            Driver::Postgres(_) => Ok(None),
+            Driver::Sqlite(session) => session.with(work).await.map(Some),
+        }
+    }
+
     /// Whether it can be used, as far as is known without asking.
     #[must_use]
     pub fn is_usable(&self) -> bool {
@@ -284,39 +303,51 @@ impl Session {
         state.dropped_to.unwrap_or(state.depth)
     }
 
+    /// Runs a statement. Dropped, nobody knows whether it was done.
+    async fn watched<T>(
+        &self,
+        statement: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        self.ready().await?;
+        let given_up = GivenUp(Some(self));
+        let result = statement.await;
+        given_up.disarm();
+        result
+    }
+
     /// What has to be done before anything else: rolling back what was dropped.
     pub(crate) async fn ready(&self) -> Result<(), Error> {
-        {
-            let mut state = self.state();
-            state.is_used = true;
-            if let Some(why) = state.poisoned {
-                return Err(poisoned(why));
-            }
-            if state.dropped_to.is_none() {
-                return Ok(());
-            }
+        self.state().is_used = true;
+        if self.check()?.is_none() {
+            return Ok(());
         }
         let _mending = self.mending.lock().await;
-        let Some(depth) = self.state().dropped_to else {
+        let Some(depth) = self.check()? else {
             return Ok(());
         };
         let rolled_back = match depth {
             0 => self.driver.rollback().await,
             _ => self.driver.rollback_to(&savepoint(depth + 1)).await,
         };
-        let mut state = self.state();
         match rolled_back {
-            Ok(()) => {
-                state.depth = depth;
-                state.dropped_to = None;
-                Ok(())
-            }
+            Ok(()) => self.ended(depth + 1),
             Err(error) => {
                 if depth > 0 {
-                    state.poisoned = Some(UNKNOWN);
+                    self.ended(depth + 1);
+                    self.poison(depth, UNKNOWN);
                 }
-                Err(error)
+                return Err(error);
             }
+        }
+        Ok(())
+    }
+
+    /// The depth to go back to, if there is something to be rolled back before anything else.
+    fn check(&self) -> Result<Option<u32>, Error> {
+        let state = self.state();
+        match (state.poisoned, state.dropped_to) {
+            (Some((depth, why)), to) if to.is_none_or(|to| to >= depth) => Err(poisoned(why)),
+            (_, to) => Ok(to),
         }
     }
 
@@ -336,7 +367,10 @@ impl Session {
         if state.dropped_to.is_some_and(|to| to >= depth - 1) {
             state.dropped_to = None;
         }
-        if depth == 1 {
+        if state
+            .poisoned
+            .is_some_and(|(poisoned, _)| poisoned >= depth)
+        {
             state.poisoned = None;
         }
     }
@@ -348,9 +382,14 @@ impl Session {
         state.dropped_to = Some(state.dropped_to.map_or(to, |already| already.min(to)));
     }
 
-    /// It is not known what became of a savepoint: nothing but a rollback of everything is right.
-    pub(crate) fn poison(&self) {
-        self.state().poisoned = Some(UNKNOWN);
+    /// Nothing but a rollback of the transaction at this depth is right. Outside of any there is
+    /// none.
+    pub(crate) fn poison(&self, depth: u32, why: &'static str) {
+        let mut state = self.state();
+        let is_new = state.poisoned.is_none_or(|(already, _)| depth < already);
+        if is_new && depth > 0 {
+            state.poisoned = Some((depth, why));
+        }
     }
 
     /// Whether nothing at all was done with it.
@@ -379,7 +418,25 @@ fn no_copy(sql: &str) -> Error {
     .of_statement(sql)
 }
 
-const UNKNOWN: &str = "it is not known what became of a savepoint";
+pub(crate) const UNKNOWN: &str = "it is not known what became of a savepoint";
+const GIVEN_UP: &str = "a statement of it was given up before its answer";
+
+/// Dropped, it poisons the transaction in which a statement was given up.
+struct GivenUp<'s>(Option<&'s Session>);
+
+impl GivenUp<'_> {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.0 {
+            session.poison(session.depth(), GIVEN_UP);
+        }
+    }
+}
 
 fn poisoned(why: &str) -> Error {
     Error::new(

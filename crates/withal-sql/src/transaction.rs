@@ -8,7 +8,7 @@ use withal_core::{AsyncContextManager, ExitCase};
 use withal_scope::RefContextManager;
 
 use crate::options::{Isolation, TransactionOptions};
-use crate::session::savepoint;
+use crate::session::{UNKNOWN, savepoint};
 use crate::{Error, ErrorKind, Session};
 
 /// How to begin a transaction; a context manager that lends a [`Transaction`].
@@ -90,20 +90,16 @@ impl Transaction<'_> {
             1 => self.session.driver().commit().await,
             depth => {
                 // Cut off in it, it is unknown whether the savepoint is gone.
-                let unknown = Unknown(self.session);
-                let released = unknown.0.driver().release(&savepoint(depth)).await;
-                std::mem::forget(unknown);
+                let mut unknown = Unknown(Some((self.session, depth - 1)));
+                let released = self.session.driver().release(&savepoint(depth)).await;
+                unknown.0 = match &released {
+                    // It was undone to the savepoint, as was asked for.
+                    Err(error) if error.kind() != ErrorKind::Poisoned => unknown.0,
+                    _ => None,
+                };
                 released
             }
         };
-        match &committed {
-            Ok(()) => {}
-            // It was undone to the savepoint, as was asked for.
-            Err(error) if self.depth > 1 && error.kind() != ErrorKind::Poisoned => {
-                self.session.poison();
-            }
-            Err(_) => {}
-        }
         self.end();
         committed
     }
@@ -127,8 +123,8 @@ impl Transaction<'_> {
             1 => driver.rollback().await,
             depth => driver.rollback_to(&savepoint(depth)).await,
         };
-        if rolled_back.is_err() && self.depth > 1 {
-            self.session.poison();
+        if rolled_back.is_err() {
+            self.session.poison(self.depth - 1, UNKNOWN);
         }
         if rolled_back.is_ok() || self.depth > 1 {
             self.end();
@@ -142,12 +138,14 @@ impl Transaction<'_> {
     }
 }
 
-/// Dropped, it poisons the session.
-struct Unknown<'s>(&'s Session);
+/// Dropped, it poisons the transaction around a savepoint.
+struct Unknown<'s>(Option<(&'s Session, u32)>);
 
 impl Drop for Unknown<'_> {
     fn drop(&mut self) {
-        self.0.poison();
+        if let Some((session, depth)) = self.0 {
+            session.poison(depth, UNKNOWN);
+        }
     }
 }
 

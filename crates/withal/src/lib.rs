@@ -25,6 +25,45 @@ pub use withal_os::{
     redirect_stdout, write_atomic,
 };
 /// A connection pool that hands out only what is known to be clean.
+///
+/// ```
+/// use std::time::Duration;
+/// use withal::pool::{AcquireError, Manager, Pool};
+/// use withal::{ExitCase, scope};
+///
+/// struct Numbers;
+///
+/// impl Manager for Numbers {
+///     type Connection = u32;
+///     type Error = std::io::Error;
+///
+///     async fn create(&self) -> std::io::Result<u32> {
+///         Ok(0)
+///     }
+///
+///     async fn recycle(&self, number: &mut u32, _: ExitCase) -> std::io::Result<()> {
+///         *number = 0; // as new
+///         Ok(())
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), withal::Error> {
+/// let limit = Duration::from_millis(20);
+/// let builder = Pool::builder(Numbers).max_size(1).wait_timeout(limit);
+/// scope(async |s| {
+///     let pool = s.enter(Pool::open(builder)).await?;
+///     let number = s.enter(pool.acquire()).await?;
+///     **number += 1;
+///     let Err(AcquireError::TimedOut(holders)) = pool.lease().await else {
+///         panic!("there is only one");
+///     };
+///     println!("{holders}"); // … in use for 20.0ms, taken at src/main.rs:25:37
+///     Ok(())
+/// })
+/// .await
+/// # }
+/// ```
 #[cfg(feature = "pool")]
 pub use withal_pool as pool;
 pub use withal_scope::{

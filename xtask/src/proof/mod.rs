@@ -2,6 +2,7 @@
 
 mod crash_matrix;
 mod log;
+mod pg;
 mod tally;
 
 use std::path::PathBuf;
@@ -25,6 +26,8 @@ pub(crate) struct Arguments {
 enum Proof {
     /// The log: killed at every system call and at random, and on a disk that fails and forgets.
     Log(log::Arguments),
+    /// The pool and the sessions of a real Postgres: cancelled everywhere, and at random.
+    Pg(pg::Arguments),
     /// The log and the atomic writer: power losses on ext4, XFS and btrfs. Needs root.
     CrashMatrix(crash_matrix::Arguments),
 }
@@ -34,6 +37,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let place = Place::of(&Metadata::load()?);
     match &arguments.proof {
         Proof::Log(arguments) => log::run(arguments, &place),
+        Proof::Pg(arguments) => pg::run(arguments, &place),
         Proof::CrashMatrix(arguments) => crash_matrix::run(arguments, &place),
     }
 }

@@ -29,6 +29,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("withal-conformance", &["withal-core", "withal-scope"]),
     ("withal-benches", EVERYTHING_BELOW_THE_COMMAND),
     ("withal-proofs", &["withal-log", "withal-os"]),
+    ("withal-proofs-pg", EVERYTHING_BELOW_THE_COMMAND),
     ("withal-examples", EVERYTHING_BELOW_THE_COMMAND),
     ("withal-example-invoices", EVERYTHING_BELOW_THE_COMMAND),
     ("withal-example-resilient-log", EVERYTHING_BELOW_THE_COMMAND),

@@ -7,12 +7,14 @@ mod alone;
 mod managers;
 mod shared;
 
-use std::io;
+use std::error::Error;
 
 use tokio::runtime::Builder;
 use withal_benches::Bench;
 
-fn main() -> io::Result<()> {
+use crate::managers::Ours;
+
+fn main() -> Result<(), Box<dyn Error>> {
     let one = Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -22,7 +24,9 @@ fn main() -> io::Result<()> {
         .enable_all()
         .build()?;
     let mut bench = Bench::from_arguments();
-    alone::add(&mut bench, &one);
-    shared::add(&mut bench, &two);
-    bench.run()
+    let mut ours = Ours::default();
+    alone::add(&mut bench, &one, &mut ours);
+    shared::add(&mut bench, &two, &mut ours);
+    bench.run()?;
+    Ok(two.block_on(ours.close())?)
 }

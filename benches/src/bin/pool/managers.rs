@@ -21,8 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Connection(pub(crate) u64);
 
 /// Makes connections out of nothing.
-#[derive(Debug)]
-pub(crate) struct Numbers;
+#[derive(Debug, Default)]
+pub(crate) struct Numbers {
+    /// Whether there is never anything to reset; only our pool asks.
+    is_clean: bool,
+}
 
 impl withal_pool::Manager for Numbers {
     type Connection = Connection;
@@ -35,6 +38,10 @@ impl withal_pool::Manager for Numbers {
     async fn recycle(&self, connection: &mut Connection, _: ExitCase) -> io::Result<()> {
         let _ = black_box(connection.0);
         Ok(())
+    }
+
+    fn is_clean(&self, _: &mut Connection, _: &ExitCase) -> bool {
+        self.is_clean
     }
 }
 
@@ -137,18 +144,42 @@ impl Drop for Guard {
     }
 }
 
-pub(crate) fn ours() -> withal_pool::Pool<Numbers> {
-    let pool = withal_pool::Pool::builder(Numbers).max_size(SIZE).build();
-    pool.expect("the settings make a pool")
+/// Our pools, to be closed at the end.
+#[derive(Debug, Default)]
+pub(crate) struct Ours(Vec<withal_pool::Pool<Numbers>>);
+
+impl Ours {
+    pub(crate) fn pool(&mut self) -> withal_pool::Pool<Numbers> {
+        self.make(Numbers::default())
+    }
+
+    /// One whose connections are known to be clean as they are.
+    pub(crate) fn clean_pool(&mut self) -> withal_pool::Pool<Numbers> {
+        self.make(Numbers { is_clean: true })
+    }
+
+    fn make(&mut self, numbers: Numbers) -> withal_pool::Pool<Numbers> {
+        let pool = withal_pool::Pool::builder(numbers).max_size(SIZE).build();
+        let pool = pool.expect("the settings make a pool");
+        self.0.push(pool.clone());
+        pool
+    }
+
+    pub(crate) async fn close(self) -> Result<(), withal_pool::CloseError> {
+        for pool in self.0 {
+            pool.close(PATIENCE).await?;
+        }
+        Ok(())
+    }
 }
 
 pub(crate) fn deadpool() -> deadpool::managed::Pool<Numbers> {
-    let pool = deadpool::managed::Pool::builder(Numbers).max_size(SIZE);
+    let pool = deadpool::managed::Pool::builder(Numbers::default()).max_size(SIZE);
     pool.build().expect("the settings make a pool")
 }
 
 pub(crate) fn deadpool_with_limits() -> deadpool::managed::Pool<Numbers> {
-    let pool = deadpool::managed::Pool::builder(Numbers)
+    let pool = deadpool::managed::Pool::builder(Numbers::default())
         .max_size(SIZE)
         .runtime(deadpool::Runtime::Tokio1)
         .wait_timeout(Some(PATIENCE))
@@ -158,7 +189,8 @@ pub(crate) fn deadpool_with_limits() -> deadpool::managed::Pool<Numbers> {
 
 pub(crate) fn bb8() -> bb8::Pool<Numbers> {
     let pool = bb8::Pool::builder().max_size(SIZE as u32);
-    pool.test_on_check_out(false).build_unchecked(Numbers)
+    pool.test_on_check_out(false)
+        .build_unchecked(Numbers::default())
 }
 
 pub(crate) fn mobc() -> mobc::Pool<Numbers> {
@@ -166,5 +198,5 @@ pub(crate) fn mobc() -> mobc::Pool<Numbers> {
     let pool = mobc::Pool::builder().max_open(size).max_idle(size);
     pool.get_timeout(None)
         .test_on_check_out(false)
-        .build(Numbers)
+        .build(Numbers::default())
 }

@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 use tokio::task::{JoinSet, yield_now};
 use withal_benches::{Bench, US};
 
-use crate::managers::{Floor, SIZE, bb8, deadpool, deadpool_with_limits, mobc, ours};
+use crate::managers::{Floor, Ours, SIZE, bb8, deadpool, deadpool_with_limits, mobc};
 
 const TASKS: u64 = 64;
 
@@ -40,10 +40,10 @@ macro_rules! contended {
     }};
 }
 
-pub(crate) fn add<'a>(bench: &mut Bench<'a>, runtime: &'a Runtime) {
+pub(crate) fn add<'a>(bench: &mut Bench<'a>, runtime: &'a Runtime, ours: &mut Ours) {
     let inside = runtime.enter();
     let work = &format!("{TASKS} tasks on {SIZE} connections");
-    contended!(bench, runtime, work, US, pool = ours();
+    contended!(bench, runtime, work, US, pool = ours.pool();
         pool.lease(); taken => taken.expect(WAITED).release().await);
     contended!(bench, runtime, work, "tokio's `Semaphore`, `Mutex<Vec>`", pool = Floor::new();
         pool.get(); taken => drop(taken));

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
-use withal_core::{BoxError, NoticeKind};
+use withal_core::{BoxError, NoticeKind, TimedOut};
 use withal_pool::{AcquireError, Cause, CloseError, Phase, Pool};
-use withal_scope::{Reaper, scope};
+use withal_scope::{Options, Reaper, scope};
 
 use crate::dummy::{Dummy, Fault, Step, Waits, poll_once};
 use crate::notices::{kinds, listen};
@@ -53,7 +53,7 @@ async fn close_says_what_it_had_to_give_up_and_can_be_called_again() -> Result<(
     assert_eq!(error.holders()[0].age(), 4 * SECOND);
     let text = error.to_string();
     assert!(
-        text.starts_with("1 connections of `stock` were still out 3s after"),
+        text.starts_with("1 connection of `stock` was still out 3s after"),
         "{text}"
     );
     assert!(text.contains("closing.rs:"), "{text}");
@@ -208,4 +208,38 @@ fn a_pool_that_was_never_used_is_dropped_in_silence() {
     listen();
     drop(Pool::builder(Dummy::default()).name("unused").build());
     assert!(kinds("unused").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_return_that_its_block_gives_up_frees_the_slot_at_once() -> Result<(), BoxError> {
+    let dummy = Dummy::waiting();
+    let pool = Pool::builder(dummy.clone()).max_size(1).build()?;
+    dummy.fails(Step::Recycle, Fault::Hang);
+    let hurried = Options::new().exit_timeout(SECOND);
+    let ended = hurried.async_with(pool.acquire(), async |lease| {
+        lease.work();
+        Ok(())
+    });
+    assert!(ended.await.unwrap_err().is::<TimedOut>());
+    assert_eq!(pool.status().size, 0);
+    assert_eq!(pool.counters().discarded_for(Cause::Abandoned), 1);
+    pool.close(SECOND).await?;
+    dummy.check()?;
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn first_connections_are_made_at_once_and_those_made_in_vain_are_ended()
+-> Result<(), BoxError> {
+    let dummy = Dummy::waiting();
+    dummy.fails(Step::Create, Fault::Hang);
+    let builder = Pool::builder(dummy.clone()).min_idle(5);
+    let began = Instant::now();
+    let opened = scope(async |s| s.enter(Pool::open(builder)).await.map(drop)).await;
+    let error = opened.unwrap_err().to_string();
+    assert!(error.contains("no connection was made in time"), "{error}");
+    assert_eq!(began.elapsed(), 10 * SECOND);
+    assert_eq!(dummy.server().made, 4);
+    dummy.check()?;
+    Ok(())
 }

@@ -31,6 +31,8 @@ async fn hooks_run_in_their_places() -> Result<(), BoxError> {
     let pool = hooked(&dummy).build()?;
     pool.lease().await?.release().await;
     drop(pool.lease().await?);
+    tokio::time::sleep(SECOND).await;
+    pool.lease().await?.release().await;
     pool.close(SECOND).await?;
     assert_eq!(
         dummy.events(),
@@ -40,10 +42,14 @@ async fn hooks_run_in_their_places() -> Result<(), BoxError> {
             "pre_recycle, clean true",
             "recycle 1 succeeded",
             "post_recycle",
-            "validate 1",
             "pre_acquire, use 1",
             "pre_recycle, clean false",
             "recycle 1 cancelled",
+            "post_recycle",
+            "validate 1",
+            "pre_acquire, use 2",
+            "pre_recycle, clean true",
+            "recycle 1 succeeded",
             "post_recycle",
             "detach 1 pool closed",
         ]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 use withal_core::BoxError;
-use withal_pool::{AcquireError, Cause, Pool};
+use withal_pool::{Acquire, AcquireError, Cause, Lease, Pool};
 use withal_scope::scope;
 
 use crate::dummy::{Dummy, Fault, Refused, Step, poll_once};
@@ -303,4 +303,20 @@ async fn a_connection_that_fails_its_validation_is_replaced() -> Result<(), BoxE
         dummy.check()?;
     }
     Ok(())
+}
+
+#[test]
+fn pools_and_leases_move_between_threads() {
+    fn is_send<T: Send + 'static>() {}
+    fn is_sync<T: Sync>() {}
+    fn is_send_value<T: Send + 'static>(_: &T) {}
+    is_send::<Pool<Dummy>>();
+    is_sync::<Pool<Dummy>>();
+    is_send::<Lease<Dummy>>();
+    is_send::<Acquire<Dummy>>();
+    is_send::<AcquireError<Refused>>();
+    is_sync::<AcquireError<Refused>>();
+    let pool = Pool::builder(Dummy::default()).build().unwrap();
+    is_send_value(&pool.lease());
+    is_send_value(&async move { pool.lease().await.unwrap().release().await });
 }

@@ -7,7 +7,7 @@ use withal_core::{BoxError, NoticeKind};
 use withal_pool::{BuildError, Cause, Pool};
 use withal_scope::{Reaper, scope};
 
-use crate::dummy::{Dummy, Fault, Step};
+use crate::dummy::{Dummy, Fault, Step, poll_once};
 use crate::notices::{kinds, listen, said_of};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -145,6 +145,14 @@ async fn what_is_out_when_the_pool_expires_is_ended_when_it_comes_back() -> Resu
     pool.expire();
     held.release().await;
     assert_eq!(pool.lease().await?.number, 2);
+    pool.close(SECOND).await?;
+    // One that is being made then is of before, too.
+    let pool = Pool::builder(dummy.clone()).max_size(1).build()?;
+    let mut coming = Box::pin(pool.lease());
+    assert!(poll_once(coming.as_mut()).is_pending());
+    pool.expire();
+    coming.await?.release().await;
+    assert_eq!(pool.counters().discarded_for(Cause::Expired), 1);
     pool.close(SECOND).await?;
     dummy.check()?;
     Ok(())

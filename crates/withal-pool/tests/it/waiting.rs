@@ -7,7 +7,7 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 use withal_core::BoxError;
 use withal_pool::{AcquireError, Phase, Pool};
-use withal_scope::Reaper;
+use withal_scope::{Reaper, async_with};
 
 use crate::dummy::{Dummy, Fault, Random, Step, poll_once};
 
@@ -87,13 +87,13 @@ async fn an_acquire_that_times_out_names_the_holders() -> Result<(), BoxError> {
     sleep(2 * SECOND).await;
     let second = pool.lease().await?;
     let began = Instant::now();
-    let error = pool.lease().await.unwrap_err();
+    let error = timeout(60 * SECOND, pool.lease()).await?.unwrap_err();
     assert_eq!(began.elapsed(), 3 * SECOND);
-    let AcquireError::TimedOut(timeout) = &error else {
+    let AcquireError::TimedOut(timed_out) = &error else {
         panic!("{error}");
     };
-    assert_eq!(timeout.status().in_use, 2);
-    let holders = timeout.holders();
+    assert_eq!(timed_out.status().in_use, 2);
+    let holders = timed_out.holders();
     assert_eq!(holders.len(), 2);
     assert_eq!(holders[0].phase(), Phase::InUse);
     assert_eq!(holders[0].location().map(|at| at.line()), Some(line));
@@ -133,8 +133,8 @@ async fn each_waiter_has_its_own_deadline_and_those_served_are_not_late() -> Res
         let pool = pool.clone();
         let _ = tasks.spawn(async move {
             sleep(number * SECOND).await;
-            let lease = pool.lease().await.map(drop);
-            (number, lease.is_ok(), began.elapsed())
+            let lease = timeout(60 * SECOND, pool.lease()).await.unwrap();
+            (number, lease.map(drop).is_ok(), began.elapsed())
         });
     }
     sleep(Duration::from_millis(4500)).await;
@@ -248,6 +248,76 @@ async fn ten_thousand_tasks_cancelled_at_random_leave_no_trace() -> Result<(), B
     }
     drop(all);
     pool.close(10 * SECOND).await?;
+    dummy.check()?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn threads_that_take_and_leave_at_random_lose_no_slot_and_no_wake_up() -> Result<(), BoxError>
+{
+    let (dummy, reaper) = (Dummy::default(), Reaper::new());
+    let builder = Pool::builder(dummy.clone()).max_size(3).reaper(&reaper);
+    let pool = builder.build()?;
+    let mut tasks = JoinSet::new();
+    for seed in 0..64 {
+        let pool = pool.clone();
+        let _ = tasks.spawn(async move {
+            let mut random = Random::new(seed);
+            for _ in 0..200 {
+                let is_patient = random.below(3) > 0;
+                let turns = random.below(6);
+                let work = async {
+                    let mut lease = pool.lease().await.unwrap();
+                    lease.work();
+                    yield_now().await;
+                    lease.work_on();
+                    lease.release().await;
+                };
+                tokio::select! {
+                    () = work => {}
+                    () = yield_often(turns), if !is_patient => {}
+                }
+            }
+        });
+    }
+    drop(tasks.join_all().await);
+    assert_eq!(reaper.drain(60 * SECOND).await.pending, 0);
+    let (status, counters) = (pool.status(), pool.counters());
+    assert_eq!(
+        (status.idle, status.waiting),
+        (status.size, 0),
+        "{status:?}"
+    );
+    assert_eq!(counters.acquired, counters.returned, "{counters:?}");
+    assert!(counters.acquired > 64 * 100, "{counters:?}");
+    assert!(dummy.server().most <= 3);
+    pool.close(SECOND).await?;
+    dummy.check()?;
+    Ok(())
+}
+
+async fn yield_often(times: u64) {
+    for _ in 0..times {
+        yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_that_is_dropped_while_it_waits_leaves_the_queue() -> Result<(), BoxError> {
+    let dummy = Dummy::waiting();
+    let builder = Pool::builder(dummy.clone()).max_size(1);
+    let pool = builder.wait_timeout(None).build()?;
+    let held = pool.lease().await?;
+    let block = async_with(pool.acquire(), async |lease| {
+        lease.work();
+        Ok(())
+    });
+    assert!(timeout(SECOND, block).await.is_err());
+    yield_often(3).await;
+    assert_eq!(pool.status().waiting, 0);
+    held.release().await;
+    assert_eq!((pool.status().idle, pool.counters().acquired), (1, 1));
+    pool.close(SECOND).await?;
     dummy.check()?;
     Ok(())
 }

@@ -96,9 +96,7 @@ impl<'s> AsyncContextManager for Lock<'s> {
             Held::File(held) => {
                 // Who waits for a file that is gone goes on to the next of its name.
                 match fs::remove_file(held.path()) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                        return Err(error.into());
-                    }
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
                     _ => Ok(held.release()?),
                 }
             }

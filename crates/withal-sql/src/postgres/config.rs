@@ -2,8 +2,11 @@
 
 use std::env;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
 use tokio_postgres::config::{Host, SslMode};
 use url::form_urlencoded;
 
@@ -21,6 +24,10 @@ pub(crate) struct Config {
 /// How long connecting to one address may take, if nothing says so.
 const CONNECT: Duration = Duration::from_secs(10);
 const PORT: u16 = 5432;
+/// After how long without a word the system asks whether somebody is still there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// For how long what is sent may be unacknowledged.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
 impl Config {
     /// Reads a URL; what it leaves out, the environment fills in.
@@ -49,6 +56,8 @@ impl Config {
         }
         // A space is `%20` to the driver.
         let rest = rest.finish().replace('+', "%20");
+        let says = |option: &str| rest.split('&').any(|pair| pair.starts_with(option));
+        let (says_idle, says_timeout) = (says("keepalives_idle="), says("tcp_user_timeout="));
         let base = with_port(base, variable("PGPORT").as_deref());
         // What it says of a bad URL names options, and no values.
         let mut postgres: tokio_postgres::Config =
@@ -68,6 +77,12 @@ impl Config {
             Verify::Nothing { is_required: false } => SslMode::Prefer,
             _ => SslMode::Require,
         });
+        if !says_idle {
+            let _ = postgres.keepalives_idle(KEEPALIVE);
+        }
+        if !says_timeout {
+            let _ = postgres.tcp_user_timeout(UNACKNOWLEDGED);
+        }
         fill_in(&mut postgres, variable)?;
         let tls = Tls::new(verify, root.as_deref())?;
         Ok(Config { postgres, tls })
@@ -81,6 +96,24 @@ impl Config {
             let port = ports.get(index).or(ports.first());
             (host, port.copied().unwrap_or(PORT))
         })
+    }
+
+    /// Has the system notice that nobody is there any more.
+    pub(super) fn watch(&self, stream: &TcpStream) -> io::Result<()> {
+        let socket = SockRef::from(stream);
+        if self.postgres.get_keepalives() {
+            let mut keepalive = TcpKeepalive::new().with_time(self.postgres.get_keepalives_idle());
+            if let Some(interval) = self.postgres.get_keepalives_interval() {
+                keepalive = keepalive.with_interval(interval);
+            }
+            if let Some(retries) = self.postgres.get_keepalives_retries() {
+                keepalive = keepalive.with_retries(retries);
+            }
+            socket.set_tcp_keepalive(&keepalive)?;
+        }
+        #[cfg(any(target_os = "android", target_os = "linux"))]
+        socket.set_tcp_user_timeout(self.postgres.get_tcp_user_timeout().copied())?;
+        Ok(())
     }
 
     pub(super) fn connect_timeout(&self) -> Duration {

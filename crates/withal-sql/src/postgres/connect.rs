@@ -15,7 +15,7 @@ use tokio_util::either::Either;
 use withal_scope::integration::spawn_on;
 
 use super::config::Config;
-use crate::Error;
+use crate::{Error, ErrorKind};
 
 /// The way to one server, as it was taken.
 #[derive(Clone, Debug)]
@@ -30,8 +30,29 @@ type Stream = Either<TcpStream, UnixStream>;
 pub(super) struct Connected {
     pub(super) client: Client,
     pub(super) canceller: Canceller,
-    /// Carries the messages; it ends once the client is dropped, or the server is gone.
-    pub(super) pump: JoinHandle<()>,
+    pub(super) pump: Pump,
+}
+
+/// The task that carries the messages; it ends once the client is dropped, or the server is gone.
+///
+/// Dropped, it is ended, and the connection with it: a server that does not answer would keep both
+/// for ever.
+pub(super) struct Pump(JoinHandle<()>);
+
+impl Pump {
+    /// Waits until it has ended by itself.
+    pub(super) async fn wait_ended(&mut self) -> Result<(), Error> {
+        (&mut self.0).await.map_err(|error| {
+            let message = "the connection did not end in order";
+            Error::new(ErrorKind::ConnectionLost, message).with_source(error)
+        })
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// How to cancel what a session does.
@@ -56,6 +77,8 @@ pub(super) async fn connect(config: &Config) -> Result<Connected, Error> {
         for address in addresses {
             match tokio::time::timeout(config.connect_timeout(), begin(config, address)).await {
                 Ok(Ok(connected)) => return Ok(connected),
+                // The server knows us, and does not want us.
+                Ok(Err(error)) if is_authentication(&error) => return Err(error),
                 Ok(Err(error)) => failed = Some(error),
                 Err(_) => {
                     let limit = config.connect_timeout();
@@ -65,6 +88,10 @@ pub(super) async fn connect(config: &Config) -> Result<Connected, Error> {
         }
     }
     Err(failed.unwrap_or_else(|| config.cannot_connect("it has no address")))
+}
+
+fn is_authentication(error: &Error) -> bool {
+    error.code().is_some_and(|code| code.starts_with("28"))
 }
 
 async fn resolve(host: &Host, port: u16) -> io::Result<Vec<Address>> {
@@ -84,7 +111,9 @@ async fn resolve(host: &Host, port: u16) -> io::Result<Vec<Address>> {
 
 async fn begin(config: &Config, address: Address) -> Result<Connected, Error> {
     let cannot = |error: &dyn std::error::Error| config.cannot_connect(chain(error));
-    let stream = open(&address).await.map_err(|error| cannot(&error))?;
+    let stream = open(config, &address)
+        .await
+        .map_err(|error| cannot(&error))?;
     let tls = connector(config, &address).map_err(|error| cannot(&error))?;
     let (client, connection) = config
         .postgres
@@ -103,7 +132,7 @@ async fn begin(config: &Config, address: Address) -> Result<Connected, Error> {
         address,
         config: config.clone(),
     };
-    let pump = spawn_on(&Handle::current(), pump(connection));
+    let pump = Pump(spawn_on(&Handle::current(), pump(connection)));
     Ok(Connected {
         client,
         canceller,
@@ -111,11 +140,12 @@ async fn begin(config: &Config, address: Address) -> Result<Connected, Error> {
     })
 }
 
-async fn open(address: &Address) -> io::Result<Stream> {
+async fn open(config: &Config, address: &Address) -> io::Result<Stream> {
     Ok(match address {
         Address::Tcp(address, _) => {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
+            config.watch(&stream)?;
             Either::Left(stream)
         }
         Address::Unix(path) => Either::Right(UnixStream::connect(path).await?),
@@ -157,12 +187,13 @@ impl Canceller {
     /// The server closes that connection once it has signalled the session: a request that is over
     /// earlier may hit the next statement.
     pub(super) async fn cancel(&self) -> io::Result<()> {
-        let (stream, mut end) = twice(open(&self.address).await?)?;
+        let (stream, mut end) = twice(open(&self.config, &self.address).await?)?;
         let tls = connector(&self.config, &self.address)?;
         let asked = self.token.cancel_query_raw(stream, tls).await;
         asked.map_err(io::Error::other)?;
-        // It says nothing; a connection reset is an end, too.
-        let _ = end.read(&mut [0; 64]).await;
+        // What there is to read is about TLS; a connection reset is an end, too.
+        let mut unread = [0; 256];
+        while let Ok(1..) = end.read(&mut unread).await {}
         Ok(())
     }
 }

@@ -2,17 +2,17 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::pin::pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 
 use futures_core::Stream as _;
-use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Statement};
 
 use super::cache::Cache;
 use super::config::Config;
-use super::connect::{Canceller, Connected, connect};
+use super::connect::{Canceller, Connected, Pump, connect};
 use super::types::Param;
 use crate::options::{Isolation, TransactionOptions};
 use crate::row::Row;
@@ -20,15 +20,17 @@ use crate::{Error, ErrorKind, Value};
 
 /// A session, and what is known of it.
 pub(crate) struct Postgres {
-    pub(super) client: Client,
+    pub(super) client: Arc<Client>,
     pub(super) canceller: Canceller,
     pub(super) cache: Cache,
+    /// Held while what was given up comes to its end.
+    pub(super) settling: tokio::sync::Mutex<()>,
     state: Mutex<State>,
-    pump: JoinHandle<()>,
+    pump: Pump,
 }
 
 /// What we know of the session's state: the driver does not tell what the server says of it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct State {
     /// How many futures wait for an answer.
     pub(super) running: u32,
@@ -41,7 +43,19 @@ pub(super) struct State {
     pub(super) failed: bool,
     /// Statements were run that may have ended the transaction, or prepared some of their own.
     unruly: bool,
+    /// A reset that was sent, until its answer is seen.
+    reset: Option<Reset>,
+    /// Statements that were being prepared when that was given up: the server has them for ever.
+    stray: u32,
+    /// Why it must not be used any more.
+    broken: Option<String>,
 }
+
+/// A reset on its way. It is answered before what is sent after it.
+type Reset = Pin<Box<dyn Future<Output = Result<(), tokio_postgres::Error>> + Send>>;
+
+/// So many stray statements are put up with.
+const STRAY: u32 = 64;
 
 /// A future that waits for an answer; dropped before that, it is noted.
 pub(super) struct Running<'s> {
@@ -79,9 +93,10 @@ impl Postgres {
             pump,
         } = connect(config).await?;
         Ok(Postgres {
-            client,
+            client: Arc::new(client),
             canceller,
             cache: Cache::default(),
+            settling: tokio::sync::Mutex::default(),
             state: Mutex::default(),
             pump,
         })
@@ -95,7 +110,8 @@ impl Postgres {
         self.note_unruly(sql);
         match self.run(sql, self.do_execute(sql, params)).await {
             Err(error) if self.is_stale(sql, &error) => {
-                self.run(sql, self.do_execute(sql, params)).await
+                let again = self.run(sql, self.do_execute(sql, params)).await;
+                again.inspect_err(|error| self.note_lasting(error))
             }
             result => result,
         }
@@ -111,7 +127,8 @@ impl Postgres {
         self.note_unruly(sql);
         match self.run(sql, self.do_query(sql, params)).await {
             Err(error) if self.is_stale(sql, &error) => {
-                self.run(sql, self.do_query(sql, params)).await
+                let again = self.run(sql, self.do_query(sql, params)).await;
+                again.inspect_err(|error| self.note_lasting(error))
             }
             result => result,
         }
@@ -153,27 +170,53 @@ impl Postgres {
     }
 
     pub(crate) fn is_usable(&self) -> bool {
-        !self.client.is_closed()
+        let mut context = Context::from_waker(Waker::noop());
+        let is_dirty = matches!(self.poll_reset(&mut context), Poll::Ready(Err(_)));
+        !is_dirty && !self.client.is_closed() && self.state().broken.is_none()
     }
 
-    pub(crate) async fn close(self) -> Result<(), Error> {
-        let is_busy = {
+    /// Nobody knows its state any more: all that is left is to end it.
+    pub(super) fn broken(&self, why: impl fmt::Display) {
+        let _ = self
+            .state()
+            .broken
+            .get_or_insert_with(|| format!("the connection must not be used any more: {why}"));
+    }
+
+    pub(super) fn check_broken(&self) -> Result<(), Error> {
+        match &self.state().broken {
+            None => Ok(()),
+            Some(why) => Err(Error::new(ErrorKind::ConnectionLost, why.clone())),
+        }
+    }
+
+    /// Ends it: in order, unless nobody answers any more.
+    pub(crate) async fn close(self, is_silent: bool) -> Result<(), Error> {
+        let (is_busy, is_silent) = {
             let state = self.state();
-            state.running > 0 || state.abandoned
+            let is_busy = state.running > 0 || state.abandoned;
+            (is_busy, is_silent || state.broken.is_some())
         };
+        if is_silent {
+            // What it does on the server ends there, once it is seen that nobody is here.
+            return Ok(());
+        }
         if is_busy {
             // Otherwise the server goes on with it.
-            let _ = self.canceller.cancel().await;
+            self.canceller.cancel().await.map_err(|error| {
+                let message = "the server cannot be asked to cancel a statement";
+                Error::new(ErrorKind::ConnectionLost, message).with_source(error)
+            })?;
         }
-        let Postgres { client, pump, .. } = self;
-        drop(client);
-        pump.await.map_err(|error| {
-            Error::new(
-                ErrorKind::ConnectionLost,
-                "the connection did not end in order",
-            )
-            .with_source(error)
-        })
+        let Postgres {
+            client,
+            mut pump,
+            state,
+            ..
+        } = self;
+        // A reset has the client, too.
+        drop((client, state));
+        pump.wait_ended().await
     }
 
     /// The driver's client, for what this crate does not do.
@@ -189,7 +232,10 @@ impl Postgres {
         let statement = match self.cache.get(sql) {
             Some(statement) => statement,
             None => {
-                let statement = self.client.prepare(sql).await?;
+                let stray = Stray(Some(self));
+                let statement = self.client.prepare(sql).await;
+                stray.known();
+                let statement = statement?;
                 self.cache.put(sql, statement.clone());
                 statement
             }
@@ -211,18 +257,48 @@ impl Postgres {
     ) -> Result<T, Error> {
         self.settle().await?;
         let running = Running::new(self);
-        let begin = self.state().begin.take();
+        let (begin, is_reset) = {
+            let mut state = self.state();
+            (state.begin.take(), state.reset.is_none())
+        };
         let result = match begin {
             None => work.await,
             Some(begin) => {
                 // They are sent together, in this order, and answered in it.
                 let begin = self.client.batch_execute(&begin);
                 let (begun, result) = tokio::join!(biased; begin, work);
+                if let Err(error) = &begun {
+                    // What was sent with it may have been done without it.
+                    self.broken(format_args!("BEGIN failed: {error}"));
+                }
                 begun.map_err(Failure::from).and(result)
             }
         };
         running.answered();
+        if !is_reset {
+            self.wait_reset().await?;
+        }
         result.map_err(|failure| self.failed(failure).of_statement(sql))
+    }
+
+    /// Sees to the answer of a reset that was sent. What is answered after it need not wait.
+    pub(super) async fn wait_reset(&self) -> Result<(), Error> {
+        poll_fn(|context| self.poll_reset(context)).await
+    }
+
+    fn poll_reset(&self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let mut state = self.state();
+        let Some(reset) = &mut state.reset else {
+            return Poll::Ready(Ok(()));
+        };
+        let answer = ready!(reset.as_mut().poll(context));
+        state.reset = None;
+        drop(state);
+        Poll::Ready(answer.map_err(|error| {
+            let why = "it could not be made clean after its last use";
+            self.broken(format_args!("{why}: {error}"));
+            Error::new(ErrorKind::ConnectionLost, why).with_source(error)
+        }))
     }
 
     /// Whether it failed because what was prepared earlier does not fit the tables any more, and
@@ -276,8 +352,16 @@ impl Postgres {
             "RELEASE",
         ];
         let word = first_word(sql);
-        if WORDS.iter().any(|known| word.eq_ignore_ascii_case(known)) {
+        // Where a comment comes first, who knows.
+        if word.is_empty() || WORDS.iter().any(|known| word.eq_ignore_ascii_case(known)) {
             self.state().unruly = true;
+        }
+    }
+
+    /// What the driver itself has prepared is gone, and it does not prepare it again.
+    fn note_lasting(&self, error: &Error) {
+        if error.code() == Some("26000") {
+            self.broken("its prepared statements are gone");
         }
     }
 
@@ -345,22 +429,23 @@ impl Postgres {
             Some(&(SqlState::NO_ACTIVE_SQL_TRANSACTION | SqlState::IN_FAILED_SQL_TRANSACTION)) => {
                 describe(error).with_kind(ErrorKind::Poisoned)
             }
-            Some(_) => describe(error),
-            None => {
-                let lost = "the connection was lost in COMMIT: it may be committed or not";
-                Error::new(ErrorKind::CommitUnknown, lost).with_source(error)
-            }
+            Some(_) => match describe(error) {
+                lost if lost.kind() == ErrorKind::ConnectionLost => unknown(lost),
+                refused => refused,
+            },
+            None => unknown(error),
         };
-        if self.is_usable() {
-            self.rollback().await?;
-        }
+        // If that fails, nobody uses the session any more, and its pool says why.
+        let _ = self.rollback().await;
         Err(error.of_statement("COMMIT"))
     }
 
+    /// If it fails, the session is not used any more.
     pub(crate) async fn rollback(&self) -> Result<(), Error> {
         let was_sent = self.state().begin.take().is_none();
         if was_sent {
-            self.quiet("ROLLBACK").await?;
+            let rolled_back = self.quiet("ROLLBACK").await;
+            rolled_back.inspect_err(|error| self.broken(error))?;
         }
         self.ended();
         Ok(())
@@ -399,32 +484,82 @@ impl Postgres {
         Ok(())
     }
 
+    /// If it fails, the session is not used any more.
     pub(crate) async fn reset(&self, is_settled: bool) -> Result<(), Error> {
-        let (is_quiet, is_unruly) = {
+        let (is_quiet, is_unruly, stray) = {
             let state = self.state();
-            (state.running == 0 && !state.abandoned, state.unruly)
+            let is_quiet = state.running == 0 && !state.abandoned && state.reset.is_none();
+            (is_quiet, state.unruly, state.stray)
         };
-        if !(is_settled && is_quiet) {
-            self.quiet(RESET).await?;
-        } else {
-            // What comes next is answered after it. Dropped, its answer is read and thrown away.
-            let mut reset = Box::pin(self.client.batch_execute(RESET));
-            if let Some(reset) = once(&mut reset).await {
-                reset.map_err(describe)?;
-            }
+        self.check_broken()?;
+        if stray > STRAY {
+            let message = format!("{stray} statements were left behind half prepared");
+            return Err(Error::new(ErrorKind::ConnectionLost, message));
         }
+        if is_settled && is_quiet && !is_unruly {
+            // Not waited for: what comes next is answered after it, and sees whether it was done.
+            let client = Arc::clone(&self.client);
+            let mut reset: Reset = Box::pin(async move { client.batch_execute(RESET).await });
+            let answered = reset.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            let reset = match answered {
+                Poll::Ready(answered) => {
+                    answered.map_err(describe)?;
+                    None
+                }
+                Poll::Pending => Some(reset),
+            };
+            *self.state() = State {
+                reset,
+                stray,
+                ..State::default()
+            };
+            return Ok(());
+        }
+        self.quiet(RESET).await?;
         if is_unruly {
-            self.quiet("DEALLOCATE ALL").await?;
+            self.quiet(DEALLOCATE).await?;
+            // Those of ours may be gone, too.
             self.cache.forget_all();
         }
-        *self.state() = State::default();
+        *self.state() = State {
+            stray,
+            ..State::default()
+        };
         Ok(())
     }
+}
+
+/// A statement is being prepared. Dropped, the server will have it, and nobody knows its name.
+struct Stray<'s>(Option<&'s Postgres>);
+
+impl Stray<'_> {
+    fn known(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Stray<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.0 {
+            session.state().stray += 1;
+        }
+    }
+}
+
+fn unknown(error: impl Into<withal_core::BoxError>) -> Error {
+    let message = "the connection was lost in COMMIT: it may be committed or not";
+    Error::new(ErrorKind::CommitUnknown, message).with_source(error)
 }
 
 /// Everything that a session may leave to the next user of the connection.
 const RESET: &str = "ROLLBACK; CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
     SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
+
+/// What its user has prepared by SQL. What the driver has prepared is its own business, which it
+/// would not notice to be gone.
+const DEALLOCATE: &str = "DO $$ DECLARE prepared text; BEGIN \
+    FOR prepared IN SELECT name FROM pg_prepared_statements WHERE from_sql \
+    LOOP EXECUTE format('DEALLOCATE %I', prepared); END LOOP; END $$";
 
 /// Why something was not done.
 #[derive(Debug)]
@@ -437,17 +572,6 @@ impl From<tokio_postgres::Error> for Failure {
     fn from(error: tokio_postgres::Error) -> Failure {
         Failure::Driver(error)
     }
-}
-
-/// Polls once.
-async fn once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
-    std::future::poll_fn(|context| {
-        std::task::Poll::Ready(match std::pin::Pin::new(&mut *future).poll(context) {
-            std::task::Poll::Ready(output) => Some(output),
-            std::task::Poll::Pending => None,
-        })
-    })
-    .await
 }
 
 fn first_word(sql: &str) -> &str {
@@ -499,7 +623,11 @@ impl fmt::Debug for Postgres {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.state();
         f.debug_struct("Postgres")
-            .field("state", &*state)
+            .field("running", &state.running)
+            .field("abandoned", &state.abandoned)
+            .field("in_transaction", &state.in_transaction)
+            .field("failed", &state.failed)
+            .field("broken", &state.broken)
             .finish_non_exhaustive()
     }
 }

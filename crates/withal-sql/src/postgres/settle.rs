@@ -11,48 +11,83 @@ use crate::{Error, ErrorKind};
 /// How long what was given up may run on, before it is cancelled: most of it has ended long before.
 const GRACE: Duration = Duration::from_millis(5);
 
+/// How long what ends a statement may take: a server that does not answer is given up.
+const LIMIT: Duration = Duration::from_secs(2);
+
 impl Postgres {
     /// If something was given up, waits until it has ended, and cancels it if that takes long.
+    ///
+    /// If that fails, the session is not used any more.
     pub(super) async fn settle(&self) -> Result<(), Error> {
+        self.check_broken()?;
+        if !self.state().abandoned {
+            return Ok(());
+        }
+        let _settling = self.settling.lock().await;
         {
-            let mut state = self.state();
-            if !state.abandoned {
+            let state = self.state();
+            // A cancel request names a session: it would hit those that are waited for.
+            if !state.abandoned || state.running > 0 {
                 return Ok(());
             }
-            if state.running > 0 {
-                // A cancel request names a session: it would hit those that are waited for.
-                return Ok(());
-            }
-            state.abandoned = false;
         }
         // In a transaction that has failed by it, this fails, too: that is how we know.
-        match self.quiet("SELECT").await {
-            Err(error) if error.kind() == ErrorKind::Poisoned => {
-                self.state().failed = true;
-                Ok(())
+        let settled = self.quiet("SELECT").await;
+        let has_failed = match settled {
+            Ok(()) => false,
+            Err(error) if error.kind() == ErrorKind::Poisoned => true,
+            Err(error) => {
+                self.broken(&error);
+                return Err(error);
             }
-            other => other,
-        }
+        };
+        let mut state = self.state();
+        state.abandoned = false;
+        state.failed |= has_failed;
+        Ok(())
     }
 
     /// Runs statements behind whatever runs, which is cancelled if it takes long.
+    ///
+    /// If there is no answer, the session is not used any more.
     pub(super) async fn quiet(&self, sql: &str) -> Result<(), Error> {
+        self.check_broken()?;
         let running = Running::new(self);
-        let result = match self.behind(sql).await {
-            // The cancel request has hit this instead.
-            Err(Failure::Driver(error)) if error.code() == Some(&SqlState::QUERY_CANCELED) => {
-                self.client.batch_execute(sql).await.map_err(Failure::from)
-            }
-            result => result,
-        };
+        let answered = tokio::time::timeout(LIMIT, self.behind(sql)).await;
+        let result = answered.unwrap_or_else(|_| {
+            let message = format!("the server has not answered for {LIMIT:?}");
+            Err(Failure::Ours(Error::new(
+                ErrorKind::ConnectionLost,
+                message,
+            )))
+        });
         running.answered();
-        result.map_err(|failure| match failure {
-            Failure::Ours(error) => error,
-            Failure::Driver(error) => describe(error).of_statement(sql),
+        result.map_err(|failure| {
+            let is_refused = matches!(&failure, Failure::Driver(error) if error.code().is_some());
+            let error = match failure {
+                Failure::Ours(error) => error,
+                Failure::Driver(error) => describe(error),
+            };
+            if !is_refused {
+                self.broken(&error);
+            }
+            error.of_statement(sql)
         })
     }
 
     async fn behind(&self, sql: &str) -> Result<(), Failure> {
+        let answer = match self.behind_or_cancel(sql).await {
+            // The cancel request has hit this instead.
+            Err(Failure::Driver(error)) if error.code() == Some(&SqlState::QUERY_CANCELED) => {
+                self.client.batch_execute(sql).await.map_err(Failure::from)
+            }
+            answer => answer,
+        };
+        self.wait_reset().await.map_err(Failure::Ours)?;
+        answer
+    }
+
+    async fn behind_or_cancel(&self, sql: &str) -> Result<(), Failure> {
         let mut answer = pin!(self.client.batch_execute(sql));
         if let Ok(answer) = tokio::time::timeout(GRACE, &mut answer).await {
             return Ok(answer?);

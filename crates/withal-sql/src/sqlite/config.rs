@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -57,13 +57,6 @@ impl Config {
                 Err(wrong("a database in memory is always a new one: no `mode`"))
             }
             _ => Ok(config),
-        }
-    }
-
-    /// Reads a relative path from `dir` instead of the current directory.
-    pub(crate) fn relative_to(&mut self, dir: &Path) {
-        if let Place::File(path) = &mut self.place {
-            *path = dir.join(&*path);
         }
     }
 

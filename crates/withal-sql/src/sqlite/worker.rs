@@ -108,6 +108,8 @@ struct Transaction {
     /// How many savepoints there were when a statement that wrote was given up: whether it was
     /// done, its caller does not know.
     given_up: Option<usize>,
+    /// Whether the connection itself was used to end it. There may be another one since.
+    is_ended: bool,
 }
 
 impl State {
@@ -117,7 +119,10 @@ impl State {
         // Its panics are its caller's: they come to the other side of the reply.
         job(Ok(connection));
         let _ = self.watch.turn_to(before);
-        let _ = self.watch.take_effects();
+        let effects = self.watch.take_effects();
+        if let Some(transaction) = &mut self.transaction {
+            transaction.is_ended |= effects.ends();
+        }
         // It may have set others.
         if let Err(error) = self.watch.install(connection) {
             self.shared.set_unusable();
@@ -273,6 +278,9 @@ impl<'c> Worker<'c> {
         if let Some(mark) = given_up.filter(|mark| mark.transaction == transaction.id) {
             let depth = transaction.given_up.unwrap_or(mark.depth).min(mark.depth);
             transaction.given_up = Some(depth);
+        }
+        if transaction.is_ended {
+            return Err(poisoned("it was ended behind its back"));
         }
         if self.connection.is_autocommit() {
             return Err(poisoned(
@@ -433,6 +441,7 @@ impl<'c> Worker<'c> {
             is_read_only: options.read_only,
             savepoints: Vec::new(),
             given_up: None,
+            is_ended: false,
         });
         self.control(sql).inspect_err(|_| {
             self.roll_back().unwrap_or_else(notice);
@@ -499,10 +508,12 @@ impl<'c> Worker<'c> {
     /// A savepoint that is not there was given up before it was set, and so nothing was done in it.
     pub(super) fn roll_back_to(&mut self, name: &str) -> Result<(), Error> {
         let checked = self.check();
-        if self.state.transaction.is_none() || self.connection.is_autocommit() {
-            return Err(checked
-                .err()
-                .unwrap_or_else(|| poisoned("it has been rolled back as a whole")));
+        match &self.state.transaction {
+            None => return Err(poisoned("it has been rolled back as a whole")),
+            Some(transaction) if transaction.is_ended || self.connection.is_autocommit() => {
+                return checked;
+            }
+            Some(_) => {}
         }
         let Some(depth) = self.depth_of(name) else {
             return Ok(());

@@ -163,7 +163,9 @@ fn a_transaction_ended_behind_its_back_is_not_committed() {
                 .await;
                 let error = ended.unwrap_err();
                 let error: &Error = error.downcast_ref().unwrap();
-                assert_eq!(error.kind(), ErrorKind::Poisoned, "{words}");
+                // SQLite's sessions refuse the words themselves.
+                let kinds = [ErrorKind::Poisoned, ErrorKind::Refused];
+                assert!(kinds.contains(&error.kind()), "{words}: {error:?}");
                 Ok(())
             })
             .await?;

@@ -57,18 +57,6 @@ fn a_wrong_url_is_told_what_is_wrong() {
     check("sqlite::memory:?mode=ro", "always a new one");
 }
 
-#[test]
-fn relative_paths_are_read_from_where_the_url_is_written() {
-    let check = |url: &str, shown: &str| {
-        let mut config = Config::parse(url).unwrap();
-        config.relative_to(Path::new("/srv/app"));
-        assert_eq!(config.to_string(), shown);
-    };
-    check("sqlite:orders.db", "sqlite:/srv/app/orders.db");
-    check("sqlite:/abs/orders.db", "sqlite:/abs/orders.db");
-    check("sqlite::memory:", "sqlite::memory:");
-}
-
 #[tokio::test]
 async fn a_database_in_memory_is_one_for_all_sessions_and_gone_with_the_last() {
     let config = Config::parse("sqlite::memory:").unwrap();

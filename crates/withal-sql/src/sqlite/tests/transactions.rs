@@ -178,20 +178,32 @@ async fn a_transaction_that_sqlite_has_ended_cannot_go_on() {
 async fn a_transaction_ended_behind_its_back_cannot_go_on() {
     let bank = Bank::new();
     let session = bank.open().await;
+    for behind in ["ROLLBACK", "ROLLBACK; BEGIN; DELETE FROM accounts"] {
+        session.begin(&WRITE).await.unwrap();
+        session.savepoint("inner").await.unwrap();
+        pay(&session).await;
+        session
+            .with(|connection| connection.execute_batch(behind))
+            .await
+            .unwrap()
+            .unwrap();
+        let says = "ended behind its back";
+        let rolled_back = session.rollback_to("inner").await;
+        refused(rolled_back, ErrorKind::Poisoned, says);
+        check_poisoned(&bank, &session, says).await;
+        session
+            .execute("UPDATE accounts SET balance = 100", &[])
+            .await
+            .unwrap();
+    }
+    // Savepoints of its own end nothing.
     session.begin(&WRITE).await.unwrap();
-    session.savepoint("inner").await.unwrap();
-    pay(&session).await;
     session
-        .with(|connection| connection.execute_batch("ROLLBACK"))
+        .with(|connection| connection.savepoint()?.commit())
         .await
         .unwrap()
         .unwrap();
-    refused(
-        session.rollback_to("inner").await,
-        ErrorKind::Poisoned,
-        "SQLite has ended it",
-    );
-    check_poisoned(&bank, &session, "SQLite has ended it").await;
+    session.commit().await.unwrap();
 }
 
 #[tokio::test]

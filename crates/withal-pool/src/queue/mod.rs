@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::task::Waker;
 
-use tokio::time::Instant;
+use crate::clock::Moment;
 
 /// Those who wait, oldest first. It is pure data, under the lock of the table.
 ///
@@ -23,7 +23,7 @@ pub(crate) struct Queue {
 enum Place {
     Waiting {
         waker: Waker,
-        deadline: Option<Instant>,
+        deadline: Option<Moment>,
     },
     Called(Call),
     Gone,
@@ -46,17 +46,25 @@ impl Queue {
     }
 
     /// Takes the last place; gives its ticket.
-    pub(crate) fn join(&mut self, waker: Waker, deadline: Option<Instant>) -> u64 {
+    pub(crate) fn join(&mut self, waker: Waker, deadline: Option<Moment>) -> u64 {
         self.places.push_back(Place::Waiting { waker, deadline });
         self.waiting += 1;
         self.first + self.places.len() as u64 - 1
     }
 
-    /// What `ticket` has been called for, which takes it out; otherwise `waker` is called later.
-    pub(crate) fn poll(&mut self, ticket: u64, waker: &Waker) -> Option<Call> {
+    /// What `ticket` has been called for, which takes it out; otherwise `waker` is called later,
+    /// instead of the one that is `spent` then.
+    pub(crate) fn poll(
+        &mut self,
+        ticket: u64,
+        waker: &Waker,
+        spent: &mut Option<Waker>,
+    ) -> Option<Call> {
         match self.place(ticket)? {
             Place::Waiting { waker: known, .. } => {
-                known.clone_from(waker);
+                if !known.will_wake(waker) {
+                    *spent = Some(std::mem::replace(known, waker.clone()));
+                }
                 None
             }
             Place::Called(call) => {
@@ -69,16 +77,19 @@ impl Queue {
     }
 
     /// Takes `ticket` out, whatever becomes of it. True if it had been called for its turn, which
-    /// is then somebody else's.
-    pub(crate) fn leave(&mut self, ticket: u64) -> bool {
-        let (was_waiting, was_called) = match self.place(ticket) {
-            Some(Place::Waiting { .. }) => (true, false),
-            Some(Place::Called(call)) => (false, *call == Call::Turn),
-            Some(Place::Gone) | None => (false, false),
-        };
-        self.waiting -= usize::from(was_waiting);
+    /// is then somebody else's; if it had not, its waker is spent.
+    pub(crate) fn leave(&mut self, ticket: u64) -> (bool, Option<Waker>) {
+        let place = self.place(ticket);
+        let left = place.map(|place| std::mem::replace(place, Place::Gone));
         self.clear(ticket);
-        was_called
+        match left {
+            Some(Place::Waiting { waker, .. }) => {
+                self.waiting -= 1;
+                (false, Some(waker))
+            }
+            Some(Place::Called(call)) => (call == Call::Turn, None),
+            Some(Place::Gone) | None => (false, None),
+        }
     }
 
     /// Calls the first who waits.
@@ -94,7 +105,7 @@ impl Queue {
     }
 
     /// Calls those whose deadline has passed. All wait for equally long, so they are the first.
-    pub(crate) fn call_late(&mut self, now: Instant) -> Vec<Waker> {
+    pub(crate) fn call_late(&mut self, now: Moment) -> Vec<Waker> {
         let mut late = Vec::new();
         while self.next_deadline().is_some_and(|deadline| deadline <= now) {
             late.extend(self.call(self.next, Call::TooLate));
@@ -111,7 +122,7 @@ impl Queue {
     }
 
     /// The deadline of the first who waits.
-    pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&mut self) -> Option<Moment> {
         while self.waiting > 0 {
             match self.place(self.next) {
                 Some(Place::Waiting { deadline, .. }) => return *deadline,
@@ -152,3 +163,6 @@ impl Queue {
         self.places.get_mut(position as usize)
     }
 }
+
+#[cfg(test)]
+mod tests;
