@@ -143,6 +143,9 @@ fn check_says(ended: &Ended, parts: &[&str]) {
     }
 }
 
+const ENDLESS: &str =
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
+
 const APPLIED: &str = "SELECT name FROM withal_migrations ORDER BY version";
 
 const ACCOUNTS: (&str, &str) = (
@@ -487,8 +490,6 @@ fn killed_in_the_middle_the_next_run_begins_where_it_was() {
     let sandbox = Sandbox::new();
     let url = new_postgres();
     let gate = Gate::shut(&url);
-    let endless =
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
     let lite = "url = \"sqlite:a.db\"";
     let post = url_line(&url);
     databases(
@@ -505,7 +506,7 @@ fn killed_in_the_middle_the_next_run_begins_where_it_was() {
 
     databases(
         &sandbox,
-        &[("lite", lite, &[ACCOUNTS, ("0002_x.sql", endless)])],
+        &[("lite", lite, &[ACCOUNTS, ("0002_x.sql", ENDLESS)])],
     );
     let run = start(&sandbox, &[]);
     run.wait_for_message("lite: 0001_accounts.sql ran");
@@ -553,6 +554,23 @@ fn a_signal_rolls_back_what_runs_and_gives_the_locks_back() {
     }
     gate.open();
     migrate(&sandbox, &["--lock-wait", "0s"], 0);
+}
+
+#[test]
+fn a_signal_stops_an_endless_statement_of_sqlite() {
+    let sandbox = Sandbox::new();
+    let files = [ACCOUNTS, ("0002_x.sql", ENDLESS)];
+    databases(&sandbox, &[("a", "url = \"sqlite:a.db\"", &files)]);
+    let run = start(&sandbox, &[]);
+    run.wait_for_message("a: 0001_accounts.sql ran");
+    run.send(Signal::SIGTERM);
+    run.finish().check_code(143);
+    assert!(!sandbox.has("a.db-migrate"), "the lock file is left");
+    write(&sandbox, "a", "0002_x.sql", "SELECT 1");
+    check_says(
+        &migrate(&sandbox, &[], 0),
+        &["a: 2 applied, at version 2\n"],
+    );
 }
 
 #[test]
@@ -659,6 +677,7 @@ fn a_dry_run_and_status_show_all_and_change_nothing() {
     migrate(&sandbox, &[], 0);
     write(&sandbox, "post", "0007_more.sql", "SELECT 1");
     let content = fs::read(sandbox.path("a.db")).unwrap();
+    let before = names();
     assert_eq!(
         status(2, &[]),
         format!("{table}lite            2        0  -\npost            1        1  -\n")
@@ -670,6 +689,7 @@ fn a_dry_run_and_status_show_all_and_change_nothing() {
     );
     migrate(&sandbox, &["-n"], 0);
     assert_eq!(fs::read(sandbox.path("a.db")).unwrap(), content);
+    assert_eq!(names(), before);
     assert_eq!(query(&url, APPLIED), ["0001_accounts.sql"]);
     migrate(&sandbox, &[], 0);
     status(0, &[]);
