@@ -32,6 +32,10 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("withal-proofs-pg", EVERYTHING_BELOW_THE_COMMAND),
     ("withal-examples", EVERYTHING_BELOW_THE_COMMAND),
     ("withal-example-invoices", EVERYTHING_BELOW_THE_COMMAND),
+    (
+        "withal-example-many-databases",
+        EVERYTHING_BELOW_THE_COMMAND,
+    ),
     ("withal-example-resilient-log", EVERYTHING_BELOW_THE_COMMAND),
     (
         "withal-example-transfer-funds",

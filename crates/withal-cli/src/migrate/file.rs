@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::env;
 use std::fmt;
 use std::fs;
+use std::io::Read as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use rustix::fs::{Access, access};
 use serde::Deserialize;
 use toml::Spanned;
 use withal_sql::Sessions;
@@ -26,27 +28,58 @@ pub(super) struct Target {
 
 /// Where a database is. There may be a password in it, so it is not shown.
 pub(super) struct Url {
-    text: String,
-    /// The file, if it is one.
-    file: Option<PathBuf>,
+    to_write: String,
+    to_read: Option<String>,
 }
 
 impl Url {
-    pub(super) fn to_write(&self) -> String {
-        self.text.clone()
-    }
-
-    /// To read only; nothing if there is no such database, which reading must not make.
-    pub(super) fn to_read(&self) -> Option<String> {
-        match &self.file {
-            Some(file) if !file.exists() => None,
-            Some(_) => {
-                let separator = if self.text.contains('?') { '&' } else { '?' };
-                Some(format!("{}{separator}mode=ro", self.text))
-            }
-            None => Some(self.text.clone()),
+    fn new(text: &str) -> Url {
+        Url {
+            to_write: text.to_owned(),
+            to_read: Some(text.to_owned()),
         }
     }
+
+    fn of_sqlite(text: String, file: &Path) -> Url {
+        let separator = if text.contains('?') { '&' } else { '?' };
+        let mode = match needs_writing(file) {
+            true => "rw",
+            false => "ro",
+        };
+        let to_read = format!("{text}{separator}mode={mode}");
+        Url {
+            to_write: text,
+            to_read: file.exists().then_some(to_read),
+        }
+    }
+
+    pub(super) fn to_write(&self) -> String {
+        self.to_write.clone()
+    }
+
+    /// To look at it; nothing if there is no such database, which looking must not make.
+    pub(super) fn to_read(&self) -> Option<String> {
+        self.to_read.clone()
+    }
+}
+
+/// Whether reading it makes files beside it that only a connection which may write removes: it has
+/// a write-ahead log, as its header says.
+///
+/// No connection may be open yet: closing the file would give up the locks that SQLite has on it.
+fn needs_writing(path: &Path) -> bool {
+    const VERSIONS: usize = 20;
+    const WRITE_AHEAD: [u8; 2] = [2, 2];
+    let mut header = [0; VERSIONS];
+    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    let directory = path
+        .parent()
+        .filter(|directory| *directory != Path::new(""));
+    let is_writable = |path| access(path, Access::WRITE_OK).is_ok();
+    read.is_ok()
+        && header.ends_with(&WRITE_AHEAD)
+        && is_writable(path)
+        && is_writable(directory.unwrap_or(Path::new(".")))
 }
 
 impl fmt::Debug for Url {
@@ -200,10 +233,7 @@ fn locate(url: &Spanned<String>, directory: &Path) -> Result<Url, Flaw> {
     let wrong = |why: String| Flaw::at(url.span(), why);
     // Neither shows the URL.
     let _checked = Sessions::of(url.get_ref()).map_err(|error| wrong(error.to_string()))?;
-    let as_it_is = || Url {
-        text: url.get_ref().clone(),
-        file: None,
-    };
+    let as_it_is = || Url::new(url.get_ref());
     let Some(rest) = url.get_ref().strip_prefix("sqlite:") else {
         return Ok(as_it_is());
     };
@@ -220,8 +250,5 @@ fn locate(url: &Spanned<String>, directory: &Path) -> Result<Url, Flaw> {
         .to_str()
         .ok_or_else(|| wrong("its path is not UTF-8".to_owned()))?;
     let path = utf8_percent_encode(path, IN_PATH);
-    Ok(Url {
-        text: format!("sqlite:{path}{options}"),
-        file: Some(file),
-    })
+    Ok(Url::of_sqlite(format!("sqlite:{path}{options}"), &file))
 }

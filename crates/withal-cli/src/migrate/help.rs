@@ -10,7 +10,7 @@ FILE.toml names the databases, SQLite and Postgres mixed. Paths are relative to 
   [[database]]
   name = \"orders\"
   url = \"sqlite:orders.db\"            # or url_from = \"env:ORDERS_URL\", \"file:/run/secrets/orders\"
-  migrations = \"migrations/orders\"    # 0001_accounts.sql, 0002_items.sql, ... in the order of numbers
+  migrations = \"migrations/orders\"    # 0001_accounts.sql, 0002_items.sql, ... by number
 
 First all databases are connected to and checked: which files are applied, and whether those are
 still what was applied. If anything is wrong, nothing is run. Then the databases are migrated in the

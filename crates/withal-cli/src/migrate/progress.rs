@@ -2,13 +2,17 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use withal_sql::migrate::Event;
 
 use crate::message::{Messages, shown};
 
-/// Lines on stderr; on a terminal a bar below them.
+/// How often the clock of the bar is drawn.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Lines on stderr; on a terminal a bar below them. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Progress {
     messages: Messages,
@@ -24,15 +28,17 @@ impl Progress {
     }
 
     /// Begins to count up to `migrations`.
-    pub(super) fn begin(&mut self, migrations: usize) {
+    pub(super) fn begin(&self, migrations: usize) {
         let template = "{bar:30} {pos} of {len}, {elapsed}  {msg}";
         if let Ok(style) = ProgressStyle::with_template(template)
             && self.messages.is_talkative()
             && io::stderr().is_terminal()
         {
             let length = u64::try_from(migrations).unwrap_or(u64::MAX);
-            let target = ProgressDrawTarget::stderr();
-            self.bar = ProgressBar::with_draw_target(Some(length), target).with_style(style);
+            self.bar.set_length(length);
+            self.bar.set_style(style);
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+            self.bar.enable_steady_tick(TICK);
         }
     }
 

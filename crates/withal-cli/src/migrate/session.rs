@@ -40,7 +40,7 @@ type Version = Option<i64>;
 pub(super) async fn run(
     targets: &[Target],
     options: Options,
-    mut progress: Progress,
+    progress: Progress,
 ) -> anyhow::Result<Exit> {
     let mut exit = Exit::SUCCESS;
     let closed = scope(async |s| {
@@ -161,7 +161,7 @@ impl Open<'_, '_> {
     }
 
     fn fail(&mut self, error: &anyhow::Error, version: Option<Version>, progress: &Progress) {
-        self.fail_with(&[format!("{error:#}")], version, progress);
+        self.fail_with(&[chain(error.as_ref())], version, progress);
     }
 
     fn fail_with(&mut self, why: &[String], version: Option<Version>, progress: &Progress) {
@@ -224,7 +224,7 @@ fn summarize(databases: &[Open<'_, '_>], progress: &Progress) -> Exit {
             }
         }
     }
-    let summary = format!("{} databases: {migrated} migrated", databases.len());
+    let summary = format!("summary: {migrated} up to date");
     match (failed, left) {
         (0, 0) => {
             progress.say(summary);
@@ -255,16 +255,14 @@ pub(super) fn at(version: Version) -> impl Display {
     }
 }
 
-/// An error and what it comes from, on one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+/// An error and what it comes from, on one line. What the driver adds to an error of a database may
+/// show values of rows, and is left out.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let why = error.to_string();
-        if !text.contains(&why) {
-            text = format!("{text}: {why}");
-        }
-        source = error.source();
+    let mut error = error;
+    while let Some(source) = error.source().filter(|_| !error.is::<withal_sql::Error>()) {
+        text = format!("{text}: {source}");
+        error = source;
     }
     text
 }

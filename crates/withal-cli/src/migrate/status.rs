@@ -7,7 +7,7 @@ use withal_scope::{Scope, scope};
 use withal_sql::migrate::{Migration, Migrator, State};
 
 use super::file::Target;
-use super::session::{FAILED, at, connect};
+use super::session::{FAILED, at, chain, connect};
 use crate::message::shown;
 use crate::output::Output;
 use crate::run::Exit;
@@ -96,7 +96,7 @@ async fn look(targets: &[Target]) -> anyhow::Result<Vec<Found>> {
                 is_read: false,
             };
             if let Err(error) = database.read(s, target).await {
-                database.problems.push(format!("{error:#}"));
+                database.problems.push(chain(error.as_ref()));
             }
             found.push(database);
         }

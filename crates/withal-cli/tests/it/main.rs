@@ -6,6 +6,7 @@ mod gates;
 mod jobs;
 mod log;
 mod log_crash;
+mod migrate;
 mod processes;
 mod signals;
 mod status;

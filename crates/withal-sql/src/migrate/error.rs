@@ -150,9 +150,8 @@ impl std::error::Error for MigrateError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             MigrateError::Read { source, .. } => Some(source),
-            // What the source says is said.
-            MigrateError::Statement { source, .. } => source.source(),
             MigrateError::Database { source, .. } => Some(source),
+            // What the database said of a statement is in the text.
             _ => None,
         }
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use withal_core::{AsyncContextManager, BoxError, ExitCase};
+use withal_core::{AsyncContextManager, BoxError, ExitCase, Notice, NoticeKind, emit_notice};
 use withal_os::{FileLock, HeldLock};
 use withal_scope::RefContextManager;
 
@@ -93,13 +93,7 @@ impl<'s> AsyncContextManager for Lock<'s> {
                 let unlocked = locked.session.query(&unlock, params![]).await;
                 Ok(unlocked.map(|_row| ())?)
             }
-            Held::File(held) => {
-                // Who waits for a file that is gone goes on to the next of its name.
-                match fs::remove_file(held.path()) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
-                    _ => Ok(held.release()?),
-                }
-            }
+            Held::File(held) => give_back(held),
         }
     }
 
@@ -108,10 +102,24 @@ impl<'s> AsyncContextManager for Lock<'s> {
     }
 }
 
-/// What is left of it goes with the session, or with the file.
+/// In Postgres it goes when the session is given back, which rolls back first. In SQLite it goes at
+/// once: until the transaction is rolled back, SQLite's own lock keeps the next migrator out.
 impl RefContextManager for Lock<'_> {
     fn abandon(locked: Self::Resource) {
-        drop(locked);
+        if let Held::File(held) = locked.held
+            && let Err(error) = give_back(held)
+        {
+            let error = withal_core::Error::new(error);
+            emit_notice(&Notice::new(NoticeKind::WorkedAround, None, Some(&error)));
+        }
+    }
+}
+
+/// Who waits for a file that is gone goes on to the next of its name.
+fn give_back(held: HeldLock) -> Result<(), BoxError> {
+    match fs::remove_file(held.path()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(held.release()?),
     }
 }
 
