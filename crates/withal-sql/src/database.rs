@@ -36,9 +36,7 @@ impl Manager for Sessions {
     type Error = Error;
 
     async fn create(&self) -> Result<Session, Error> {
-        Box::pin(Driver::open(&self.target))
-            .await
-            .map(Session::new)
+        Box::pin(Driver::open(&self.target)).await.map(Session::new)
     }
 
     async fn recycle(&self, session: &mut Session, case: ExitCase) -> Result<(), Error> {

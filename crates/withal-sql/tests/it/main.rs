@@ -10,9 +10,9 @@
 
 #[cfg(feature = "postgres")]
 mod bad_input;
+mod given_up;
 #[cfg(feature = "postgres")]
 mod postgres;
-mod given_up;
 mod statements;
 mod support;
 mod transactions;
