@@ -67,7 +67,7 @@ async fn fill(conn: &Session, lines: u32) -> Result<(), withal::sql::Error> {
     let sql = "WITH RECURSIVE n(id) AS (SELECT CAST(1 AS bigint) UNION ALL SELECT id + 1 FROM n WHERE id < $1)
         INSERT INTO giant_logs
         SELECT id, '192.0.2.7 - - \"GET /page/' || id || ' HTTP/1.1\" 200 5120 \"-\" \"Mozilla/5.0\"' FROM n";
-    conn.execute(sql, params![lines]).await?;
+    let _filled = conn.execute(sql, params![lines]).await?;
     Ok(())
 }
 

@@ -72,7 +72,7 @@ async fn transfer(db: &Database, amount: i64, ending: Ending) -> Result<(), with
 }
 
 async fn change(session: &Session, owner: &str, amount: i64) -> Result<(), Error> {
-    session
+    let _changed = session
         .execute(
             "UPDATE accounts SET balance = balance + $1 WHERE owner = $2",
             params![amount, owner],

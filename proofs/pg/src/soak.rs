@@ -147,12 +147,14 @@ async fn work(database: Database) -> Result<()> {
             }
             15 => {
                 let cursor = conn.cursor("SELECT generate_series(1, 20000)", &[]);
-                s.with(cursor, async |_, rows| Ok(drop(rows.next().await?)))
+                let _ = s
+                    .with(cursor, async |_, rows| Ok(rows.next().await?.is_some()))
                     .await?;
             }
             16 => {
                 let cursor = conn.exclusive_cursor("SELECT generate_series(1, 20000)", &[]);
-                s.with(cursor, async |_, rows| Ok(drop(rows.next().await?)))
+                let _ = s
+                    .with(cursor, async |_, rows| Ok(rows.next().await?.is_some()))
                     .await?;
             }
             17 => {

@@ -262,6 +262,9 @@ fn examples() -> Result<Option<String>> {
     for program in ["cancelled", "whats-open"] {
         let _ran = cargo(&["run", "--package=withal-examples", "--bin", program])?;
     }
+    for example in ["transfer-funds", "giant-logs"] {
+        let _ran = cargo(&["run", &format!("--package=withal-example-{example}")])?;
+    }
     let _ran = cargo(&["test", "--package=withal-example-many-databases"])?;
     // These kill a program again and again, and look at what is left.
     let _ran = cargo(&["test", "--package=withal-example-invoices"])?;

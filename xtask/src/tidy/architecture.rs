@@ -37,6 +37,11 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
         EVERYTHING_BELOW_THE_COMMAND,
     ),
     ("withal-example-resilient-log", EVERYTHING_BELOW_THE_COMMAND),
+    (
+        "withal-example-transfer-funds",
+        EVERYTHING_BELOW_THE_COMMAND,
+    ),
+    ("withal-example-giant-logs", EVERYTHING_BELOW_THE_COMMAND),
     ("xtask", &[]),
 ];
 

@@ -154,6 +154,9 @@ impl Pool for Sqlx {
 
     fn close(&self) -> Boxed<'static, Result<()>> {
         let pool = self.0.clone();
-        Box::pin(async move { Ok(pool.close().await) })
+        Box::pin(async move {
+            pool.close().await;
+            Ok(())
+        })
     }
 }

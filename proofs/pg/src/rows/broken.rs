@@ -166,7 +166,11 @@ pub(super) async fn forgotten(lab: &Lab) -> Result<Tried> {
     Ok(tried)
 }
 
-#[expect(clippy::mem_forget, reason = "what this is about")]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::mem_forget,
+    reason = "what this is about"
+)]
 fn forget(lease: withal_sql::Connection) {
     std::mem::forget(lease);
 }

@@ -1,6 +1,5 @@
 //! What URLs say.
 
-use std::path::Path;
 use std::time::Duration;
 
 use super::super::config::Mode;
