@@ -53,7 +53,7 @@ type Watch = dyn Fn(Event<'_>) + Send + Sync;
 
 /// Brings a database to its newest version.
 ///
-/// See the [module](self) for what is promised.
+/// See the [module](crate::migrate) for what is promised.
 ///
 /// # Examples
 ///
