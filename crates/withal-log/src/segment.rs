@@ -55,6 +55,9 @@ pub(crate) struct Segment {
     /// Entries that are not in the sidecar yet, and how long that is.
     entries: Vec<u8>,
     sidecar_len: u64,
+    /// Up to which byte and line the entries reach that are in the sidecar, and all of them.
+    told: (u64, u64),
+    pushed: (u64, u64),
     /// Up to where there is a checkpoint.
     pub(crate) checkpoint: u64,
     /// Up to where disk space was set aside; `None` where that cannot be done.
@@ -156,6 +159,8 @@ impl Segment {
             chain: found.chain,
             entries: Vec::new(),
             sidecar_len: found.sidecar_len,
+            told: (found.covered, found.lines),
+            pushed: (found.covered, found.lines),
             checkpoint: found.checkpoint,
             reserved: Some(0),
             sealed: false,
@@ -287,6 +292,7 @@ impl Segment {
         let raw = entry.encode(self.chain);
         self.chain = sidecar::chain(&raw);
         self.entries.extend_from_slice(&raw);
+        self.pushed = (entry.end, entry.total_lines);
     }
 
     /// Covers `lines`, found by recovery at the end of the text.
@@ -367,6 +373,7 @@ impl Segment {
             Ok(()) => {
                 self.sidecar_len += self.entries.len() as u64;
                 self.entries.clear();
+                self.told = self.pushed;
                 Ok(())
             }
             Err((taken, error)) => {
@@ -416,6 +423,7 @@ impl Segment {
         self.sealed = true;
         let chain = self.chain;
         let told = self.reread_chain().and_then(|()| {
+            self.cover_durable(now)?;
             self.push(Entry {
                 end: self.durable,
                 first: now,
@@ -437,6 +445,45 @@ impl Segment {
             chain: self.chain,
         };
         (tail, told)
+    }
+
+    /// Covers the text that is durable, and that no entry in the sidecar covers.
+    fn cover_durable(&mut self, now: u64) -> io::Result<()> {
+        let (covered, lines) = self.told;
+        if covered >= self.durable {
+            return Ok(());
+        }
+        let bytes = read_from(&*self.text, covered, self.durable)?;
+        let too_many = |_| io::Error::from(io::ErrorKind::InvalidData);
+        self.push(Entry {
+            end: self.durable,
+            len: u32::try_from(bytes.len()).map_err(too_many)?,
+            crc: checksum(0, &bytes),
+            first: self.made,
+            last: now,
+            lines: u32::try_from(self.durable_lines - lines).map_err(too_many)?,
+            flags: Flags::BLOCK,
+            total_lines: self.durable_lines,
+            ..Entry::default()
+        });
+        Ok(())
+    }
+
+    /// Takes back that the segment ended where it was durable: there can be no other, and what is
+    /// behind that end is still in the file. `len` is how long the sidecar was.
+    pub(crate) fn unpoison(&mut self, len: u64) -> io::Result<()> {
+        self.sidecar.truncate(len)
+    }
+
+    /// How long its sidecar is.
+    pub(crate) fn sidecar_len(&self) -> u64 {
+        self.sidecar_len
+    }
+
+    /// Removes its files.
+    pub(crate) fn remove(self, storage: &Arc<dyn Storage>) -> io::Result<()> {
+        storage.remove(&self.name.text())?;
+        storage.remove(&self.name.sidecar())
     }
 
     /// The checksum of the last entry that is in the sidecar.

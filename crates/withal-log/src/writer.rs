@@ -14,7 +14,7 @@ use crate::events;
 use crate::keeper::Keeper;
 use crate::options::{Durability, OnFull, Settings};
 use crate::retention;
-use crate::segment::{Segment, Stopped};
+use crate::segment::{Segment, Stopped, Tail};
 use crate::storage::Storage;
 use crate::writeback::Writeback;
 
@@ -321,21 +321,20 @@ impl Writer {
             Durability::Buffered => self.segment.reread(),
             _ => Ok(std::mem::take(&mut self.unsynced)),
         };
+        let sidecar_len = self.segment.sidecar_len();
         let (tail, _told) = self.segment.poison(now);
-        let moved = Segment::create(&self.storage, self.log_id, tail, now).and_then(|segment| {
-            self.segment = segment;
-            for batch in &unsynced? {
-                let write = self.segment.write(&batch.bytes, batch.first, batch.last);
-                write.map_err(|stopped| stopped.error)?;
-            }
-            self.segment.sync()
-        });
+        let moved = unsynced.and_then(|unsynced| self.move_to_next(tail, &unsynced, now));
         match moved {
-            Ok(()) => {
+            Ok(next) => {
+                self.segment = next;
                 self.unsynced_bytes = 0;
                 Ok(())
             }
             Err(second) => {
+                if let Err(error) = self.segment.unpoison(sidecar_len) {
+                    let doing = format!("cannot mend the sidecar of `{}`", self.display());
+                    events::tell(&LogError::io(doing, error));
+                }
                 let doing = format!(
                     "{error}, nor could its records be written to `{}`: the log is stopped",
                     self.display()
@@ -344,6 +343,33 @@ impl Writer {
                 self.stopped = Some(stopped.clone());
                 events::warn(&self.storage, now, "stopped", &json!({}), &stopped);
                 Err(stopped)
+            }
+        }
+    }
+
+    /// Makes the next segment, with what was not durable in this one.
+    fn move_to_next(
+        &self,
+        tail: Tail,
+        unsynced: &VecDeque<Batch>,
+        now: u64,
+    ) -> io::Result<Segment> {
+        let mut next = Segment::create(&self.storage, self.log_id, tail, now)?;
+        let written = unsynced.iter().try_for_each(|batch| {
+            let write = next.write(&batch.bytes, batch.first, batch.last);
+            write.map_err(|stopped| stopped.error)
+        });
+        match written.and_then(|()| next.sync()) {
+            Ok(()) => Ok(next),
+            Err(error) => {
+                // The lines are in the one before, whose end must not be where this one begins.
+                let removed = next.remove(&self.storage);
+                let pointed = self.storage.point("current", &self.segment.name.text());
+                if let Err(error) = removed.and(pointed) {
+                    let doing = format!("cannot remove the segment after `{}`", self.display());
+                    events::tell(&LogError::io(doing, error));
+                }
+                Err(error)
             }
         }
     }
