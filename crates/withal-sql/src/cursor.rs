@@ -10,7 +10,9 @@ use futures_core::Stream;
 use withal_core::{AsyncContextManager, ExitCase};
 use withal_scope::RefContextManager;
 
-use crate::driver::{Driver, DriverCursor};
+#[cfg(feature = "postgres")]
+use crate::driver::Driver;
+use crate::driver::DriverCursor;
 use crate::options::TransactionOptions;
 use crate::{Error, Row, Session, Value};
 
@@ -311,27 +313,30 @@ impl<'s> AsyncContextManager for OpenCursor<'s> {
             ..
         } = cursor;
         let driver = session.driver();
-        let mut keep = case.is_succeeded();
-        match rows {
+        let has_succeeded = case.is_succeeded();
+        let is_whole = match rows {
             Rows::Batches { cursor, fetch, .. } => {
                 let cursor = match fetch {
                     // A statement that is cancelled would cost the transaction.
-                    Some(fetch) if keep => Some(fetch.await.0),
+                    Some(fetch) if has_succeeded => Some(fetch.await.0),
                     _ => cursor,
                 };
-                if let Some(cursor) = cursor.filter(|_| keep) {
+                if let Some(cursor) = cursor.filter(|_| has_succeeded) {
                     driver.close_cursor(cursor).await?;
                 }
+                true
             }
             #[cfg(feature = "postgres")]
             Rows::Stream(rows) => {
-                keep &= rows.is_over();
+                let is_over = rows.is_over();
                 drop(rows);
                 if transaction.is_none() {
                     driver.ping().await?;
                 }
+                is_over
             }
-        }
+        };
+        let keep = has_succeeded && is_whole;
         match transaction {
             Some(own) => own.end(keep).await,
             None => Ok(()),

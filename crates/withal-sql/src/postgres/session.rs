@@ -107,7 +107,7 @@ impl Postgres {
     }
 
     pub(crate) async fn execute(&self, sql: &str, params: &[Value<'_>]) -> Result<u64, Error> {
-        self.note_unruly(sql);
+        self.admit(sql)?;
         match self.run(sql, self.do_execute(sql, params)).await {
             Err(error) if self.is_stale(sql, &error) => {
                 let again = self.run(sql, self.do_execute(sql, params)).await;
@@ -124,7 +124,7 @@ impl Postgres {
     }
 
     pub(crate) async fn query(&self, sql: &str, params: &[Value<'_>]) -> Result<Vec<Row>, Error> {
-        self.note_unruly(sql);
+        self.admit(sql)?;
         match self.run(sql, self.do_query(sql, params)).await {
             Err(error) if self.is_stale(sql, &error) => {
                 let again = self.run(sql, self.do_query(sql, params)).await;
@@ -337,8 +337,9 @@ impl Postgres {
         describe(error)
     }
 
-    /// Whether its own words may do to the session what we do not see.
-    fn note_unruly(&self, sql: &str) {
+    /// A transaction is ended by whoever began it. What else its words may do to the session that we
+    /// do not see is noted.
+    fn admit(&self, sql: &str) -> Result<(), Error> {
         const WORDS: [&str; 10] = [
             "BEGIN",
             "START",
@@ -352,10 +353,25 @@ impl Postgres {
             "RELEASE",
         ];
         let word = first_word(sql);
+        let is = |known: &&str| word.eq_ignore_ascii_case(known);
         // Where a comment comes first, who knows.
-        if word.is_empty() || WORDS.iter().any(|known| word.eq_ignore_ascii_case(known)) {
-            self.state().unruly = true;
+        if !word.is_empty() && !WORDS.iter().any(is) {
+            return Ok(());
         }
+        let mut state = self.state();
+        let is_end = match is(&"ROLLBACK") {
+            // To a savepoint of their own.
+            true => !sql
+                .split_whitespace()
+                .any(|word| word.eq_ignore_ascii_case("TO")),
+            false => ["COMMIT", "END", "ABORT"].iter().any(is),
+        };
+        if state.in_transaction && is_end {
+            let message = "a transaction is ended by its block";
+            return Err(Error::new(ErrorKind::Refused, message).of_statement(sql));
+        }
+        state.unruly = true;
+        Ok(())
     }
 
     /// What the driver itself has prepared is gone, and it does not prepare it again.

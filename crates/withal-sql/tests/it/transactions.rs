@@ -150,26 +150,53 @@ fn a_dropped_transaction_is_undone_before_anything_else() {
 #[test]
 fn a_transaction_ended_behind_its_back_is_not_committed() {
     each(async |_, url| {
-        for words in ["COMMIT", "ROLLBACK"] {
+        for words in ["COMMIT", "ROLLBACK", "/* no */ COMMIT"] {
             let database = open(&url);
             scope(async |s| {
                 let db = s.enter(database).await?;
                 let conn = s.enter(db.acquire()).await?;
                 let ended = with_ref(conn.begin(), async |tx| {
                     transfer(tx, 0).await?;
-                    tx.execute(words, &[]).await?;
-                    Ok(())
+                    Ok(tx.batch(words).await?)
                 })
                 .await;
                 let error = ended.unwrap_err();
                 let error: &Error = error.downcast_ref().unwrap();
-                // SQLite's sessions refuse the words themselves.
+                // At the end; or at once, where it can be seen before it is done.
                 let kinds = [ErrorKind::Poisoned, ErrorKind::Refused];
-                assert!(kinds.contains(&error.kind()), "{words}: {error:?}");
+                assert!(kinds.contains(&error.kind()), "{words}: {error}");
                 Ok(())
             })
             .await?;
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_transaction_is_ended_by_its_block_alone() {
+    each(async |_, url| {
+        let database = open(&url);
+        scope(async |s| {
+            let db = s.enter(database).await?;
+            let conn = s.enter(db.acquire()).await?;
+            with_ref(conn.begin(), async |tx| {
+                transfer(tx, 1).await?;
+                for words in ["COMMIT", "rollback;", " END"] {
+                    let refused = tx.execute(words, &[]).await.unwrap_err();
+                    assert_eq!(refused.kind(), ErrorKind::Refused, "{words}");
+                }
+                tx.execute("SAVEPOINT mine", &[]).await?;
+                transfer(tx, 100).await?;
+                tx.execute("ROLLBACK TO SAVEPOINT mine", &[]).await?;
+                transfer(tx, 1).await?;
+                Ok(())
+            })
+            .await?;
+            assert_eq!(balances(conn).await?, (998, 1002));
+            Ok(())
+        })
+        .await?;
         Ok(())
     });
 }
