@@ -170,8 +170,10 @@ impl<'a> Bench<'a> {
 }
 
 impl Case<'_> {
-    /// Finds how many repeats make a sample, which warms up too.
+    /// Finds how many repeats make a sample. The first time is not one: there connections are made,
+    /// and files are read.
     fn calibrate(&mut self) {
+        let _first = (self.operation)(1);
         loop {
             let took = (self.operation)(self.repeats);
             let sample = match self.unit {

@@ -32,7 +32,8 @@ pub use makers::{
 };
 pub use manager::{AsyncContextManager, ContextManager};
 pub use notice::{
-    Notice, NoticeKind, clear_notice_hook, emit as emit_notice, set_notice_hook, suppressed_counts,
+    Notice, NoticeKind, clear_notice_hook, emit as emit_notice, emit_error, set_notice_hook,
+    suppressed_counts,
 };
 pub use stack::{CallbackResult, ExitStack, Lent, StackHandle};
 pub use verdict::{Flow, Matcher, Verdict, Within};

@@ -135,6 +135,20 @@ pub fn emit(notice: &Notice<'_>) {
     let _ = catch_unwind(AssertUnwindSafe(deliver));
 }
 
+/// Delivers an error that no caller hears of; `entry` is what it is about.
+///
+/// # Examples
+///
+/// ```
+/// use withal_core::{Entry, NoticeKind, emit_error};
+///
+/// let entry = Entry::new("cache");
+/// emit_error(NoticeKind::WorkedAround, Some(&entry), "it could not be written");
+/// ```
+pub fn emit_error(kind: NoticeKind, entry: Option<&Entry>, error: impl Into<crate::BoxError>) {
+    emit(&Notice::new(kind, entry, Some(&Error::new(error))));
+}
+
 #[cfg(feature = "tracing")]
 fn default_hook(notice: &Notice<'_>) {
     tracing::warn!(target: "withal", count = notice.count, "{notice}");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use withal_core::{Error, Notice, NoticeKind, emit_notice};
+use withal_core::{NoticeKind, emit_error};
 
 use crate::error::LogError;
 use crate::segment::timestamp;
@@ -25,11 +25,7 @@ pub(crate) fn warn(
 
 /// Says at WARN what went wrong.
 pub(crate) fn tell(error: &LogError) {
-    emit_notice(&Notice::new(
-        NoticeKind::WorkedAround,
-        None,
-        Some(&Error::new(error.clone())),
-    ));
+    emit_error(NoticeKind::WorkedAround, None, error.clone());
 }
 
 /// Notes an event. It is no part of the log, so a failure is only said.

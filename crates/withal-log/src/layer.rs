@@ -11,7 +11,7 @@ use tracing_core::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
-use withal_core::{Entry, Error, Notice, NoticeKind, emit_notice};
+use withal_core::{Entry, NoticeKind, emit_error};
 
 use crate::error::{LogError, LogErrorKind};
 use crate::log::Log;
@@ -225,12 +225,7 @@ impl TracingLayer {
     fn complain(&self, error: &LogError) {
         if !self.lost.complained.swap(true, Ordering::Relaxed) {
             let entry = Entry::new("tracing layer");
-            let error = Error::new(error.clone());
-            emit_notice(&Notice::new(
-                NoticeKind::WorkedAround,
-                Some(&entry),
-                Some(&error),
-            ));
+            emit_error(NoticeKind::WorkedAround, Some(&entry), error.clone());
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::panic::Location;
 
-use withal_core::{BoxError, Entry, Error, Notice, NoticeKind, emit_notice};
+use withal_core::{BoxError, Entry, NoticeKind, emit_error};
 
 /// Reports that dropping a `name` could not undo everything: `Drop` has no caller to tell.
 #[cold]
@@ -21,6 +21,5 @@ pub(crate) fn worked_around(name: &'static str, error: impl Into<BoxError>) {
 #[track_caller]
 fn notice(kind: NoticeKind, name: &'static str, error: impl Into<BoxError>) {
     let entry = Entry::at(name, Location::caller());
-    let error = Error::new(error);
-    emit_notice(&Notice::new(kind, Some(&entry), Some(&error)));
+    emit_error(kind, Some(&entry), error);
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use withal_core::unwind::{catch, poll_caught};
-use withal_core::{BoxError, Entry, Error, Notice, NoticeKind, Panicked, emit_notice};
+use withal_core::{BoxError, Entry, Error, Notice, NoticeKind, Panicked, emit_error, emit_notice};
 use withal_scope::integration::{Inventory, hand_over};
 use withal_scope::{Kind, Open, OpenState, Reaper};
 
@@ -94,12 +94,7 @@ impl<M: Manager> Shared<M> {
 
     /// Tells what no caller hears of.
     pub(crate) fn note(&self, kind: NoticeKind, error: impl Into<BoxError>) {
-        let error = Error::new(error);
-        emit_notice(&Notice::new(
-            kind,
-            Some(&self.entry(self.built)),
-            Some(&error),
-        ));
+        emit_error(kind, Some(&self.entry(self.built)), error);
     }
 
     pub(crate) fn note_came_back(&self, held: Option<Held>) {
@@ -111,8 +106,7 @@ impl<M: Manager> Shared<M> {
     #[cold]
     pub(crate) fn note_held(&self, kind: NoticeKind, held: Held) {
         let entry = self.entry(held.location);
-        let error = Error::new(format!("held for {:.1?}", held.held));
-        emit_notice(&Notice::new(kind, Some(&entry), Some(&error)));
+        emit_error(kind, Some(&entry), format!("held for {:.1?}", held.held));
     }
 
     /// A slot has become vacant.

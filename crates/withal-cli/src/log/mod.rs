@@ -107,9 +107,7 @@ fn failed(error: &anyhow::Error) -> Exit {
 
 /// Refuses a directory that is no log, which would read as an empty one.
 fn check_is_log(path: &Path) -> anyhow::Result<()> {
-    let names = names(path)?;
-    let is_log = |name: &String| name == "META" || name == "LOCK" || is_segment(name);
-    match names.iter().any(is_log) {
+    match names(path)?.iter().any(is_of_log) {
         true => Ok(()),
         false => anyhow::bail!(
             "`{}`: not a log: there is no segment in it; `withal log write` makes one",
@@ -124,9 +122,8 @@ fn check_may_be_log(path: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     let names = names(path)?;
-    let is_log = |name: &String| name == "META" || name == "LOCK" || is_segment(name);
     match names.iter().find(|name| !name.starts_with('.')) {
-        Some(other) if !names.iter().any(is_log) => anyhow::bail!(
+        Some(other) if !names.iter().any(is_of_log) => anyhow::bail!(
             "`{}`: not a log, and not empty: it holds `{other}`; name a new directory",
             path.display()
         ),
@@ -141,6 +138,10 @@ fn names(path: &Path) -> anyhow::Result<Vec<String>> {
     names
         .collect::<std::io::Result<_>>()
         .with_context(|| format!("cannot read the directory `{}`", path.display()))
+}
+
+fn is_of_log(name: &String) -> bool {
+    name == "META" || name == "LOCK" || is_segment(name)
 }
 
 fn is_segment(name: &str) -> bool {

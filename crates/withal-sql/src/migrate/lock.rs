@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use withal_core::{AsyncContextManager, BoxError, ExitCase, Notice, NoticeKind, emit_notice};
+use withal_core::{AsyncContextManager, BoxError, ExitCase, NoticeKind, emit_error};
 use withal_os::{FileLock, HeldLock};
 use withal_scope::RefContextManager;
 
@@ -109,8 +109,7 @@ impl RefContextManager for Lock<'_> {
         if let Held::File(held) = locked.held
             && let Err(error) = give_back(held)
         {
-            let error = withal_core::Error::new(error);
-            emit_notice(&Notice::new(NoticeKind::WorkedAround, None, Some(&error)));
+            emit_error(NoticeKind::WorkedAround, None, error);
         }
     }
 }

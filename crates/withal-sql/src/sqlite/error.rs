@@ -5,15 +5,14 @@ use std::path::Path;
 
 use rusqlite::ErrorCode;
 use rusqlite::ffi;
-use withal_core::{BoxError, Notice, NoticeKind, emit_notice};
+use withal_core::{BoxError, NoticeKind, emit_error};
 
 use super::config::{Config, Mode};
 use crate::{Error, ErrorKind};
 
 /// Says what nobody waits for any more.
 pub(super) fn notice(error: impl Into<BoxError>) {
-    let error = withal_core::Error::new(error);
-    emit_notice(&Notice::new(NoticeKind::WorkedAround, None, Some(&error)));
+    emit_error(NoticeKind::WorkedAround, None, error);
 }
 
 pub(super) fn poisoned(why: &str) -> Error {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
-use withal_core::{Entry, Error, Notice, NoticeKind, emit_notice};
+use withal_core::{Entry, NoticeKind, emit_error};
 
 use super::connection;
 use super::handle::{Command, ProxyHandle, Shared};
@@ -144,9 +144,8 @@ async fn accept(listener: Option<&TcpListener>) -> TcpStream {
         match listener.accept().await {
             Ok((client, _)) => return client,
             Err(error) => {
-                let (entry, error) = (Entry::new("Proxy"), Error::new(error));
-                let kind = NoticeKind::WorkedAround;
-                emit_notice(&Notice::new(kind, Some(&entry), Some(&error)));
+                let entry = Entry::new("Proxy");
+                emit_error(NoticeKind::WorkedAround, Some(&entry), error);
                 tokio::time::sleep(PAUSE).await;
             }
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::panic::Location;
 
-use withal_core::{BoxError, Entry, Error, Notice, NoticeKind, emit_notice};
+use withal_core::{BoxError, Entry, NoticeKind, emit_error};
 
 /// A private server could not be started, stopped or removed.
 ///
@@ -115,6 +115,5 @@ pub(super) fn worked_around(name: &'static str, error: impl Into<BoxError>) {
 #[track_caller]
 fn notice(kind: NoticeKind, name: &'static str, error: impl Into<BoxError>) {
     let entry = Entry::at(name, Location::caller());
-    let error = Error::new(error);
-    emit_notice(&Notice::new(kind, Some(&entry), Some(&error)));
+    emit_error(kind, Some(&entry), error);
 }

@@ -126,6 +126,12 @@ impl Instance {
         self.end(self.recipe.forceful)
     }
 
+    /// Ends it in order and starts it again.
+    pub(super) fn restart(&mut self) -> Result<(), ServerError> {
+        self.stop()?;
+        self.launch()
+    }
+
     fn end(&mut self, by: EndBy) -> Result<(), ServerError> {
         let Some(running) = self.running.take() else {
             return Ok(());

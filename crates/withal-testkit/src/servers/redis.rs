@@ -200,8 +200,7 @@ impl RedisServer {
     /// Its process id; `None` while it is stopped.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        let pid = self.shared.with(|instance| Ok(instance.pid()));
-        pid.ok().flatten()
+        self.shared.pid()
     }
 
     /// Stops it in order. Unless it was told to save, its data are gone. Does nothing if it is
@@ -254,8 +253,7 @@ impl RedisServer {
     ///
     /// Once polled it goes on to its end, waited for or not.
     pub async fn restart(&self) -> Result<(), ServerError> {
-        let again = |instance: &mut Instance| instance.stop().and_then(|()| instance.launch());
-        self.shared.work(again).await
+        self.shared.work(Instance::restart).await
     }
 }
 

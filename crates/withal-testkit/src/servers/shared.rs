@@ -27,6 +27,11 @@ impl Shared {
         work(instance.as_mut().ok_or_else(ServerError::closed)?)
     }
 
+    /// The server's process id; `None` while it is stopped.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.with(|instance| Ok(instance.pid())).ok().flatten()
+    }
+
     pub(super) async fn work(
         &self,
         work: impl FnOnce(&mut Instance) -> Result<(), ServerError> + Send + 'static,

@@ -59,13 +59,18 @@ pub(crate) struct FileArguments {
 
 pub(crate) fn write_log(arguments: &LogArguments) -> Result<()> {
     let mark = OpenOptions::new().write(true).open(&arguments.mark)?;
+    disturbed(&arguments.folder, || append_all(arguments, &mark))
+}
+
+/// Does the work while somebody else writes beside `path`.
+fn disturbed(path: &Path, work: impl FnOnce() -> Result<()>) -> Result<()> {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let neighbour = scope.spawn(|| disturb(&arguments.folder, &done));
-        let written = append_all(arguments, &mark);
+        let neighbour = scope.spawn(|| disturb(path, &done));
+        let worked = work();
         done.store(true, Ordering::Relaxed);
         let disturbed = neighbour.join();
-        written?;
+        worked?;
         match disturbed {
             Ok(disturbed) => disturbed,
             Err(payload) => std::panic::resume_unwind(payload),
@@ -113,18 +118,7 @@ fn write_back(path: &Path) -> Result<()> {
 
 pub(crate) fn write_file(arguments: &FileArguments) -> Result<()> {
     let mark = OpenOptions::new().write(true).open(&arguments.mark)?;
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let neighbour = scope.spawn(|| disturb(&arguments.path, &done));
-        let written = replace_all(arguments, &mark);
-        done.store(true, Ordering::Relaxed);
-        let disturbed = neighbour.join();
-        written?;
-        match disturbed {
-            Ok(disturbed) => disturbed,
-            Err(payload) => std::panic::resume_unwind(payload),
-        }
-    })
+    disturbed(&arguments.path, || replace_all(arguments, &mark))
 }
 
 fn replace_all(arguments: &FileArguments, mark: &File) -> Result<()> {

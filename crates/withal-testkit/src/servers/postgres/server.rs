@@ -81,8 +81,7 @@ impl PostgresServer {
     /// The process id of its postmaster; `None` while it is stopped.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        let pid = self.shared.with(|instance| Ok(instance.pid()));
-        pid.ok().flatten()
+        self.shared.pid()
     }
 
     /// Stops it in order (PostgreSQL's "fast"): clients are sent away, a checkpoint is written.
@@ -155,8 +154,7 @@ impl PostgresServer {
     /// # }
     /// ```
     pub async fn restart(&self) -> Result<(), ServerError> {
-        let again = |instance: &mut Instance| instance.stop().and_then(|()| instance.launch());
-        self.shared.work(again).await
+        self.shared.work(Instance::restart).await
     }
 }
 
