@@ -137,6 +137,7 @@ impl Arguments {
         };
         Ok(Job::Command(run::Job {
             gates: vec![run::output(writer, OPTION)],
+            directory: PathBuf::new(),
             program,
             arguments: words.collect(),
             limits: Limits {

@@ -4,6 +4,7 @@ mod help;
 mod values;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -143,6 +144,7 @@ fn job(arguments: RunArguments, matches: &ArgMatches) -> anyhow::Result<Job> {
     let mut words = arguments.command.into_iter();
     Ok(Job {
         gates: arguments.gates.in_order(matches)?,
+        directory: PathBuf::new(),
         program: words.next().expect("clap requires at least one word"),
         arguments: words.collect(),
         limits: Limits {

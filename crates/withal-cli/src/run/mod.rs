@@ -14,6 +14,7 @@ mod tree;
 
 use std::collections::HashSet;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Context as _;
@@ -22,7 +23,7 @@ use withal_core::{Error, ExitCase};
 use withal_scope::AsyncExitStack;
 
 use command::{NotStarted, Running};
-use gates::{Busy, Held, Place};
+use gates::{Attributes, Busy, Held, Place};
 use release::{Released, release};
 use signals::Signals;
 use supervise::{Ending, Supervisor};
@@ -30,14 +31,16 @@ use tree::Tree;
 
 use crate::message::Messages;
 
-pub(crate) use gates::{Arguments as GateArguments, BoxGate, open_output, output};
+pub(crate) use gates::{Arguments as GateArguments, Planned, open_output, output};
 pub(crate) use signals::{Arrived, Blocked};
 pub(crate) use status::Exit;
 pub(crate) use supervise::Limits;
 
 /// What is to be done.
 pub(crate) struct Job {
-    pub(crate) gates: Vec<BoxGate>,
+    pub(crate) gates: Vec<Planned>,
+    /// What relative paths are relative to.
+    pub(crate) directory: PathBuf,
     pub(crate) program: OsString,
     pub(crate) arguments: Vec<OsString>,
     pub(crate) limits: Limits,
@@ -103,6 +106,8 @@ async fn session(
     let mut place = Place {
         stack: &mut stack,
         command: &mut command,
+        directory: &job.directory,
+        attributes: Attributes::new(),
         held: &held,
     };
     let gates = std::mem::take(&mut job.gates);
@@ -136,7 +141,7 @@ async fn session(
     outcome.exit(&job, released)
 }
 
-async fn acquire(gates: Vec<BoxGate>, place: &mut Place<'_>) -> anyhow::Result<()> {
+async fn acquire(gates: Vec<Planned>, place: &mut Place<'_>) -> anyhow::Result<()> {
     for gate in gates {
         gate.enter(place).await?;
     }

@@ -1,28 +1,38 @@
 //! `--lock`: an exclusive lock on a file.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use serde::Deserialize;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use withal_core::{AsyncContextManager, ExitCase};
 use withal_os::{FileLock, HeldLock, LockError};
 use withal_scope::cancellable;
 
-use super::{Busy, Equip, Kind};
+use super::{Busy, Equip, Kind, Setting, Template, keys};
 use crate::cli::duration;
 use crate::message::shown;
 
 /// How long to pause between two tries while the time to wait is limited.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// An exclusive lock on a file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Lock {
+    path: Template,
+    /// How long to wait; for ever if nothing is said.
+    #[serde(default, deserialize_with = "keys::duration")]
+    wait: Option<Duration>,
+}
+
 #[derive(Debug, clap::Args)]
 #[group(skip)]
-pub(super) struct Arguments {
+pub(super) struct Options {
     /// Hold an exclusive lock on PATH, which is made if it is not there
     #[arg(short, long, value_name = "PATH")]
     lock: Vec<PathBuf>,
@@ -32,28 +42,40 @@ pub(super) struct Arguments {
     lock_wait: Option<Duration>,
 }
 
-impl Kind for Arguments {
+impl Kind for Lock {
+    const NAME: &'static str = "lock";
+    type Options = Options;
+    type Gate = Acquire;
+
+    fn gate(self, setting: &Setting<'_>) -> anyhow::Result<Acquire> {
+        Ok(Acquire {
+            path: setting.path(&self.path)?,
+            limit: self.wait,
+        })
+    }
+}
+
+impl super::Options for Options {
     const OPTION: &'static str = "lock";
-    type Gate = Lock;
+    type Kind = Lock;
 
     fn gates(self) -> anyhow::Result<Vec<Lock>> {
-        let mut gates: Vec<Lock> = Vec::new();
-        for path in self.lock {
-            let place = place(&path);
-            let is_twice = gates
-                .iter()
-                .any(|earlier| self::place(&earlier.path) == place);
-            let name = shown(&path);
+        let mut places: Vec<PathBuf> = Vec::new();
+        for path in &self.lock {
+            let place = place(path);
+            let is_twice = places.contains(&place);
+            let name = shown(path);
             anyhow::ensure!(
                 !is_twice,
                 "--lock: `{name}`: given twice, it would wait for itself"
             );
-            gates.push(Lock {
-                path,
-                limit: self.lock_wait,
-            });
+            places.push(place);
         }
-        Ok(gates)
+        let locks = self.lock.into_iter().map(|path| Lock {
+            path: path.into_os_string().into(),
+            wait: self.lock_wait,
+        });
+        Ok(locks.collect())
     }
 }
 
@@ -70,19 +92,19 @@ fn place(path: &Path) -> PathBuf {
     parent.map_or_else(|_| path.to_owned(), |parent| parent.join(name))
 }
 
-pub(super) struct Lock {
+pub(super) struct Acquire {
     path: PathBuf,
     /// How long to wait; `None` is for ever.
     limit: Option<Duration>,
 }
 
-impl fmt::Display for Lock {
+impl fmt::Display for Acquire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "lock {}", shown(&self.path))
     }
 }
 
-impl AsyncContextManager for Lock {
+impl AsyncContextManager for Acquire {
     type Resource = HeldLock;
     type Error = anyhow::Error;
 
@@ -94,13 +116,9 @@ impl AsyncContextManager for Lock {
     async fn exit(held: HeldLock, _case: ExitCase) -> anyhow::Result<()> {
         Ok(held.release()?)
     }
-
-    fn name(&self) -> Cow<'static, str> {
-        Cow::Borrowed("--lock")
-    }
 }
 
-impl Lock {
+impl Acquire {
     /// Waits as long as it may.
     ///
     /// # Cancel safety

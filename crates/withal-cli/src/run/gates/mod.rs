@@ -1,57 +1,116 @@
 //! Gates: what is acquired before the command and undone after it.
 //!
-//! A gate is an async context manager whose resource [equips](Equip) the command. Each kind is a
-//! file with its options ([`Kind`]) and its manager; it is known by its `mod` and by its name in
-//! the list at `kinds!`.
+//! Each kind is a file. In it: what a job file says of such a gate ([`Kind`]), the options that are
+//! short for that ([`Options`]), and an async context manager whose resource [equips](Equip) the
+//! command. A kind is known by its `mod` and by its name in the list at `kinds!`.
 
 mod env;
+mod keys;
 mod lock;
+mod noted;
 mod output;
 mod tempdir;
+mod template;
+mod with;
 
-use std::borrow::Cow;
+use std::ffi::OsString;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Command;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
 use clap::ArgMatches;
-use withal_core::{AsyncContextManager, ExitCase};
+use serde::de::{DeserializeOwned, Deserializer};
+use withal_core::AsyncContextManager;
 use withal_scope::AsyncExitStack;
 
-use crate::message::Messages;
+use noted::{Limits, Noted};
 
+pub(crate) use keys::Variable;
+pub(crate) use noted::Held;
 pub(crate) use output::{gate as output, open as open_output};
+pub(crate) use template::{Attributes, Template};
 
 /// Lists the kinds of gates; their order here is that of the help text only.
 macro_rules! kinds {
-    ($($kind:ident),+) => {
+    ($($file:ident::$kind:ident),+ $(,)?) => {
         /// The options that ask for gates.
         #[derive(Debug, clap::Args)]
         #[group(skip)]
         #[command(next_help_heading = "Gates (acquired in the order given, undone in reverse)")]
         pub(crate) struct Arguments {
-            $(#[command(flatten)] $kind: $kind::Arguments,)+
+            #[command(flatten)] with: with::Options,
+            $(#[command(flatten)] $file: <$file::$kind as Kind>::Options,)+
         }
 
         impl Arguments {
             /// The gates in the order they were asked for.
-            pub(crate) fn in_order(self, matches: &ArgMatches) -> anyhow::Result<Vec<BoxGate>> {
-                let mut gates = Vec::new();
-                $(place(self.$kind, matches, &mut gates)?;)+
+            pub(crate) fn in_order(self, matches: &ArgMatches) -> anyhow::Result<Vec<Planned>> {
+                let mut gates = self.with.planned(matches)?;
+                $(place(self.$file, matches, &mut gates)?;)+
                 gates.sort_by_key(|(position, _)| *position);
                 Ok(gates.into_iter().map(|(_, gate)| gate).collect())
             }
         }
+
+        /// The names of all kinds.
+        const NAMES: &[&str] = &[$(<$file::$kind as Kind>::NAME),+];
+
+        /// Reads what is said of a gate of the kind `name`; `None` if there is no such kind.
+        fn read<'de, D: Deserializer<'de>>(
+            name: &str,
+            keys: D,
+        ) -> Option<Result<BoxGate, D::Error>> {
+            $(if name == <$file::$kind as Kind>::NAME {
+                let kind = serde::Deserialize::deserialize(keys);
+                return Some(kind.map(|kind: $file::$kind| Box::new(kind) as BoxGate));
+            })+
+            None
+        }
     };
 }
 
-kinds!(lock, tempdir, output, env);
+kinds!(lock::Lock, tempdir::TempDir, output::Output, env::Env);
+
+/// A kind of gate: its keys, and the gate they ask for.
+trait Kind: DeserializeOwned + Send + 'static {
+    /// Its name in job files and after `--with`.
+    const NAME: &'static str;
+
+    /// The options that ask for such gates.
+    type Options: Options<Kind = Self>;
+
+    /// What is entered. `Display` says what it is, for `--verbose`, and no more than that: no
+    /// values, which may be secrets. Its errors need not name the gate.
+    type Gate: AsyncContextManager<Resource: Equip, Error = anyhow::Error>
+        + fmt::Display
+        + Send
+        + 'static;
+
+    /// The gate, when its turn has come: what it refers to has been acquired.
+    fn gate(self, setting: &Setting<'_>) -> anyhow::Result<Self::Gate>;
+}
+
+/// Command-line options that ask for gates of one kind.
+trait Options: clap::Args {
+    /// The option that asks for a gate, once for each; no dashes.
+    const OPTION: &'static str;
+
+    type Kind: Kind;
+
+    /// The gates, in the order of the option's values.
+    fn gates(self) -> anyhow::Result<Vec<Self::Kind>>;
+}
 
 /// What a gate's resource does for the command before it starts.
 pub(crate) trait Equip {
     fn equip(&mut self, command: &mut Command) -> anyhow::Result<()>;
+
+    /// What others can refer to, as `${id.attribute}`.
+    fn attributes(&self) -> Vec<(&'static str, OsString)> {
+        Vec::new()
+    }
 
     /// What was acquired, where its gate's name does not say that.
     fn detail(&self) -> Option<String> {
@@ -59,15 +118,25 @@ pub(crate) trait Equip {
     }
 }
 
-/// A kind of gate: its options, and the gates they ask for.
-trait Kind: clap::Args {
-    /// The option that asks for a gate, once for each; no dashes.
-    const OPTION: &'static str;
+/// What a gate can see of its surroundings.
+#[derive(Debug)]
+pub(crate) struct Setting<'a> {
+    /// What relative paths are relative to.
+    pub(crate) directory: &'a Path,
+    /// What the gates before it have.
+    pub(crate) attributes: &'a Attributes,
+}
 
-    type Gate: Gate + 'static;
+impl Setting<'_> {
+    /// A text, with what it refers to.
+    pub(crate) fn text(&self, template: &Template) -> anyhow::Result<OsString> {
+        template.resolve(self.attributes)
+    }
 
-    /// The gates, in the order of the option's values.
-    fn gates(self) -> anyhow::Result<Vec<Self::Gate>>;
+    /// A path, with what it refers to.
+    pub(crate) fn path(&self, template: &Template) -> anyhow::Result<PathBuf> {
+        Ok(self.directory.join(self.text(template)?))
+    }
 }
 
 /// A lock that somebody else holds.
@@ -82,141 +151,136 @@ impl fmt::Display for Busy {
 
 impl std::error::Error for Busy {}
 
-/// A context manager whose resource equips the command, on its way to a stack.
-///
-/// Its name is the option it came from, which its errors begin with. `Display` says what it is, for
-/// `--verbose`, and no more than that: no values, which may be secrets.
-pub(crate) trait Gate: Send + fmt::Display {
-    /// Enters on `stack`, then equips `command`.
-    fn enter<'a>(self: Box<Self>, place: &'a mut Place<'_>) -> Entering<'a>;
+/// A gate that is to be acquired.
+pub(crate) struct Planned {
+    /// What its errors begin with: its option, or its id.
+    label: String,
+    /// What others refer to it by.
+    id: Option<String>,
+    limits: Limits,
+    gate: BoxGate,
 }
-
-pub(crate) type BoxGate = Box<dyn Gate>;
-
-type Entering<'a> = Pin<Box<dyn Future<Output = anyhow::Result<()>> + 'a>>;
 
 /// Where gates are entered.
 #[derive(Debug)]
 pub(crate) struct Place<'a> {
     pub(crate) stack: &'a mut AsyncExitStack,
     pub(crate) command: &'a mut Command,
+    pub(crate) directory: &'a Path,
+    pub(crate) attributes: Attributes,
     pub(crate) held: &'a Held,
 }
 
-impl<M> Gate for M
+impl Planned {
+    fn new(label: impl Into<String>, gate: BoxGate) -> Planned {
+        Planned {
+            label: label.into(),
+            id: None,
+            limits: Limits::default(),
+            gate,
+        }
+    }
+
+    /// A gate that no keys ask for.
+    fn ready<G>(label: &'static str, gate: G) -> Planned
+    where
+        G: AsyncContextManager<Resource: Equip, Error = anyhow::Error>
+            + fmt::Display
+            + Send
+            + 'static,
+    {
+        Planned::new(label, Box::new(Ready(gate)))
+    }
+
+    /// Enters it, then equips the command.
+    pub(crate) async fn enter(self, place: &mut Place<'_>) -> anyhow::Result<()> {
+        let Planned {
+            label,
+            id,
+            limits,
+            gate,
+        } = self;
+        let attributes = gate.enter(label, limits, place).await?;
+        if let Some(id) = id {
+            let _ = place.attributes.insert(id, attributes);
+        }
+        Ok(())
+    }
+}
+
+/// A gate of any kind, on its way to a stack.
+trait Gate: Send {
+    /// Enters it on the stack, then equips the command. Gives what others can refer to.
+    fn enter<'a>(
+        self: Box<Self>,
+        label: String,
+        limits: Limits,
+        place: &'a mut Place<'_>,
+    ) -> Entering<'a>;
+}
+
+type BoxGate = Box<dyn Gate>;
+
+type Entering<'a> =
+    Pin<Box<dyn Future<Output = anyhow::Result<Vec<(&'static str, OsString)>>> + 'a>>;
+
+impl<K: Kind> Gate for K {
+    fn enter<'a>(
+        self: Box<Self>,
+        label: String,
+        limits: Limits,
+        place: &'a mut Place<'_>,
+    ) -> Entering<'a> {
+        Box::pin(async move {
+            let setting = Setting {
+                directory: place.directory,
+                attributes: &place.attributes,
+            };
+            let gate = self.gate(&setting).with_context(|| label.clone())?;
+            Box::new(Ready(gate)).enter(label, limits, place).await
+        })
+    }
+}
+
+/// A gate that knows all it needs.
+struct Ready<G>(G);
+
+impl<G> Gate for Ready<G>
 where
-    M: AsyncContextManager<Error = anyhow::Error> + fmt::Display + Send + 'static,
-    M::Resource: Equip + 'static,
+    G: AsyncContextManager<Resource: Equip, Error = anyhow::Error> + fmt::Display + Send + 'static,
 {
-    fn enter<'a>(self: Box<Self>, place: &'a mut Place<'_>) -> Entering<'a> {
+    fn enter<'a>(
+        self: Box<Self>,
+        label: String,
+        limits: Limits,
+        place: &'a mut Place<'_>,
+    ) -> Entering<'a> {
         Box::pin(async move {
             let gate = Noted {
-                name: self.to_string(),
-                gate: *self,
+                gate: self.0,
+                label: label.clone(),
+                limits,
                 held: place.held.clone(),
             };
             let mut lent = place.stack.enter_async_context(gate).await?;
             let equipped = lent.resource.equip(place.command);
-            equipped.context(lent.option.clone())
+            equipped.context(label)?;
+            Ok(lent.resource.attributes())
         })
     }
 }
 
-/// The names of what is held right now, and how that is told.
-#[derive(Clone, Debug)]
-pub(crate) struct Held {
-    names: Arc<Mutex<Vec<String>>>,
-    messages: Messages,
-}
-
-impl Held {
-    pub(crate) fn new(messages: Messages) -> Held {
-        Held {
-            names: Arc::default(),
-            messages,
-        }
-    }
-
-    /// In the order they are undone.
-    pub(crate) fn names(&self) -> Vec<String> {
-        self.lock().iter().rev().cloned().collect()
-    }
-
-    pub(crate) fn acquired(&self, name: &str) {
-        self.messages.step(format_args!("acquired {name}"));
-        self.lock().push(name.to_owned());
-    }
-
-    /// Exits run in reverse order, so it is the newest.
-    fn undone(&self, name: &str, outcome: &anyhow::Result<()>) {
-        let _ = self.lock().pop();
-        if outcome.is_ok() {
-            self.messages.step(format_args!("released {name}"));
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A gate that is noted in [`Held`] while it is held, and that names itself in its errors.
-struct Noted<M> {
-    gate: M,
-    name: String,
-    held: Held,
-}
-
-struct NotedResource<R> {
-    resource: R,
-    option: Cow<'static, str>,
-    name: String,
-    held: Held,
-}
-
-impl<M> AsyncContextManager for Noted<M>
-where
-    M: AsyncContextManager<Resource: Equip, Error = anyhow::Error> + Send,
-{
-    type Resource = NotedResource<M::Resource>;
-    type Error = anyhow::Error;
-
-    async fn enter(self) -> anyhow::Result<Self::Resource> {
-        let Noted { gate, name, held } = self;
-        held.messages.step(format_args!("acquiring {name}"));
-        let option = gate.name();
-        let resource = gate.enter().await.context(option.clone())?;
-        let name = match resource.detail() {
-            Some(detail) => format!("{name} ({detail})"),
-            None => name,
-        };
-        held.acquired(&name);
-        Ok(NotedResource {
-            resource,
-            option,
-            name,
-            held,
-        })
-    }
-
-    async fn exit(noted: Self::Resource, case: ExitCase) -> anyhow::Result<()> {
-        let outcome = M::exit(noted.resource, case).await;
-        noted.held.undone(&noted.name, &outcome);
-        outcome.context(noted.option)
-    }
-}
-
-/// Adds a kind's gates, each with its position on the command line.
-fn place<K: Kind>(
-    arguments: K,
+/// Adds the gates that some options ask for, each with its position on the command line.
+fn place<O: Options>(
+    options: O,
     matches: &ArgMatches,
-    gates: &mut Vec<(usize, BoxGate)>,
+    gates: &mut Vec<(usize, Planned)>,
 ) -> anyhow::Result<()> {
-    let positions = matches.indices_of(K::OPTION).into_iter().flatten();
-    let boxed = arguments
-        .gates()?
-        .into_iter()
-        .map(|gate| Box::new(gate) as BoxGate);
-    gates.extend(positions.zip(boxed));
+    let positions = matches.indices_of(O::OPTION).into_iter().flatten();
+    let planned = options.gates()?.into_iter().map(|kind| {
+        let label = format!("--{}", O::OPTION);
+        Planned::new(label, Box::new(kind))
+    });
+    gates.extend(positions.zip(planned));
     Ok(())
 }

@@ -1,29 +1,49 @@
 //! `--output`: the command's stdout in a file, replaced whole if the command succeeds.
 
-use std::borrow::Cow;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Context as _;
+use serde::Deserialize;
 use tokio::task::spawn_blocking;
 use withal_core::{AsyncContextManager, ExitCase};
 use withal_os::{AtomicFile, AtomicWriter, WriteErrorKind};
 
-use super::{BoxGate, Equip, Kind};
+use super::{Equip, Kind, Planned, Setting, Template};
 use crate::message::shown;
+
+/// The command's stdout in a file, replaced whole if the command succeeds.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Output {
+    path: Template,
+}
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
-pub(super) struct Arguments {
+pub(super) struct Options {
     /// Write stdout to FILE, which is replaced whole if the command succeeds, else left as it was
     #[arg(short, long, value_name = "FILE")]
     output: Vec<PathBuf>,
 }
 
-impl Kind for Arguments {
+impl Kind for Output {
+    const NAME: &'static str = "output";
+    type Options = Options;
+    type Gate = Write;
+
+    fn gate(self, setting: &Setting<'_>) -> anyhow::Result<Write> {
+        Ok(Write {
+            writer: AtomicWriter::create(setting.path(&self.path)?),
+        })
+    }
+}
+
+impl super::Options for Options {
     const OPTION: &'static str = "output";
-    type Gate = Output;
+    type Kind = Output;
 
     fn gates(self) -> anyhow::Result<Vec<Output>> {
         if let [first, second, ..] = self.output.as_slice() {
@@ -32,16 +52,15 @@ impl Kind for Arguments {
         }
         let outputs = self.output.into_iter();
         let outputs = outputs.map(|path| Output {
-            writer: AtomicWriter::create(path),
-            option: "--output",
+            path: path.into_os_string().into(),
         });
         Ok(outputs.collect())
     }
 }
 
 /// The command's stdout as `writer` says; `option` is what asked for that.
-pub(crate) fn gate(writer: AtomicWriter, option: &'static str) -> BoxGate {
-    Box::new(Output { writer, option })
+pub(crate) fn gate(writer: AtomicWriter, option: &'static str) -> Planned {
+    Planned::ready(option, Write { writer })
 }
 
 /// Opens it.
@@ -60,18 +79,17 @@ pub(crate) fn open(writer: AtomicWriter) -> anyhow::Result<AtomicFile> {
     })
 }
 
-pub(super) struct Output {
+pub(super) struct Write {
     writer: AtomicWriter,
-    option: &'static str,
 }
 
-impl fmt::Display for Output {
+impl fmt::Display for Write {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "output {}", shown(self.writer.path()))
     }
 }
 
-impl AsyncContextManager for Output {
+impl AsyncContextManager for Write {
     type Resource = AtomicFile;
     type Error = anyhow::Error;
 
@@ -88,10 +106,6 @@ impl AsyncContextManager for Output {
         });
         Ok(ended.await.context("the commit panicked")??)
     }
-
-    fn name(&self) -> Cow<'static, str> {
-        Cow::Borrowed(self.option)
-    }
 }
 
 /// Whether the command itself succeeded, whatever became of the gates inside this one.
@@ -107,5 +121,9 @@ impl Equip for AtomicFile {
     fn equip(&mut self, command: &mut Command) -> anyhow::Result<()> {
         let _ = command.stdout(self.file().try_clone()?);
         Ok(())
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, OsString)> {
+        vec![("path", self.path().into())]
     }
 }

@@ -1,0 +1,195 @@
+//! Text with references to what gates have acquired: `${work.path}/x`, `${env.HOME}`, `$$`.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+/// Text in which `${id.attribute}` stands for what the gate `id` has, `${env.NAME}` for a variable
+/// of withal's own environment, and `$$` for a dollar sign.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Template(Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(OsString),
+    Reference(Reference),
+}
+
+/// `id.attribute`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reference {
+    pub(crate) id: String,
+    pub(crate) attribute: String,
+}
+
+/// What the gates that are acquired have, by their ids.
+pub(crate) type Attributes = HashMap<String, Vec<(&'static str, OsString)>>;
+
+/// The id of withal's own environment.
+pub(crate) const ENVIRONMENT: &str = "env";
+
+impl Template {
+    /// The text, with what it refers to in place.
+    pub(crate) fn resolve(&self, attributes: &Attributes) -> anyhow::Result<OsString> {
+        let mut text = OsString::new();
+        for part in &self.0 {
+            match part {
+                Part::Text(literal) => text.push(literal),
+                Part::Reference(reference) => text.push(reference.resolve(attributes)?),
+            }
+        }
+        Ok(text)
+    }
+}
+
+impl Reference {
+    fn resolve(&self, attributes: &Attributes) -> anyhow::Result<OsString> {
+        let Reference { id, attribute } = self;
+        if id == ENVIRONMENT {
+            return std::env::var_os(attribute)
+                .ok_or_else(|| anyhow::anyhow!("`{self}`: the variable is not set"));
+        }
+        let known = attributes.get(id).ok_or_else(|| {
+            anyhow::anyhow!("`{self}`: no gate before this one has the id `{id}`")
+        })?;
+        let value = known.iter().find(|(name, _)| name == attribute);
+        value.map(|(_, value)| value.clone()).ok_or_else(|| {
+            let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+            anyhow::anyhow!("`{self}`: the gate has {}", one_of(&names))
+        })
+    }
+}
+
+/// `no attributes`, or `only these: a, b`.
+fn one_of(names: &[&str]) -> String {
+    match names.is_empty() {
+        true => "no attributes".to_owned(),
+        false => format!("only these: {}", names.join(", ")),
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "${{{}.{}}}", self.id, self.attribute)
+    }
+}
+
+impl FromStr for Template {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Template, String> {
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('$') {
+            literal.push_str(before);
+            if let Some(after) = after.strip_prefix('$') {
+                literal.push('$');
+                rest = after;
+            } else if let Some(after) = after.strip_prefix('{') {
+                let reference = after.split_once('}');
+                let (name, after) =
+                    reference.ok_or("`${` without its `}`; a dollar sign alone is written `$$`")?;
+                let split = name.split_once('.');
+                let (id, attribute) = split
+                    .filter(|(id, attribute)| !id.is_empty() && !attribute.is_empty())
+                    .ok_or_else(|| {
+                        format!(
+                            "`${{{name}}}`: not a reference; write `${{gate.attribute}}` or \
+                             `${{env.NAME}}`"
+                        )
+                    })?;
+                push_text(&mut parts, &mut literal);
+                parts.push(Part::Reference(Reference {
+                    id: id.to_owned(),
+                    attribute: attribute.to_owned(),
+                }));
+                rest = after;
+            } else {
+                literal.push('$');
+                rest = after;
+            }
+        }
+        literal.push_str(rest);
+        push_text(&mut parts, &mut literal);
+        Ok(Template(parts))
+    }
+}
+
+fn push_text(parts: &mut Vec<Part>, literal: &mut String) {
+    if !literal.is_empty() {
+        parts.push(Part::Text(std::mem::take(literal).into()));
+    }
+}
+
+impl From<OsString> for Template {
+    /// The text as it is; a dollar sign in it means nothing.
+    fn from(text: OsString) -> Template {
+        Template(vec![Part::Text(text)])
+    }
+}
+
+impl TryFrom<String> for Template {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Template, String> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::{Attributes, Template};
+
+    #[track_caller]
+    fn check(text: &str, expected: Result<&str, &str>) {
+        let work = vec![("path", OsString::from("/tmp/w"))];
+        let attributes = Attributes::from([("work".to_owned(), work)]);
+        let template = text.parse::<Template>().map_err(anyhow::Error::msg);
+        let resolved = template.and_then(|template| template.resolve(&attributes));
+        let resolved = resolved.map_err(|error| error.to_string());
+        let resolved = resolved.as_ref().map(|text| text.to_str().unwrap());
+        assert_eq!(resolved.map_err(String::as_str), expected, "{text}");
+    }
+
+    #[test]
+    fn references_stand_for_what_gates_have() {
+        check("", Ok(""));
+        check("a/b", Ok("a/b"));
+        check("${work.path}/x", Ok("/tmp/w/x"));
+        check("<${work.path}${work.path}>", Ok("</tmp/w/tmp/w>"));
+        check("$$5 and $5, $", Ok("$5 and $5, $"));
+        check("$${work.path}", Ok("${work.path}"));
+        check("${env.CARGO_PKG_NAME}", Ok("withal-cli"));
+    }
+
+    #[test]
+    fn wrong_references_are_named() {
+        check(
+            "${work.path",
+            Err("`${` without its `}`; a dollar sign alone is written `$$`"),
+        );
+        check(
+            "${path}",
+            Err("`${path}`: not a reference; write `${gate.attribute}` or `${env.NAME}`"),
+        );
+        check(
+            "${wrk.path}",
+            Err("`${wrk.path}`: no gate before this one has the id `wrk`"),
+        );
+        check(
+            "${work.url}",
+            Err("`${work.url}`: the gate has only these: path"),
+        );
+        check(
+            "${env.NO_SUCH_VARIABLE}",
+            Err("`${env.NO_SUCH_VARIABLE}`: the variable is not set"),
+        );
+    }
+}
