@@ -398,6 +398,13 @@ impl LogOptions {
         self
     }
 
+    /// From how many bytes on a sync begins beside the writing: for tests.
+    #[doc(hidden)]
+    pub fn sync_beside(mut self, bytes: u64) -> LogOptions {
+        self.settings.sync_beside = bytes;
+        self
+    }
+
     /// Opens it; call [`Log::close`] on every path, or use the manager.
     ///
     /// # Errors

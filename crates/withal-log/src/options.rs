@@ -51,6 +51,8 @@ pub(crate) struct Settings {
     pub(crate) on_full: OnFull,
     /// The longest line that is not split, in bytes.
     pub(crate) max_line: usize,
+    /// From how many bytes on a sync begins beside the writing.
+    pub(crate) sync_beside: u64,
     pub(crate) rotate_size: u64,
     pub(crate) rotate_every: Option<Duration>,
     pub(crate) keep_size: Option<u64>,
@@ -66,6 +68,7 @@ impl Default for Settings {
             durability: Durability::default(),
             on_full: OnFull::Block(None),
             max_line: 1 << 20,
+            sync_beside: 4 << 20,
             rotate_size: 64 << 20,
             rotate_every: None,
             keep_size: None,

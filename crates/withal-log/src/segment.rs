@@ -320,13 +320,32 @@ impl Segment {
         self.unsynced.clear();
     }
 
+    /// Takes note that its text is durable up to here.
+    pub(crate) fn durable_to(&mut self, len: u64, lines: u64) {
+        if len <= self.durable {
+            return;
+        }
+        self.durable = len;
+        self.durable_lines = lines;
+        let mut end = self.uncovered_from();
+        self.unsynced.retain(|block| {
+            end += u64::from(block.len);
+            end > len
+        });
+    }
+
+    /// Where the oldest block begins that is not durable.
+    fn uncovered_from(&self) -> u64 {
+        let blocks = self.unsynced.iter().chain([&self.block]);
+        self.len - blocks.map(|block| u64::from(block.len)).sum::<u64>()
+    }
+
     /// Reads back what is not durable, and makes sure that it is what was written: after a failed
     /// sync it may be so only as long as the system remembers it.
     pub(crate) fn reread(&self) -> io::Result<VecDeque<Batch>> {
-        let blocks = || self.unsynced.iter().chain([&self.block]);
-        let mut at = self.len - blocks().map(|block| u64::from(block.len)).sum::<u64>();
+        let mut at = self.uncovered_from();
         let mut batches = VecDeque::new();
-        for block in blocks() {
+        for block in self.unsynced.iter().chain([&self.block]) {
             let end = at + u64::from(block.len);
             let mut bytes = read_from(&*self.text, at, end)?;
             if bytes.len() as u64 != end - at || checksum(0, &bytes) != block.crc {

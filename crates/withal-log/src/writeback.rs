@@ -1,52 +1,162 @@
-//! Writing back early, beside the writing, so that a sync finds little left to wait for.
+//! Syncing beside the writing, so that the writer need not wait for the disk.
 
-use crate::sync::JoinHandle;
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use crate::log::thread;
 use crate::name::Name;
-use crate::storage::Storage;
+use crate::storage::{File, Storage};
+use crate::sync::JoinHandle;
 
-/// A thread that syncs what the writer has written, while it writes on.
+/// How far a segment had come when a sync of it began.
+#[derive(Clone, Debug)]
+pub(crate) struct Mark {
+    pub(crate) segment: Name,
+    /// How many bytes its text had, and how many lines the log.
+    pub(crate) len: u64,
+    pub(crate) lines: u64,
+}
+
+/// What became of a sync: if it succeeded, all up to the mark is durable.
+#[derive(Debug)]
+pub(crate) struct Receipt {
+    pub(crate) mark: Mark,
+    pub(crate) result: io::Result<()>,
+}
+
+/// Syncs what the writer has written, one at a time, while it writes on.
 ///
-/// It promises nothing: what is durable is told by the writer's own sync. That hears of a failure,
-/// too, as the system tells each open file of it once, and this thread opens its own.
+/// It opens the text itself: the system tells each open file once of a failed write, so it hears
+/// of all of them, and takes none from the writer's own sync.
 #[derive(Debug)]
 pub(crate) struct Writeback {
-    due: SyncSender<Name>,
-    thread: JoinHandle<()>,
+    by: By,
+    in_flight: bool,
+}
+
+#[derive(Debug)]
+enum By {
+    Thread {
+        due: SyncSender<Mark>,
+        receipts: Receiver<Receipt>,
+        thread: JoinHandle<()>,
+    },
+    /// Whoever writes: so a test knows in which order things happen.
+    Inline {
+        syncer: Syncer,
+        receipt: Option<Receipt>,
+    },
 }
 
 impl Writeback {
-    /// Starts it; `None` if there can be no more threads, as all works without it.
+    /// Starts its thread; `None` if there can be no more threads, as all works without it.
     pub(crate) fn start(storage: &Arc<dyn Storage>) -> Option<Writeback> {
-        let storage = Arc::clone(storage);
-        let (due, names) = sync_channel(1);
-        let thread = thread("withal-log-sync", move || work(&storage, &names)).ok()?;
-        Some(Writeback { due, thread })
+        let mut syncer = Syncer::new(storage);
+        let (due, marks) = sync_channel(1);
+        let (done, receipts) = sync_channel(1);
+        let work = move || {
+            while let Ok(mark) = marks.recv()
+                && done.send(syncer.sync(mark)).is_ok()
+            {}
+        };
+        let thread = thread("withal-log-sync", work).ok()?;
+        let by = By::Thread {
+            due,
+            receipts,
+            thread,
+        };
+        Some(Writeback {
+            by,
+            in_flight: false,
+        })
     }
 
-    /// Has the text of a segment written back, unless that is asked for already.
-    pub(crate) fn begin(&self, name: &Name) {
-        drop(self.due.try_send(name.clone()));
+    pub(crate) fn inline(storage: &Arc<dyn Storage>) -> Writeback {
+        let by = By::Inline {
+            syncer: Syncer::new(storage),
+            receipt: None,
+        };
+        Writeback {
+            by,
+            in_flight: false,
+        }
+    }
+
+    /// Whether a sync runs.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.in_flight
+    }
+
+    /// Begins a sync, if none runs.
+    pub(crate) fn begin(&mut self, mark: Mark) {
+        if self.in_flight {
+            return;
+        }
+        self.in_flight = match &mut self.by {
+            // It is gone only if it panicked: then the writer syncs.
+            By::Thread { due, .. } => due.try_send(mark).is_ok(),
+            By::Inline { syncer, receipt } => {
+                *receipt = Some(syncer.sync(mark));
+                true
+            }
+        };
+    }
+
+    /// What became of the sync that runs; nothing if there is none, or if it has not ended and
+    /// `wait` does not ask to wait for that.
+    pub(crate) fn receipt(&mut self, wait: bool) -> Option<Receipt> {
+        if !self.in_flight {
+            return None;
+        }
+        let (receipt, is_gone) = match &mut self.by {
+            By::Inline { receipt, .. } => (receipt.take(), true),
+            By::Thread { receipts, .. } if wait => (receipts.recv().ok(), true),
+            By::Thread { receipts, .. } => match receipts.try_recv() {
+                Ok(receipt) => (Some(receipt), true),
+                Err(error) => (None, error == std::sync::mpsc::TryRecvError::Disconnected),
+            },
+        };
+        self.in_flight = !is_gone;
+        receipt
     }
 
     /// Waits until it has ended.
     pub(crate) fn end(self) {
-        drop(self.due);
-        // If it panicked, no promise was broken.
-        drop(self.thread.join());
+        if let By::Thread { due, thread, .. } = self.by {
+            drop(due);
+            // If it panicked, no promise was broken.
+            drop(thread.join());
+        }
     }
 }
 
-fn work(storage: &Arc<dyn Storage>, due: &Receiver<Name>) {
-    while let Ok(name) = due.recv() {
-        // What is not there any more, or fails, is the writer's to tell.
-        drop(
-            storage
-                .open(&name.text(), false)
-                .and_then(|text| text.sync_data()),
-        );
+/// Syncs segments, the last of which it keeps open.
+#[derive(Debug)]
+struct Syncer {
+    storage: Arc<dyn Storage>,
+    text: Option<(Name, Box<dyn File>)>,
+}
+
+impl Syncer {
+    fn new(storage: &Arc<dyn Storage>) -> Syncer {
+        Syncer {
+            storage: Arc::clone(storage),
+            text: None,
+        }
+    }
+
+    fn sync(&mut self, mark: Mark) -> Receipt {
+        let result = self.open(&mark.segment).and_then(File::sync_data);
+        Receipt { mark, result }
+    }
+
+    fn open(&mut self, name: &Name) -> io::Result<&dyn File> {
+        let text = match self.text.take() {
+            Some((open, text)) if open == *name => text,
+            _ => self.storage.open(&name.text(), false)?,
+        };
+        let (_, text) = self.text.insert((name.clone(), text));
+        Ok(&**text)
     }
 }

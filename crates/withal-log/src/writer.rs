@@ -16,12 +16,10 @@ use crate::options::{Durability, OnFull, Settings};
 use crate::retention;
 use crate::segment::{Segment, Stopped, Tail};
 use crate::storage::Storage;
-use crate::writeback::Writeback;
+use crate::writeback::{Mark, Receipt, Writeback};
 
 /// How much may be written and not synced: it is kept in memory until it is.
 const UNSYNCED: u64 = 16 * 1024 * 1024;
-/// From how much on it is written back beside the writing.
-const WRITEBACK: u64 = 4 * 1024 * 1024;
 /// Up to how much of it is kept in one piece.
 const MERGED: usize = 96 * 1024;
 /// A buffer that has become larger is given back.
@@ -51,9 +49,11 @@ pub(crate) struct Writer {
     /// promise to be durable soon it is not kept, but read back.
     unsynced: VecDeque<Batch>,
     unsynced_bytes: u64,
-    /// How much has been written since it was last written back, or synced.
+    /// How much has been written since a sync last began.
     dirty_bytes: u64,
+    /// The sync that runs beside the writing, and how many batches of `unsynced` it is for.
     writeback: Option<Writeback>,
+    syncing: usize,
     /// Empty buffers to use again: new ones cost a page fault for each page.
     spares: Vec<Vec<u8>>,
     last_checkpoint: u64,
@@ -80,6 +80,7 @@ impl Writer {
             unsynced_bytes: 0,
             dirty_bytes: 0,
             writeback: None,
+            syncing: 0,
             spares: Vec::new(),
             stopped: None,
             dropped: 0,
@@ -107,8 +108,9 @@ impl Writer {
             true => Written::default(),
             false => self.put(batch)?,
         };
-        if sync || self.unsynced_bytes >= UNSYNCED {
-            self.sync()?;
+        match sync {
+            true => self.sync()?,
+            false => self.sync_beside()?,
         }
         Ok(written)
     }
@@ -140,26 +142,73 @@ impl Writer {
             return Ok(self.refuse(&batch, error));
         }
         self.flush_sidecar();
-        self.write_back(batch.bytes.len() as u64);
+        self.dirty_bytes += batch.bytes.len() as u64;
         Ok(Written {
             refused: None,
             spare: self.keep(batch),
         })
     }
 
-    /// Begins to write back, once that is worth it.
-    fn write_back(&mut self, more: u64) {
-        self.dirty_bytes += more;
-        if self.dirty_bytes < WRITEBACK || !matches!(self.keeper, Keeper::Thread(_)) {
-            return;
+    /// Has what was written made durable beside the writing, once that is worth it. Waits only if
+    /// more is not durable than may be.
+    fn sync_beside(&mut self) -> Result<(), LogError> {
+        loop {
+            let is_too_much = self.unsynced_bytes >= UNSYNCED;
+            let writeback = self.writeback.as_mut();
+            let receipt = writeback.and_then(|writeback| writeback.receipt(is_too_much));
+            match receipt {
+                Some(receipt) => self.accept(receipt)?,
+                None if is_too_much && self.is_idle() => return self.sync(),
+                None => break,
+            }
+        }
+        if self.dirty_bytes >= self.settings.sync_beside && self.is_idle() {
+            self.begin_sync();
+        }
+        Ok(())
+    }
+
+    /// Whether no sync runs beside the writing.
+    fn is_idle(&self) -> bool {
+        !self.writeback.as_ref().is_some_and(Writeback::is_busy)
+    }
+
+    fn begin_sync(&mut self) {
+        if self.writeback.is_none() {
+            self.writeback = match self.keeper {
+                Keeper::Thread(_) => Writeback::start(&self.storage),
+                Keeper::Inline => Some(Writeback::inline(&self.storage)),
+            };
+        }
+        if let Some(writeback) = &mut self.writeback {
+            writeback.begin(Mark {
+                segment: self.segment.name.clone(),
+                len: self.segment.len,
+                lines: self.segment.lines,
+            });
+            self.syncing = self.unsynced.len();
         }
         self.dirty_bytes = 0;
-        if self.writeback.is_none() {
-            self.writeback = Writeback::start(&self.storage);
+    }
+
+    /// Takes note of what became of a sync.
+    fn accept(&mut self, receipt: Receipt) -> Result<(), LogError> {
+        let Receipt { mark, result } = receipt;
+        let synced = std::mem::take(&mut self.syncing);
+        // One that has ended was synced by the writer itself.
+        if mark.segment != self.segment.name {
+            return Ok(());
         }
-        if let Some(writeback) = &self.writeback {
-            writeback.begin(&self.segment.name);
+        if let Err(error) = result {
+            let doing = format!("cannot sync `{}`", self.display());
+            return self.relocate(LogError::io(doing, error));
         }
+        self.segment.durable_to(mark.len, mark.lines);
+        for batch in self.unsynced.drain(..synced) {
+            self.unsynced_bytes -= batch.bytes.len() as u64;
+            self.spares.push(emptied(batch.bytes));
+        }
+        Ok(())
     }
 
     /// Splits off what is not written.
@@ -180,8 +229,9 @@ impl Writer {
             return emptied(batch.bytes);
         }
         self.unsynced_bytes += batch.bytes.len() as u64;
+        let is_syncing = self.syncing == self.unsynced.len();
         match self.unsynced.back_mut() {
-            Some(last) if last.bytes.len() + batch.bytes.len() <= MERGED => {
+            Some(last) if last.bytes.len() + batch.bytes.len() <= MERGED && !is_syncing => {
                 last.bytes.extend_from_slice(&batch.bytes);
                 last.lines += batch.lines;
                 last.last = batch.last;
@@ -201,6 +251,7 @@ impl Writer {
         let buffers = self.unsynced.drain(..).map(|batch| emptied(batch.bytes));
         self.spares.extend(buffers);
         self.unsynced_bytes = 0;
+        self.syncing = 0;
     }
 
     /// Rotates, if that is due; after it the segment can be written.
@@ -273,6 +324,14 @@ impl Writer {
 
     /// Makes everything written so far durable.
     pub(crate) fn sync(&mut self) -> Result<(), LogError> {
+        // A failure that the other sync was told of, this one might not be.
+        while let Some(receipt) = self
+            .writeback
+            .as_mut()
+            .and_then(|beside| beside.receipt(true))
+        {
+            self.accept(receipt)?;
+        }
         if let Err(error) = self.segment.sync() {
             let doing = format!("cannot sync `{}`", self.display());
             self.relocate(LogError::io(doing, error))?;
@@ -328,6 +387,7 @@ impl Writer {
             Ok(next) => {
                 self.segment = next;
                 self.unsynced_bytes = 0;
+                self.syncing = 0;
                 Ok(())
             }
             Err(second) => {

@@ -165,6 +165,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..16)
 }
 
+/// From how many bytes on a sync begins beside the writing.
+fn beside() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(1), Just(100), Just(u64::MAX)]
+}
+
 fn rotate() -> impl Strategy<Value = u64> {
     prop_oneof![Just(200), Just(1 << 20)]
 }
@@ -187,6 +192,7 @@ proptest! {
     fn acknowledged_records_survive_a_crash_at_any_operation(
         steps in steps(),
         rotate in rotate(),
+        beside in beside(),
         at in 0_u64..80,
         seed in 1_u64..,
         killed: bool,
@@ -196,7 +202,7 @@ proptest! {
         let disk = FaultDisk::default();
         disk.plan(at, Fault::Crash);
         let mut done = Run::default();
-        let options = options(WRITTEN, rotate);
+        let options = options(WRITTEN, rotate).sync_beside(beside);
         let options = if compress { options.compress(1) } else { options };
         let _ = run(&disk, options, &steps, &mut done);
         let left = match killed {
@@ -209,13 +215,15 @@ proptest! {
     #[test]
     fn blocks_that_came_to_the_disk_in_part_are_cut(
         sizes in proptest::collection::vec(10_000_usize..70_000, 1..6),
+        beside in beside(),
         seed in 1_u64..,
         again in proptest::option::of(0_u64..12),
     ) {
         let disk = FaultDisk::default();
         let steps: Vec<_> = sizes.into_iter().map(Step::Append).collect();
         let mut done = Run::default();
-        let log = options(WRITTEN, 1 << 30).open_in(disk.storage()).unwrap();
+        let options = options(WRITTEN, 1 << 30).sync_beside(beside);
+        let log = options.open_in(disk.storage()).unwrap();
         append_all(&log, &steps, &mut done).unwrap();
         check(Left::by_power_loss(&disk, &done, seed), &done, again);
         let _ = log.close();
@@ -225,6 +233,7 @@ proptest! {
     fn one_failed_write_or_sync_loses_nothing(
         steps in steps(),
         rotate in rotate(),
+        beside in beside(),
         at in 0_u64..80,
         half: bool,
         seed in 1_u64..,
@@ -233,7 +242,7 @@ proptest! {
         let kind = std::io::ErrorKind::Other;
         disk.plan(at, if half { Fault::Half(kind) } else { Fault::Fails(kind) });
         let mut done = Run::default();
-        let _ = run(&disk, options(WRITTEN, rotate), &steps, &mut done);
+        let _ = run(&disk, options(WRITTEN, rotate).sync_beside(beside), &steps, &mut done);
         check(Left::by_power_loss(&disk, &done, seed), &done, None);
     }
 
