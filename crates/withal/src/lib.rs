@@ -82,7 +82,7 @@ pub use withal_sql as sql;
 #[doc(hidden)]
 pub mod __private;
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "resilient-log", feature = "sql"))]
 #[doc = include_str!("../../../README.md")]
 struct RepositoryReadme;
 
