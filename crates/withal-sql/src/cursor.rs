@@ -14,6 +14,7 @@ use withal_scope::RefContextManager;
 use crate::driver::Driver;
 use crate::driver::DriverCursor;
 use crate::options::TransactionOptions;
+use crate::transaction::Level;
 use crate::{Error, Row, Session, Value};
 
 /// How many rows are fetched at a time.
@@ -78,75 +79,24 @@ pub struct Cursor<'s> {
     sql: &'s str,
     rows: Rows<'s>,
     /// The transaction that was begun for it.
-    transaction: Option<Own<'s>>,
+    transaction: Option<Level<&'s Session>>,
 }
 
 type Fetch<'s> = Pin<Box<dyn Future<Output = (DriverCursor, Result<Vec<Row>, Error>)> + Send + 's>>;
 
 enum Rows<'s> {
-    /// One batch is handed out while the next one is on its way.
-    Batches {
-        fetched: std::vec::IntoIter<Row>,
-        cursor: Option<DriverCursor>,
-        fetch: Option<Fetch<'s>>,
-        is_over: bool,
-    },
+    Batches(Batches<'s>),
     #[cfg(feature = "postgres")]
     Stream(crate::postgres::RowStream<'s>),
 }
 
-/// A transaction, or a savepoint in one, that was made for a cursor.
-struct Own<'s> {
+/// One batch is handed out while the next one is on its way.
+struct Batches<'s> {
     session: &'s Session,
-    depth: u32,
-    is_ended: bool,
-}
-
-impl<'s> Own<'s> {
-    async fn begin(session: &'s Session) -> Result<Own<'s>, Error> {
-        let depth = session.deepen();
-        let own = Own {
-            session,
-            depth,
-            is_ended: false,
-        };
-        match depth {
-            1 => {
-                let options = TransactionOptions::default();
-                session.driver().begin(&options).await?;
-            }
-            depth => {
-                session
-                    .driver()
-                    .savepoint(&crate::session::savepoint(depth))
-                    .await?
-            }
-        }
-        Ok(own)
-    }
-
-    async fn end(mut self, keep: bool) -> Result<(), Error> {
-        let (driver, name) = (self.session.driver(), crate::session::savepoint(self.depth));
-        let ended = match (self.depth, keep) {
-            (1, true) => driver.commit().await,
-            (1, false) => driver.rollback().await,
-            (_, true) => driver.release(&name).await,
-            (_, false) => driver.rollback_to(&name).await,
-        };
-        if ended.is_ok() {
-            self.is_ended = true;
-            self.session.ended(self.depth);
-        }
-        ended
-    }
-}
-
-impl Drop for Own<'_> {
-    fn drop(&mut self) {
-        if !self.is_ended {
-            self.session.dropped(self.depth);
-        }
-    }
+    fetched: std::vec::IntoIter<Row>,
+    cursor: Option<DriverCursor>,
+    fetch: Option<Fetch<'s>>,
+    is_over: bool,
 }
 
 impl Cursor<'_> {
@@ -172,19 +122,7 @@ impl Stream for Cursor<'_> {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         let next = match &mut this.rows {
-            Rows::Batches {
-                fetched,
-                cursor,
-                fetch,
-                is_over,
-            } => ready!(poll_batches(
-                this.session,
-                fetched,
-                cursor,
-                fetch,
-                is_over,
-                context
-            )),
+            Rows::Batches(rows) => ready!(rows.poll_next(context)),
             #[cfg(feature = "postgres")]
             Rows::Stream(rows) => ready!(Pin::new(rows).poll_next(context)),
         };
@@ -193,51 +131,61 @@ impl Stream for Cursor<'_> {
     }
 }
 
-fn poll_batches<'s>(
-    session: &'s Session,
-    fetched: &mut std::vec::IntoIter<Row>,
-    cursor: &mut Option<DriverCursor>,
-    fetch: &mut Option<Fetch<'s>>,
-    is_over: &mut bool,
-    context: &mut Context<'_>,
-) -> Poll<Option<Result<Row, Error>>> {
-    loop {
-        let is_new = match cursor.take_if(|_| !*is_over) {
-            Some(cursor) => {
-                *fetch = Some(fetch_from(session, cursor));
-                true
-            }
-            None => false,
-        };
-        // Polled when it is new, so that it is sent, and when there is nothing else left.
-        if is_new || fetched.len() == 0 {
-            let Some(running) = fetch else {
-                return Poll::Ready(fetched.next().map(Ok));
-            };
-            match running.as_mut().poll(context) {
-                Poll::Ready((back, result)) => {
-                    *fetch = None;
-                    *cursor = Some(back);
-                    match result {
-                        Ok(batch) if batch.is_empty() => *is_over = true,
-                        Ok(batch) if fetched.len() == 0 => *fetched = batch.into_iter(),
-                        Ok(batch) => {
-                            *fetched = fetched.chain(batch).collect::<Vec<_>>().into_iter()
-                        }
-                        Err(error) => {
-                            *is_over = true;
-                            return Poll::Ready(Some(Err(error)));
-                        }
-                    }
-                    if fetched.len() == 0 {
-                        continue;
-                    }
-                }
-                Poll::Pending if fetched.len() == 0 => return Poll::Pending,
-                Poll::Pending => {}
-            }
+impl<'s> Batches<'s> {
+    fn new(session: &'s Session, cursor: DriverCursor) -> Batches<'s> {
+        Batches {
+            session,
+            fetched: Vec::new().into_iter(),
+            cursor: Some(cursor),
+            fetch: None,
+            is_over: false,
         }
-        return Poll::Ready(fetched.next().map(Ok));
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Row, Error>>> {
+        loop {
+            let is_new = match self.cursor.take_if(|_| !self.is_over) {
+                Some(cursor) => {
+                    self.fetch = Some(fetch_from(self.session, cursor));
+                    true
+                }
+                None => false,
+            };
+            // Polled when it is new, so that it is sent, and when there is nothing else left.
+            if is_new || self.fetched.len() == 0 {
+                let Some(running) = &mut self.fetch else {
+                    return Poll::Ready(self.fetched.next().map(Ok));
+                };
+                match running.as_mut().poll(context) {
+                    Poll::Ready((back, result)) => {
+                        self.fetch = None;
+                        self.cursor = Some(back);
+                        match result {
+                            Ok(batch) if batch.is_empty() => self.is_over = true,
+                            Ok(batch) => self.append(batch),
+                            Err(error) => {
+                                self.is_over = true;
+                                return Poll::Ready(Some(Err(error)));
+                            }
+                        }
+                        if self.fetched.len() == 0 {
+                            continue;
+                        }
+                    }
+                    Poll::Pending if self.fetched.len() == 0 => return Poll::Pending,
+                    Poll::Pending => {}
+                }
+            }
+            return Poll::Ready(self.fetched.next().map(Ok));
+        }
+    }
+
+    fn append(&mut self, batch: Vec<Row>) {
+        let fetched = std::mem::take(&mut self.fetched);
+        self.fetched = match fetched.len() {
+            0 => batch.into_iter(),
+            _ => fetched.chain(batch).collect::<Vec<_>>().into_iter(),
+        };
     }
 }
 
@@ -271,32 +219,29 @@ impl<'s> AsyncContextManager for OpenCursor<'s> {
         session.ready().await?;
         let driver = session.driver();
         let is_inner = session.depth() > 0;
-        let (rows, transaction) = match driver {
+        let begin = async |is_needed: bool| match is_needed {
+            true => Level::begin(session, &TransactionOptions::default())
+                .await
+                .map(Some),
+            false => Ok(None),
+        };
+        let (rows, transaction) = match (driver, is_exclusive) {
             #[cfg(feature = "postgres")]
-            Driver::Postgres(postgres) if is_exclusive => {
+            (Driver::Postgres(postgres), true) => {
                 // What is left of it when it is left early is cancelled, which the transaction
                 // around it has to survive.
-                let own = match is_inner {
-                    true => Some(Own::begin(session).await?),
-                    false => None,
-                };
-                (Rows::Stream(postgres.stream(sql, params).await?), own)
+                let transaction = begin(is_inner).await?;
+                (
+                    Rows::Stream(postgres.stream(sql, params).await?),
+                    transaction,
+                )
             }
             _ => {
-                let own = match driver.cursors_need_transaction() && !is_inner {
-                    true => Some(Own::begin(session).await?),
-                    false => None,
-                };
-                let rows = Rows::Batches {
-                    fetched: Vec::new().into_iter(),
-                    cursor: Some(driver.open_cursor(sql, params, batch).await?),
-                    fetch: None,
-                    is_over: false,
-                };
-                (rows, own)
+                let transaction = begin(driver.cursors_need_transaction() && !is_inner).await?;
+                let cursor = driver.open_cursor(sql, params, batch).await?;
+                (Rows::Batches(Batches::new(session, cursor)), transaction)
             }
         };
-        let _ = is_exclusive;
         Ok(Cursor {
             session,
             sql,
@@ -315,7 +260,7 @@ impl<'s> AsyncContextManager for OpenCursor<'s> {
         let driver = session.driver();
         let has_succeeded = case.is_succeeded();
         let is_whole = match rows {
-            Rows::Batches { cursor, fetch, .. } => {
+            Rows::Batches(Batches { cursor, fetch, .. }) => {
                 let cursor = match fetch {
                     // A statement that is cancelled would cost the transaction.
                     Some(fetch) if has_succeeded => Some(fetch.await.0),
@@ -338,7 +283,8 @@ impl<'s> AsyncContextManager for OpenCursor<'s> {
         };
         let keep = has_succeeded && is_whole;
         match transaction {
-            Some(own) => own.end(keep).await,
+            Some(level) if keep => level.commit().await,
+            Some(level) => level.rollback().await,
             None => Ok(()),
         }
     }
