@@ -107,36 +107,36 @@ impl Postgres {
     }
 
     pub(crate) async fn execute(&self, sql: &str, params: &[Value<'_>]) -> Result<u64, Error> {
-        self.admit(sql)?;
-        match self.run(sql, self.do_execute(sql, params)).await {
-            Err(error) if self.is_stale(sql, &error) => {
-                let again = self.run(sql, self.do_execute(sql, params)).await;
-                again.inspect_err(|error| self.note_lasting(error))
-            }
-            result => result,
-        }
-    }
-
-    async fn do_execute(&self, sql: &str, params: &[Value<'_>]) -> Result<u64, Failure> {
-        let statement = self.prepare(sql, params.len()).await?;
-        let params = params.iter().map(Param);
-        Ok(self.client.execute_raw(&statement, params).await?)
+        let execute = move || async move {
+            let statement = self.prepare(sql, params.len()).await?;
+            let params = params.iter().map(Param);
+            Ok(self.client.execute_raw(&statement, params).await?)
+        };
+        self.run_prepared(sql, execute).await
     }
 
     pub(crate) async fn query(&self, sql: &str, params: &[Value<'_>]) -> Result<Vec<Row>, Error> {
+        let query = move || async move {
+            let statement = self.prepare(sql, params.len()).await?;
+            self.rows(&statement, params).await
+        };
+        self.run_prepared(sql, query).await
+    }
+
+    /// Runs a user's statement; once more, if it was prepared for tables that are not so any more.
+    async fn run_prepared<T, F: Future<Output = Result<T, Failure>>>(
+        &self,
+        sql: &str,
+        work: impl Fn() -> F,
+    ) -> Result<T, Error> {
         self.admit(sql)?;
-        match self.run(sql, self.do_query(sql, params)).await {
+        match self.run(sql, work()).await {
             Err(error) if self.is_stale(sql, &error) => {
-                let again = self.run(sql, self.do_query(sql, params)).await;
+                let again = self.run(sql, work()).await;
                 again.inspect_err(|error| self.note_lasting(error))
             }
             result => result,
         }
-    }
-
-    async fn do_query(&self, sql: &str, params: &[Value<'_>]) -> Result<Vec<Row>, Failure> {
-        let statement = self.prepare(sql, params.len()).await?;
-        self.rows(&statement, params).await
     }
 
     /// All rows.
