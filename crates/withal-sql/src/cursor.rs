@@ -17,9 +17,6 @@ use crate::options::TransactionOptions;
 use crate::transaction::Level;
 use crate::{Error, Row, Session, Value};
 
-/// How many rows are fetched at a time.
-const BATCH: usize = 1000;
-
 /// How to read rows one after the other; a context manager that lends a [`Cursor`].
 ///
 /// Made by [`Session::cursor`] and [`Session::exclusive_cursor`]. Enter it by `s.with`, or by
@@ -37,7 +34,7 @@ pub struct OpenCursor<'s> {
     sql: &'s str,
     params: &'s [Value<'s>],
     is_exclusive: bool,
-    batch: usize,
+    batch: Option<usize>,
 }
 
 impl<'s> OpenCursor<'s> {
@@ -52,14 +49,15 @@ impl<'s> OpenCursor<'s> {
             sql,
             params,
             is_exclusive,
-            batch: BATCH,
+            batch: None,
         }
     }
 
-    /// How many rows to fetch at a time; twice as many are in memory. By default 1000. An exclusive
-    /// cursor of Postgres does not need to know.
+    /// How many rows to fetch at a time; twice as many are in memory. By default 1000 in SQLite, and
+    /// in Postgres as many as make a quarter of a megabyte. An exclusive cursor of Postgres does not
+    /// need to know.
     pub fn batch(mut self, rows: usize) -> OpenCursor<'s> {
-        self.batch = rows.max(1);
+        self.batch = Some(rows.max(1));
         self
     }
 }
@@ -119,6 +117,7 @@ impl Cursor<'_> {
 impl Stream for Cursor<'_> {
     type Item = Result<Row, Error>;
 
+    #[inline]
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         let next = match &mut this.rows {
@@ -126,8 +125,10 @@ impl Stream for Cursor<'_> {
             #[cfg(feature = "postgres")]
             Rows::Stream(rows) => ready!(Pin::new(rows).poll_next(context)),
         };
-        let sql = this.sql;
-        Poll::Ready(next.map(|row| row.map_err(|error| error.of_statement(sql))))
+        match next {
+            Some(Err(error)) => Poll::Ready(Some(Err(error.of_statement(this.sql)))),
+            row => Poll::Ready(row),
+        }
     }
 }
 
@@ -142,58 +143,48 @@ impl<'s> Batches<'s> {
         }
     }
 
+    #[inline]
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Row, Error>>> {
-        loop {
-            let is_new = match self.cursor.take_if(|_| !self.is_over) {
-                Some(cursor) => {
-                    self.fetch = Some(fetch_from(self.session, cursor));
-                    true
-                }
-                None => false,
-            };
-            // Polled when it is new, so that it is sent, and when there is nothing else left.
-            if is_new || self.fetched.len() == 0 {
-                let Some(running) = &mut self.fetch else {
-                    return Poll::Ready(self.fetched.next().map(Ok));
-                };
-                match running.as_mut().poll(context) {
-                    Poll::Ready((back, result)) => {
-                        self.fetch = None;
-                        self.cursor = Some(back);
-                        match result {
-                            Ok(batch) if batch.is_empty() => self.is_over = true,
-                            Ok(batch) => self.append(batch),
-                            Err(error) => {
-                                self.is_over = true;
-                                return Poll::Ready(Some(Err(error)));
-                            }
-                        }
-                        if self.fetched.len() == 0 {
-                            continue;
-                        }
-                    }
-                    Poll::Pending if self.fetched.len() == 0 => return Poll::Pending,
-                    Poll::Pending => {}
-                }
-            }
-            return Poll::Ready(self.fetched.next().map(Ok));
+        // The next batch is on its way already.
+        match self.fetched.next() {
+            Some(row) => Poll::Ready(Some(Ok(row))),
+            None => self.poll_batch(context),
         }
     }
 
-    fn append(&mut self, batch: Vec<Row>) {
-        let fetched = std::mem::take(&mut self.fetched);
-        self.fetched = match fetched.len() {
-            0 => batch.into_iter(),
-            _ => fetched.chain(batch).collect::<Vec<_>>().into_iter(),
+    fn poll_batch(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Row, Error>>> {
+        self.ask();
+        let Some(fetch) = &mut self.fetch else {
+            return Poll::Ready(None);
         };
+        let (cursor, batch) = ready!(fetch.as_mut().poll(context));
+        self.fetch = None;
+        self.cursor = Some(cursor);
+        self.is_over = batch.as_ref().map_or(true, Vec::is_empty);
+        self.fetched = match batch {
+            Ok(batch) => batch.into_iter(),
+            Err(error) => return Poll::Ready(Some(Err(error))),
+        };
+        // Polled, so that it is sent before this batch is handed out.
+        self.ask();
+        if let Some(fetch) = &mut self.fetch
+            && let Poll::Ready(fetched) = fetch.as_mut().poll(context)
+        {
+            *fetch = Box::pin(std::future::ready(fetched));
+        }
+        Poll::Ready(self.fetched.next().map(Ok))
     }
-}
 
-fn fetch_from(session: &Session, mut cursor: DriverCursor) -> Fetch<'_> {
-    Box::pin(async move {
-        let rows = session.driver().next_batch(&mut cursor).await;
-        (cursor, rows)
-    })
+    /// Makes the next fetch, unless there is one, or nothing left.
+    fn ask(&mut self) {
+        let session = self.session;
+        if let Some(mut cursor) = self.cursor.take_if(|_| !self.is_over) {
+            self.fetch = Some(Box::pin(async move {
+                let rows = session.driver().next_batch(&mut cursor).await;
+                (cursor, rows)
+            }));
+        }
+    }
 }
 
 impl fmt::Debug for Cursor<'_> {

@@ -348,3 +348,29 @@ async fn the_clients_own_client_may_be_used_and_dropped_anywhere() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn statements_are_answered_while_large_rows_of_a_cursor_wait_to_be_read() {
+    with_connection(async |conn| {
+        let large = "SELECT repeat('x', 100000) FROM generate_series(1, 400)";
+        let conn = &*conn;
+        with_ref(conn.cursor(large, &[]).batch(100), async |rows| {
+            let mut count = 0;
+            while let Some(row) = rows.next().await? {
+                assert_eq!(row.read::<&str>()?.len(), 100_000);
+                count += 1;
+                if count % 50 == 1 {
+                    let other: i64 = conn
+                        .query_one_as("SELECT $1::bigint", params![count])
+                        .await?;
+                    assert_eq!(other, count);
+                }
+            }
+            assert_eq!(count, 400);
+            Ok(())
+        })
+        .await?;
+        Ok(())
+    })
+    .await;
+}
