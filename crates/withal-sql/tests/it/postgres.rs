@@ -374,3 +374,28 @@ async fn statements_are_answered_while_large_rows_of_a_cursor_wait_to_be_read() 
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_exclusive_cursor_ends_no_transaction() {
+    with_connection(async |conn| {
+        conn.batch("CREATE TABLE t (x int)").await?;
+        let failed: Result<(), _> = with_ref(conn.begin(), async |tx| {
+            tx.execute("INSERT INTO t VALUES (1)", &[]).await?;
+            let ended = with_ref(tx.exclusive_cursor("COMMIT", &[]), async |rows| {
+                Ok(rows.next().await?.is_none())
+            });
+            let error = ended.await.unwrap_err();
+            let error: &Error = error.downcast_ref().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Refused);
+            let count: i64 = tx.query_one_as("SELECT count(*) FROM t", &[]).await?;
+            assert_eq!(count, 1);
+            Err("no".into())
+        })
+        .await;
+        assert!(failed.unwrap_err().to_string().contains("no"));
+        let count: i64 = conn.query_one_as("SELECT count(*) FROM t", &[]).await?;
+        assert_eq!(count, 0);
+        Ok(())
+    })
+    .await;
+}
