@@ -3,7 +3,7 @@
 //! A program declares its cases and calls [`Bench::run`], which prints one JSON line per case:
 //! `{"work": …, "who": …, "unit": "ns", "samples": […]}`; the unit may be `/s`, `B/s` or `%` too.
 //! `cargo xtask bench` reads them. With `--quick` every case runs once, which is how CI sees that
-//! it runs at all.
+//! it runs at all. With `--only TEXT` those cases run that have the text in `work: who`.
 
 #![forbid(unsafe_code)]
 
@@ -28,6 +28,7 @@ pub struct Bench<'a> {
     cases: Vec<Case<'a>>,
     shares: Vec<Share>,
     is_quick: bool,
+    only: String,
 }
 
 /// Some work, and one way to do it.
@@ -82,13 +83,17 @@ impl Measure<'_> {
 }
 
 impl<'a> Bench<'a> {
-    /// No cases yet; reads `--quick` from the program's arguments.
+    /// No cases yet; reads `--quick` and `--only` from the program's arguments.
     #[must_use]
     pub fn from_arguments() -> Bench<'a> {
         Bench {
             cases: Vec::new(),
             shares: Vec::new(),
             is_quick: std::env::args().any(|argument| argument == "--quick"),
+            only: std::env::args()
+                .skip_while(|argument| argument != "--only")
+                .nth(1)
+                .unwrap_or_default(),
         }
     }
 
@@ -134,6 +139,9 @@ impl<'a> Bench<'a> {
         unit: Unit,
         operation: Box<dyn FnMut(u64) -> Duration + 'a>,
     ) {
+        if !format!("{work}: {who}").contains(&self.only) {
+            return;
+        }
         self.cases.push(Case {
             work,
             who,

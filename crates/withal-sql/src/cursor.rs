@@ -14,10 +14,8 @@ use withal_scope::RefContextManager;
 use crate::driver::Driver;
 use crate::driver::DriverCursor;
 use crate::options::TransactionOptions;
+use crate::transaction::Level;
 use crate::{Error, Row, Session, Value};
-
-/// How many rows are fetched at a time.
-const BATCH: usize = 1000;
 
 /// How to read rows one after the other; a context manager that lends a [`Cursor`].
 ///
@@ -36,7 +34,7 @@ pub struct OpenCursor<'s> {
     sql: &'s str,
     params: &'s [Value<'s>],
     is_exclusive: bool,
-    batch: usize,
+    batch: Option<usize>,
 }
 
 impl<'s> OpenCursor<'s> {
@@ -51,14 +49,15 @@ impl<'s> OpenCursor<'s> {
             sql,
             params,
             is_exclusive,
-            batch: BATCH,
+            batch: None,
         }
     }
 
-    /// How many rows to fetch at a time; twice as many are in memory. By default 1000. An exclusive
-    /// cursor of Postgres does not need to know.
+    /// How many rows to fetch at a time; twice as many are in memory. By default 1000 in SQLite, and
+    /// in Postgres as many as make a quarter of a megabyte. An exclusive cursor of Postgres does not
+    /// need to know.
     pub fn batch(mut self, rows: usize) -> OpenCursor<'s> {
-        self.batch = rows.max(1);
+        self.batch = Some(rows.max(1));
         self
     }
 }
@@ -78,75 +77,24 @@ pub struct Cursor<'s> {
     sql: &'s str,
     rows: Rows<'s>,
     /// The transaction that was begun for it.
-    transaction: Option<Own<'s>>,
+    transaction: Option<Level<&'s Session>>,
 }
 
 type Fetch<'s> = Pin<Box<dyn Future<Output = (DriverCursor, Result<Vec<Row>, Error>)> + Send + 's>>;
 
 enum Rows<'s> {
-    /// One batch is handed out while the next one is on its way.
-    Batches {
-        fetched: std::vec::IntoIter<Row>,
-        cursor: Option<DriverCursor>,
-        fetch: Option<Fetch<'s>>,
-        is_over: bool,
-    },
+    Batches(Batches<'s>),
     #[cfg(feature = "postgres")]
     Stream(crate::postgres::RowStream<'s>),
 }
 
-/// A transaction, or a savepoint in one, that was made for a cursor.
-struct Own<'s> {
+/// One batch is handed out while the next one is on its way.
+struct Batches<'s> {
     session: &'s Session,
-    depth: u32,
-    is_ended: bool,
-}
-
-impl<'s> Own<'s> {
-    async fn begin(session: &'s Session) -> Result<Own<'s>, Error> {
-        let depth = session.deepen();
-        let own = Own {
-            session,
-            depth,
-            is_ended: false,
-        };
-        match depth {
-            1 => {
-                let options = TransactionOptions::default();
-                session.driver().begin(&options).await?;
-            }
-            depth => {
-                session
-                    .driver()
-                    .savepoint(&crate::session::savepoint(depth))
-                    .await?
-            }
-        }
-        Ok(own)
-    }
-
-    async fn end(mut self, keep: bool) -> Result<(), Error> {
-        let (driver, name) = (self.session.driver(), crate::session::savepoint(self.depth));
-        let ended = match (self.depth, keep) {
-            (1, true) => driver.commit().await,
-            (1, false) => driver.rollback().await,
-            (_, true) => driver.release(&name).await,
-            (_, false) => driver.rollback_to(&name).await,
-        };
-        if ended.is_ok() {
-            self.is_ended = true;
-            self.session.ended(self.depth);
-        }
-        ended
-    }
-}
-
-impl Drop for Own<'_> {
-    fn drop(&mut self) {
-        if !self.is_ended {
-            self.session.dropped(self.depth);
-        }
-    }
+    fetched: std::vec::IntoIter<Row>,
+    cursor: Option<DriverCursor>,
+    fetch: Option<Fetch<'s>>,
+    is_over: bool,
 }
 
 impl Cursor<'_> {
@@ -169,83 +117,74 @@ impl Cursor<'_> {
 impl Stream for Cursor<'_> {
     type Item = Result<Row, Error>;
 
+    #[inline]
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         let next = match &mut this.rows {
-            Rows::Batches {
-                fetched,
-                cursor,
-                fetch,
-                is_over,
-            } => ready!(poll_batches(
-                this.session,
-                fetched,
-                cursor,
-                fetch,
-                is_over,
-                context
-            )),
+            Rows::Batches(rows) => ready!(rows.poll_next(context)),
             #[cfg(feature = "postgres")]
             Rows::Stream(rows) => ready!(Pin::new(rows).poll_next(context)),
         };
-        let sql = this.sql;
-        Poll::Ready(next.map(|row| row.map_err(|error| error.of_statement(sql))))
-    }
-}
-
-fn poll_batches<'s>(
-    session: &'s Session,
-    fetched: &mut std::vec::IntoIter<Row>,
-    cursor: &mut Option<DriverCursor>,
-    fetch: &mut Option<Fetch<'s>>,
-    is_over: &mut bool,
-    context: &mut Context<'_>,
-) -> Poll<Option<Result<Row, Error>>> {
-    loop {
-        let is_new = match cursor.take_if(|_| !*is_over) {
-            Some(cursor) => {
-                *fetch = Some(fetch_from(session, cursor));
-                true
-            }
-            None => false,
-        };
-        // Polled when it is new, so that it is sent, and when there is nothing else left.
-        if is_new || fetched.len() == 0 {
-            let Some(running) = fetch else {
-                return Poll::Ready(fetched.next().map(Ok));
-            };
-            match running.as_mut().poll(context) {
-                Poll::Ready((back, result)) => {
-                    *fetch = None;
-                    *cursor = Some(back);
-                    match result {
-                        Ok(batch) if batch.is_empty() => *is_over = true,
-                        Ok(batch) if fetched.len() == 0 => *fetched = batch.into_iter(),
-                        Ok(batch) => {
-                            *fetched = fetched.chain(batch).collect::<Vec<_>>().into_iter()
-                        }
-                        Err(error) => {
-                            *is_over = true;
-                            return Poll::Ready(Some(Err(error)));
-                        }
-                    }
-                    if fetched.len() == 0 {
-                        continue;
-                    }
-                }
-                Poll::Pending if fetched.len() == 0 => return Poll::Pending,
-                Poll::Pending => {}
-            }
+        match next {
+            Some(Err(error)) => Poll::Ready(Some(Err(error.of_statement(this.sql)))),
+            row => Poll::Ready(row),
         }
-        return Poll::Ready(fetched.next().map(Ok));
     }
 }
 
-fn fetch_from(session: &Session, mut cursor: DriverCursor) -> Fetch<'_> {
-    Box::pin(async move {
-        let rows = session.driver().next_batch(&mut cursor).await;
-        (cursor, rows)
-    })
+impl<'s> Batches<'s> {
+    fn new(session: &'s Session, cursor: DriverCursor) -> Batches<'s> {
+        Batches {
+            session,
+            fetched: Vec::new().into_iter(),
+            cursor: Some(cursor),
+            fetch: None,
+            is_over: false,
+        }
+    }
+
+    #[inline]
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Row, Error>>> {
+        // The next batch is on its way already.
+        match self.fetched.next() {
+            Some(row) => Poll::Ready(Some(Ok(row))),
+            None => self.poll_batch(context),
+        }
+    }
+
+    fn poll_batch(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Row, Error>>> {
+        self.ask();
+        let Some(fetch) = &mut self.fetch else {
+            return Poll::Ready(None);
+        };
+        let (cursor, batch) = ready!(fetch.as_mut().poll(context));
+        self.fetch = None;
+        self.cursor = Some(cursor);
+        self.is_over = batch.as_ref().map_or(true, Vec::is_empty);
+        self.fetched = match batch {
+            Ok(batch) => batch.into_iter(),
+            Err(error) => return Poll::Ready(Some(Err(error))),
+        };
+        // Polled, so that it is sent before this batch is handed out.
+        self.ask();
+        if let Some(fetch) = &mut self.fetch
+            && let Poll::Ready(fetched) = fetch.as_mut().poll(context)
+        {
+            *fetch = Box::pin(std::future::ready(fetched));
+        }
+        Poll::Ready(self.fetched.next().map(Ok))
+    }
+
+    /// Makes the next fetch, unless there is one, or nothing left.
+    fn ask(&mut self) {
+        let session = self.session;
+        if let Some(mut cursor) = self.cursor.take_if(|_| !self.is_over) {
+            self.fetch = Some(Box::pin(async move {
+                let rows = session.driver().next_batch(&mut cursor).await;
+                (cursor, rows)
+            }));
+        }
+    }
 }
 
 impl fmt::Debug for Cursor<'_> {
@@ -271,32 +210,29 @@ impl<'s> AsyncContextManager for OpenCursor<'s> {
         session.ready().await?;
         let driver = session.driver();
         let is_inner = session.depth() > 0;
-        let (rows, transaction) = match driver {
+        let begin = async |is_needed: bool| match is_needed {
+            true => Level::begin(session, &TransactionOptions::default())
+                .await
+                .map(Some),
+            false => Ok(None),
+        };
+        let (rows, transaction) = match (driver, is_exclusive) {
             #[cfg(feature = "postgres")]
-            Driver::Postgres(postgres) if is_exclusive => {
+            (Driver::Postgres(postgres), true) => {
                 // What is left of it when it is left early is cancelled, which the transaction
                 // around it has to survive.
-                let own = match is_inner {
-                    true => Some(Own::begin(session).await?),
-                    false => None,
-                };
-                (Rows::Stream(postgres.stream(sql, params).await?), own)
+                let transaction = begin(is_inner).await?;
+                (
+                    Rows::Stream(postgres.stream(sql, params).await?),
+                    transaction,
+                )
             }
             _ => {
-                let own = match driver.cursors_need_transaction() && !is_inner {
-                    true => Some(Own::begin(session).await?),
-                    false => None,
-                };
-                let rows = Rows::Batches {
-                    fetched: Vec::new().into_iter(),
-                    cursor: Some(driver.open_cursor(sql, params, batch).await?),
-                    fetch: None,
-                    is_over: false,
-                };
-                (rows, own)
+                let transaction = begin(driver.cursors_need_transaction() && !is_inner).await?;
+                let cursor = driver.open_cursor(sql, params, batch).await?;
+                (Rows::Batches(Batches::new(session, cursor)), transaction)
             }
         };
-        let _ = is_exclusive;
         Ok(Cursor {
             session,
             sql,
@@ -315,7 +251,7 @@ impl<'s> AsyncContextManager for OpenCursor<'s> {
         let driver = session.driver();
         let has_succeeded = case.is_succeeded();
         let is_whole = match rows {
-            Rows::Batches { cursor, fetch, .. } => {
+            Rows::Batches(Batches { cursor, fetch, .. }) => {
                 let cursor = match fetch {
                     // A statement that is cancelled would cost the transaction.
                     Some(fetch) if has_succeeded => Some(fetch.await.0),
@@ -338,7 +274,8 @@ impl<'s> AsyncContextManager for OpenCursor<'s> {
         };
         let keep = has_succeeded && is_whole;
         match transaction {
-            Some(own) => own.end(keep).await,
+            Some(level) if keep => level.commit().await,
+            Some(level) => level.rollback().await,
             None => Ok(()),
         }
     }

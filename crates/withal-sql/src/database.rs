@@ -99,7 +99,7 @@ impl Database {
     /// what it means to libpq: only `verify-full` knows who it talks to.
     pub fn open(url: impl Into<String>) -> OpenDatabase {
         OpenDatabase {
-            url: url.into(),
+            sessions: Sessions::of(&url.into()),
             set_up: Vec::new(),
         }
     }
@@ -159,7 +159,8 @@ type SetUp = Box<dyn FnOnce(Builder<Sessions>) -> Builder<Sessions> + Send + Syn
 /// Its exit waits until all connections have come back and are ended.
 #[must_use = "a context manager does nothing until it is entered"]
 pub struct OpenDatabase {
-    url: String,
+    /// Or that the URL names none, which is told when it is entered.
+    sessions: Result<Sessions, Error>,
     set_up: Vec<SetUp>,
 }
 
@@ -184,10 +185,17 @@ impl OpenDatabase {
         self
     }
 
+    /// Without a password.
+    fn shown(&self) -> Cow<'static, str> {
+        match &self.sessions {
+            Ok(sessions) => Cow::Owned(sessions.target.to_string()),
+            Err(_) => Cow::Borrowed("database"),
+        }
+    }
+
     fn builder(self) -> Result<Builder<Sessions>, Error> {
-        let sessions = Sessions::of(&self.url)?;
-        let name = sessions.target.to_string();
-        let builder = Pool::builder(sessions).name(name);
+        let name = self.shown();
+        let builder = Pool::builder(self.sessions?).name(name);
         Ok(self
             .set_up
             .into_iter()
@@ -198,8 +206,7 @@ impl OpenDatabase {
 /// It does not show the URL: there may be a password in it.
 impl fmt::Debug for OpenDatabase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let target = parse(&self.url);
-        let shown = target.map_or_else(|_| "not a URL".to_owned(), |target| target.to_string());
+        let shown = self.sessions.as_ref().map(|sessions| &sessions.target);
         f.debug_tuple("OpenDatabase").field(&shown).finish()
     }
 }
@@ -218,9 +225,6 @@ impl AsyncContextManager for OpenDatabase {
     }
 
     fn name(&self) -> Cow<'static, str> {
-        match parse(&self.url) {
-            Ok(target) => Cow::Owned(target.to_string()),
-            Err(_) => Cow::Borrowed("database"),
-        }
+        self.shown()
     }
 }

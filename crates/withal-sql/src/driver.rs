@@ -120,7 +120,7 @@ impl Driver {
         &self,
         sql: &str,
         params: &[Value<'_>],
-        batch: usize,
+        batch: Option<usize>,
     ) -> Result<DriverCursor, Error> {
         match self {
             #[cfg(feature = "postgres")]
@@ -130,6 +130,7 @@ impl Driver {
             }
             #[cfg(feature = "sqlite")]
             Driver::Sqlite(session) => {
+                let batch = batch.unwrap_or(crate::sqlite::BATCH);
                 let cursor = Box::pin(session.open_cursor(sql, params, batch)).await?;
                 Ok(DriverCursor::Sqlite(cursor))
             }

@@ -70,6 +70,7 @@ impl Row {
     }
 
     /// How many columns it has.
+    #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.0 {
@@ -137,6 +138,7 @@ impl Row {
         })
     }
 
+    #[inline]
     fn cell(&self, column: usize) -> Result<Cell<'_>, Problem> {
         match &self.0 {
             #[cfg(feature = "postgres")]
@@ -194,6 +196,7 @@ struct RowDeserializer<'r> {
 }
 
 impl<'de> RowDeserializer<'de> {
+    #[inline]
     fn next(&mut self) -> Option<Result<CellDeserializer<'de>, Problem>> {
         if self.at == self.row.len() {
             return None;

@@ -64,24 +64,36 @@ impl fmt::Debug for Begin<'_> {
 }
 
 /// A transaction or a savepoint that is open; it derefs to the [`Session`].
-pub struct Transaction<'s> {
-    session: &'s mut Session,
+pub struct Transaction<'s>(Level<&'s mut Session>);
+
+/// One more transaction or savepoint on a session. Dropped, it is rolled back before anything else
+/// is done there.
+pub(crate) struct Level<S: Deref<Target = Session>> {
+    session: S,
     /// 1 for a transaction, more for a savepoint in one.
     depth: u32,
     /// Whether its end has been seen to.
     is_ended: bool,
 }
 
-impl Transaction<'_> {
-    async fn begin(&self, options: &TransactionOptions) -> Result<(), Error> {
-        let driver = self.session.driver();
-        match self.depth {
-            1 => driver.begin(options).await,
-            depth => driver.savepoint(&savepoint(depth)).await,
+impl<S: Deref<Target = Session>> Level<S> {
+    pub(crate) async fn begin(session: S, options: &TransactionOptions) -> Result<Self, Error> {
+        // Dropped from here on, it is rolled back: also if it has not begun yet.
+        let depth = session.deepen();
+        let level = Level {
+            session,
+            depth,
+            is_ended: false,
+        };
+        let driver = level.session.driver();
+        match depth {
+            1 => driver.begin(options).await?,
+            depth => driver.savepoint(&savepoint(depth)).await?,
         }
+        Ok(level)
     }
 
-    async fn commit(&mut self) -> Result<(), Error> {
+    pub(crate) async fn commit(mut self) -> Result<(), Error> {
         if let Err(error) = self.check().await {
             self.rollback().await?;
             return Err(error);
@@ -90,7 +102,7 @@ impl Transaction<'_> {
             1 => self.session.driver().commit().await,
             depth => {
                 // Cut off in it, it is unknown whether the savepoint is gone.
-                let mut unknown = Unknown(Some((self.session, depth - 1)));
+                let mut unknown = Unknown(Some((&self.session, depth - 1)));
                 let released = self.session.driver().release(&savepoint(depth)).await;
                 unknown.0 = match &released {
                     // It was undone to the savepoint, as was asked for.
@@ -116,7 +128,7 @@ impl Transaction<'_> {
         }
     }
 
-    async fn rollback(&mut self) -> Result<(), Error> {
+    pub(crate) async fn rollback(mut self) -> Result<(), Error> {
         // Those inside that were dropped go with it.
         let driver = self.session.driver();
         let rolled_back = match self.depth {
@@ -149,7 +161,7 @@ impl Drop for Unknown<'_> {
     }
 }
 
-impl Drop for Transaction<'_> {
+impl<S: Deref<Target = Session>> Drop for Level<S> {
     fn drop(&mut self) {
         if !self.is_ended {
             self.session.dropped(self.depth);
@@ -161,20 +173,20 @@ impl Deref for Transaction<'_> {
     type Target = Session;
 
     fn deref(&self) -> &Session {
-        self.session
+        self.0.session
     }
 }
 
 impl DerefMut for Transaction<'_> {
     fn deref_mut(&mut self) -> &mut Session {
-        self.session
+        self.0.session
     }
 }
 
 impl fmt::Debug for Transaction<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transaction")
-            .field("depth", &self.depth)
+            .field("depth", &self.0.depth)
             .finish_non_exhaustive()
     }
 }
@@ -186,21 +198,13 @@ impl<'s> AsyncContextManager for Begin<'s> {
     async fn enter(self) -> Result<Transaction<'s>, Error> {
         let Begin { session, options } = self;
         session.ready().await?;
-        // Dropped from here on, it is rolled back: also if it has not begun yet.
-        let depth = session.deepen();
-        let transaction = Transaction {
-            session,
-            depth,
-            is_ended: false,
-        };
-        transaction.begin(&options).await?;
-        Ok(transaction)
+        Level::begin(session, &options).await.map(Transaction)
     }
 
-    async fn exit(mut transaction: Transaction<'s>, case: ExitCase) -> Result<(), Error> {
+    async fn exit(Transaction(level): Transaction<'s>, case: ExitCase) -> Result<(), Error> {
         match case {
-            ExitCase::Succeeded => transaction.commit().await,
-            _ => transaction.rollback().await,
+            ExitCase::Succeeded => level.commit().await,
+            _ => level.rollback().await,
         }
     }
 

@@ -107,36 +107,36 @@ impl Postgres {
     }
 
     pub(crate) async fn execute(&self, sql: &str, params: &[Value<'_>]) -> Result<u64, Error> {
-        self.admit(sql)?;
-        match self.run(sql, self.do_execute(sql, params)).await {
-            Err(error) if self.is_stale(sql, &error) => {
-                let again = self.run(sql, self.do_execute(sql, params)).await;
-                again.inspect_err(|error| self.note_lasting(error))
-            }
-            result => result,
-        }
-    }
-
-    async fn do_execute(&self, sql: &str, params: &[Value<'_>]) -> Result<u64, Failure> {
-        let statement = self.prepare(sql, params.len()).await?;
-        let params = params.iter().map(Param);
-        Ok(self.client.execute_raw(&statement, params).await?)
+        let execute = move || async move {
+            let statement = self.prepare(sql, params.len()).await?;
+            let params = params.iter().map(Param);
+            Ok(self.client.execute_raw(&statement, params).await?)
+        };
+        self.run_prepared(sql, execute).await
     }
 
     pub(crate) async fn query(&self, sql: &str, params: &[Value<'_>]) -> Result<Vec<Row>, Error> {
+        let query = move || async move {
+            let statement = self.prepare(sql, params.len()).await?;
+            self.rows(&statement, params).await
+        };
+        self.run_prepared(sql, query).await
+    }
+
+    /// Runs a user's statement; once more, if it was prepared for tables that are not so any more.
+    async fn run_prepared<T, F: Future<Output = Result<T, Failure>>>(
+        &self,
+        sql: &str,
+        work: impl Fn() -> F,
+    ) -> Result<T, Error> {
         self.admit(sql)?;
-        match self.run(sql, self.do_query(sql, params)).await {
+        match self.run(sql, work()).await {
             Err(error) if self.is_stale(sql, &error) => {
-                let again = self.run(sql, self.do_query(sql, params)).await;
+                let again = self.run(sql, work()).await;
                 again.inspect_err(|error| self.note_lasting(error))
             }
             result => result,
         }
-    }
-
-    async fn do_query(&self, sql: &str, params: &[Value<'_>]) -> Result<Vec<Row>, Failure> {
-        let statement = self.prepare(sql, params.len()).await?;
-        self.rows(&statement, params).await
     }
 
     /// All rows.
@@ -339,7 +339,7 @@ impl Postgres {
 
     /// A transaction is ended by whoever began it. What else its words may do to the session that we
     /// do not see is noted.
-    fn admit(&self, sql: &str) -> Result<(), Error> {
+    pub(super) fn admit(&self, sql: &str) -> Result<(), Error> {
         const WORDS: [&str; 10] = [
             "BEGIN",
             "START",
@@ -504,7 +504,10 @@ impl Postgres {
     pub(crate) async fn reset(&self, is_settled: bool) -> Result<(), Error> {
         let (is_quiet, is_unruly, stray) = {
             let state = self.state();
-            let is_quiet = state.running == 0 && !state.abandoned && state.reset.is_none();
+            let is_quiet = state.running == 0
+                && !state.abandoned
+                && !state.in_transaction
+                && state.reset.is_none();
             (is_quiet, state.unruly, state.stray)
         };
         self.check_broken()?;
@@ -514,6 +517,7 @@ impl Postgres {
         }
         if is_settled && is_quiet && !is_unruly {
             // Not waited for: what comes next is answered after it, and sees whether it was done.
+            // There is no transaction to roll back: the server would log a warning each time.
             let client = Arc::clone(&self.client);
             let mut reset: Reset = Box::pin(async move { client.batch_execute(RESET).await });
             let answered = reset.as_mut().poll(&mut Context::from_waker(Waker::noop()));
@@ -531,7 +535,7 @@ impl Postgres {
             };
             return Ok(());
         }
-        self.quiet(RESET).await?;
+        self.quiet(&format!("ROLLBACK; {RESET}")).await?;
         if is_unruly {
             self.quiet(&deallocate(self.cache.len())).await?;
         }
@@ -565,8 +569,9 @@ fn unknown(error: impl Into<withal_core::BoxError>) -> Error {
     Error::new(ErrorKind::CommitUnknown, message).with_source(error)
 }
 
-/// Everything that a session may leave to the next user of the connection.
-const RESET: &str = "ROLLBACK; CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
+/// Everything that a session may leave to the next user of the connection, if it is in no
+/// transaction.
+const RESET: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
     SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
 
 /// Forgets what its user has prepared by SQL. What the driver has prepared has to be there still: it

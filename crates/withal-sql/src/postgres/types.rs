@@ -70,6 +70,7 @@ impl ToSql for Param<'_, '_> {
 }
 
 impl<'r> FromSql<'r> for Cell<'r> {
+    #[inline]
     fn from_sql(ty: &Type, raw: &'r [u8]) -> Result<Cell<'r>, BoxError> {
         decode(ty, raw)
     }
@@ -83,7 +84,21 @@ impl<'r> FromSql<'r> for Cell<'r> {
     }
 }
 
+#[inline]
 fn decode<'r>(ty: &Type, raw: &'r [u8]) -> Result<Cell<'r>, BoxError> {
+    Ok(match *ty {
+        Type::BOOL => Cell::Bool(bool::from_sql(ty, raw)?),
+        Type::INT2 => Cell::Int(i16::from_sql(ty, raw)?.into()),
+        Type::INT4 => Cell::Int(i32::from_sql(ty, raw)?.into()),
+        Type::INT8 => Cell::Int(i64::from_sql(ty, raw)?),
+        Type::FLOAT8 => Cell::Float(f64::from_sql(ty, raw)?),
+        Type::TEXT | Type::VARCHAR => Cell::Text(Cow::Borrowed(std::str::from_utf8(raw)?)),
+        Type::BYTEA => Cell::Bytes(raw),
+        _ => return decode_other(ty, raw),
+    })
+}
+
+fn decode_other<'r>(ty: &Type, raw: &'r [u8]) -> Result<Cell<'r>, BoxError> {
     match ty.kind() {
         Kind::Domain(inner) => return decode(inner, raw),
         Kind::Enum(_) => return Ok(Cell::Text(Cow::Borrowed(std::str::from_utf8(raw)?))),
@@ -91,15 +106,9 @@ fn decode<'r>(ty: &Type, raw: &'r [u8]) -> Result<Cell<'r>, BoxError> {
         _ => {}
     }
     Ok(match *ty {
-        Type::BOOL => Cell::Bool(bool::from_sql(ty, raw)?),
-        Type::INT2 => Cell::Int(i16::from_sql(ty, raw)?.into()),
-        Type::INT4 => Cell::Int(i32::from_sql(ty, raw)?.into()),
-        Type::INT8 => Cell::Int(i64::from_sql(ty, raw)?),
         Type::OID => Cell::Int(u32::from_sql(ty, raw)?.into()),
         Type::FLOAT4 => Cell::Float(f32::from_sql(ty, raw)?.into()),
-        Type::FLOAT8 => Cell::Float(f64::from_sql(ty, raw)?),
         Type::NUMERIC => Cell::Decimal(numeric(raw)?),
-        Type::BYTEA => Cell::Bytes(raw),
         Type::JSON => Cell::Json(std::str::from_utf8(raw)?),
         Type::JSONB => match raw.split_first() {
             Some((1, text)) => Cell::Json(std::str::from_utf8(text)?),

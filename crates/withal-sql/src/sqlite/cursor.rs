@@ -15,6 +15,9 @@ use super::watch::Ticket;
 use super::worker::Worker;
 use crate::{Error, Row};
 
+/// How many rows are read at a time, if nobody says.
+pub(crate) const BATCH: usize = 1000;
+
 /// The thread's side: one batch ahead of who reads.
 pub(super) struct Reader<'c> {
     /// Gone at the end, so that nothing is held for a statement that has no more rows.

@@ -33,7 +33,7 @@ use handle::{Guard, Handle, Job, Shared};
 use statement::owned;
 
 pub(crate) use config::Config;
-pub(crate) use cursor::SqliteCursor;
+pub(crate) use cursor::{BATCH, SqliteCursor};
 
 /// A session with a SQLite database.
 ///

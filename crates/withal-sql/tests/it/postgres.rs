@@ -8,85 +8,74 @@ use withal_sql::{Error, ErrorKind, Isolation, params, retry_serializable};
 use withal_testkit::proxy::{Direction, Proxy};
 use withal_testkit::servers::postgres;
 
-use crate::support::{give_up, open};
+use crate::support::{give_up, open, with_connection, with_postgres};
 
 #[tokio::test]
 async fn values_of_many_types_come_as_what_they_are() {
-    async_with(postgres(), async |server| {
-        let database = open(&server.url());
-        scope(async |s| {
-            let db = s.enter(database).await?;
-            let conn = s.enter(db.acquire()).await?;
-            for (sql, expected) in [
-                ("SELECT numeric '123456.0700'", "123456.0700"),
-                ("SELECT numeric '-0.00012'", "-0.00012"),
-                ("SELECT numeric '100000000'", "100000000"),
-                ("SELECT numeric '0'", "0"),
-                ("SELECT numeric 'NaN'", "NaN"),
-                (
-                    "SELECT timestamptz '2026-11-21 10:00:00.25+01'",
-                    "2026-11-21T09:00:00.25Z",
-                ),
-                (
-                    "SELECT timestamp '1999-12-31 23:59:59'",
-                    "1999-12-31T23:59:59",
-                ),
-                ("SELECT date '2024-02-29'", "2024-02-29"),
-                ("SELECT time '12:34:56.789'", "12:34:56.789"),
-                ("SELECT timestamptz 'infinity'", "infinity"),
-                (
-                    "SELECT interval '1 year 2 days -3.5 seconds'",
-                    "P12M2DT-3.500000S",
-                ),
-                (
-                    "SELECT uuid '0123456789abcdef0123456789abcdef'",
+    with_connection(async |conn| {
+        for (sql, expected) in [
+            ("SELECT numeric '123456.0700'", "123456.0700"),
+            ("SELECT numeric '-0.00012'", "-0.00012"),
+            ("SELECT numeric '100000000'", "100000000"),
+            ("SELECT numeric '0'", "0"),
+            ("SELECT numeric 'NaN'", "NaN"),
+            (
+                "SELECT timestamptz '2026-11-21 10:00:00.25+01'",
+                "2026-11-21T09:00:00.25Z",
+            ),
+            (
+                "SELECT timestamp '1999-12-31 23:59:59'",
+                "1999-12-31T23:59:59",
+            ),
+            ("SELECT date '2024-02-29'", "2024-02-29"),
+            ("SELECT time '12:34:56.789'", "12:34:56.789"),
+            ("SELECT timestamptz 'infinity'", "infinity"),
+            (
+                "SELECT interval '1 year 2 days -3.5 seconds'",
+                "P12M2DT-3.500000S",
+            ),
+            (
+                "SELECT uuid '0123456789abcdef0123456789abcdef'",
+                "01234567-89ab-cdef-0123-456789abcdef",
+            ),
+            ("SELECT 'x'::name", "x"),
+            ("SELECT 'abc'::varchar(5)", "abc"),
+        ] {
+            let found: String = conn.query_one_as(sql, &[]).await?;
+            assert_eq!(found, expected, "{sql}");
+        }
+        let list: Vec<Option<i64>> = conn
+            .query_one_as("SELECT ARRAY[1, NULL, 3]::bigint[]", &[])
+            .await?;
+        assert_eq!(list, [Some(1), None, Some(3)]);
+        let map: std::collections::BTreeMap<String, Vec<i64>> = conn
+            .query_one_as("SELECT jsonb '{\"a\": [1, 2]}'", &[])
+            .await?;
+        assert_eq!(map["a"], [1, 2]);
+        let exact: f64 = conn.query_one_as("SELECT numeric '12.5'", &[]).await?;
+        assert_eq!(exact, 12.5);
+        let echoed: (String, String, i64, Vec<u8>) = conn
+            .query_one(
+                "SELECT $1::uuid, $2::timestamptz, $3::smallint, $4::bytea",
+                params![
                     "01234567-89ab-cdef-0123-456789abcdef",
-                ),
-                ("SELECT 'x'::name", "x"),
-                ("SELECT 'abc'::varchar(5)", "abc"),
-            ] {
-                let found: String = conn.query_one_as(sql, &[]).await?;
-                assert_eq!(found, expected, "{sql}");
-            }
-            let list: Vec<Option<i64>> = conn
-                .query_one_as("SELECT ARRAY[1, NULL, 3]::bigint[]", &[])
-                .await?;
-            assert_eq!(list, [Some(1), None, Some(3)]);
-            let map: std::collections::BTreeMap<String, Vec<i64>> = conn
-                .query_one_as("SELECT jsonb '{\"a\": [1, 2]}'", &[])
-                .await?;
-            assert_eq!(map["a"], [1, 2]);
-            let exact: f64 = conn.query_one_as("SELECT numeric '12.5'", &[]).await?;
-            assert_eq!(exact, 12.5);
-            let echoed: (String, String, i64, Vec<u8>) = conn
-                .query_one(
-                    "SELECT $1::uuid, $2::timestamptz, $3::smallint, $4::bytea",
-                    params![
-                        "01234567-89ab-cdef-0123-456789abcdef",
-                        "2026-11-21T09:00:00Z",
-                        7,
-                        b"\0\xff",
-                    ],
-                )
-                .await?
-                .read()?;
-            assert_eq!(echoed.1, "2026-11-21T09:00:00Z");
-            assert_eq!((echoed.2, echoed.3), (7, vec![0, 255]));
-            Ok(())
-        })
-        .await?;
+                    "2026-11-21T09:00:00Z",
+                    7,
+                    b"\0\xff",
+                ],
+            )
+            .await?
+            .read()?;
+        assert_eq!(echoed.1, "2026-11-21T09:00:00Z");
+        assert_eq!((echoed.2, echoed.3), (7, vec![0, 255]));
         Ok(())
     })
-    .await
-    .unwrap();
+    .await;
 }
 
 #[tokio::test]
 async fn a_statement_whose_future_is_gone_is_gone_from_the_server_and_the_slot_is_free() {
-    async_with(postgres(), async |server| {
-        let database = open(&server.url()).max_connections(1);
-        scope(async |s| {
-            let db = s.enter(database).await?.clone();
+    with_postgres(1, async |db| {
             let conn = db.lease().await?;
             let slow = conn.query("SELECT pg_sleep(30)", &[]);
             tokio::time::timeout(Duration::from_millis(50), slow).await.unwrap_err();
@@ -104,20 +93,12 @@ async fn a_statement_whose_future_is_gone_is_gone_from_the_server_and_the_slot_i
             println!("free after {:?}", begun.elapsed());
             conn.release().await;
             Ok(())
-        })
-        .await?;
-        Ok(())
-    })
-    .await
-    .unwrap();
+    }).await;
 }
 
 #[tokio::test]
 async fn the_next_user_sees_nothing_of_the_last_ones_session() {
-    async_with(postgres(), async |server| {
-        let database = open(&server.url()).max_connections(1);
-        scope(async |s| {
-            let db = s.enter(database).await?.clone();
+    with_postgres(1, async |db| {
             for is_dropped in [false, true] {
                 let conn = db.lease().await?;
                 conn.batch(
@@ -150,82 +131,61 @@ async fn the_next_user_sees_nothing_of_the_last_ones_session() {
                 conn.release().await;
             }
             Ok(())
-        })
-        .await?;
-        Ok(())
-    })
-    .await
-    .unwrap();
+    }).await;
 }
 
 #[tokio::test]
 async fn a_transaction_is_as_isolated_as_it_asks_for() {
-    async_with(postgres(), async |server| {
-        let database = open(&server.url());
-        scope(async |s| {
-            let db = s.enter(database).await?;
-            let conn = s.enter(db.acquire()).await?;
-            let begin = conn
-                .begin()
-                .isolation(Isolation::Serializable)
-                .read_only()
-                .deferrable();
-            let settings = withal_scope::with_ref(begin, async |tx| {
-                let write = tx.execute("CREATE TABLE t ()", &[]).await.unwrap_err();
-                assert_eq!(write.code(), Some("25006"));
-                Err::<(), BoxError>("seen".into())
-            });
-            assert!(settings.await.unwrap_err().to_string().contains("seen"));
-            let begin = conn.begin().isolation(Isolation::RepeatableRead);
-            let level: String = withal_scope::with_ref(begin, async |tx| {
-                Ok(tx.query_one_as("SHOW transaction_isolation", &[]).await?)
-            })
-            .await?;
-            assert_eq!(level, "repeatable read");
-            Ok(())
+    with_connection(async |conn| {
+        let begin = conn
+            .begin()
+            .isolation(Isolation::Serializable)
+            .read_only()
+            .deferrable();
+        let settings = withal_scope::with_ref(begin, async |tx| {
+            let write = tx.execute("CREATE TABLE t ()", &[]).await.unwrap_err();
+            assert_eq!(write.code(), Some("25006"));
+            Err::<(), BoxError>("seen".into())
+        });
+        assert!(settings.await.unwrap_err().to_string().contains("seen"));
+        let begin = conn.begin().isolation(Isolation::RepeatableRead);
+        let level: String = withal_scope::with_ref(begin, async |tx| {
+            Ok(tx.query_one_as("SHOW transaction_isolation", &[]).await?)
         })
         .await?;
+        assert_eq!(level, "repeatable read");
         Ok(())
     })
-    .await
-    .unwrap();
+    .await;
 }
 
 #[tokio::test]
 async fn tables_are_copied_as_bytes() {
-    async_with(postgres(), async |server| {
-        let database = open(&server.url());
-        scope(async |s| {
-            let db = s.enter(database).await?;
-            let conn = s.enter(db.acquire()).await?;
-            conn.batch("CREATE TABLE t (i bigint, s text)").await?;
-            let rows: String = (0..10_000).map(|i| format!("{i}\trow {i}\n")).collect();
-            let copied = conn.copy_in("COPY t FROM STDIN", rows.as_bytes()).await?;
-            assert_eq!(copied, 10_000);
-            let mut out = Vec::new();
-            conn.copy_out("COPY (SELECT * FROM t ORDER BY i) TO STDOUT", &mut out)
-                .await?;
-            assert_eq!(out, rows.as_bytes());
-            let refused = conn
-                .copy_in("COPY t FROM STDIN", &b"no number\tx\n"[..])
-                .await;
-            assert_eq!(refused.unwrap_err().code(), Some("22P02"));
-            // Given up half way: nothing is copied, and the session is free.
-            let (never, mut writer) = tokio::io::duplex(64);
-            tokio::io::AsyncWriteExt::write_all(&mut writer, b"1\tx\n").await?;
-            let copying = conn.copy_in("COPY t FROM STDIN", never);
-            tokio::time::timeout(Duration::from_millis(100), copying)
-                .await
-                .unwrap_err();
-            let count: i64 = conn.query_one_as("SELECT count(*) FROM t", &[]).await?;
-            assert_eq!(count, 10_000);
-            Ok(())
-        })
-        .await?;
+    with_connection(async |conn| {
+        conn.batch("CREATE TABLE t (i bigint, s text)").await?;
+        let rows: String = (0..10_000).map(|i| format!("{i}\trow {i}\n")).collect();
+        let copied = conn.copy_in("COPY t FROM STDIN", rows.as_bytes()).await?;
+        assert_eq!(copied, 10_000);
+        let mut out = Vec::new();
+        conn.copy_out("COPY (SELECT * FROM t ORDER BY i) TO STDOUT", &mut out)
+            .await?;
+        assert_eq!(out, rows.as_bytes());
+        let refused = conn
+            .copy_in("COPY t FROM STDIN", &b"no number\tx\n"[..])
+            .await;
+        assert_eq!(refused.unwrap_err().code(), Some("22P02"));
+        // Given up half way: nothing is copied, and the session is free.
+        let (never, mut writer) = tokio::io::duplex(64);
+        tokio::io::AsyncWriteExt::write_all(&mut writer, b"1\tx\n").await?;
+        let copying = conn.copy_in("COPY t FROM STDIN", never);
+        tokio::time::timeout(Duration::from_millis(100), copying)
+            .await
+            .unwrap_err();
+        let count: i64 = conn.query_one_as("SELECT count(*) FROM t", &[]).await?;
+        assert_eq!(count, 10_000);
         Ok(())
     })
-    .await
-    .unwrap();
+    .await;
 }
 
 #[tokio::test]
@@ -320,92 +280,122 @@ async fn a_commit_whose_answer_is_lost_is_unknown() {
 
 #[tokio::test]
 async fn what_the_driver_prepared_is_there_for_the_next_user_or_the_session_is_not() {
-    async_with(postgres(), async |server| {
-        let database = open(&server.url()).max_connections(1);
-        scope(async |s| {
-            let db = s.enter(database).await?.clone();
-            let conn = db.lease().await?;
-            let types = "CREATE TYPE a AS ENUM ('x'); CREATE TYPE b AS ENUM ('y'); \
+    with_postgres(1, async |db| {
+        let conn = db.lease().await?;
+        let types = "CREATE TYPE a AS ENUM ('x'); CREATE TYPE b AS ENUM ('y'); \
                 CREATE TYPE c AS ENUM ('z')";
-            conn.batch(types).await?;
-            let _ = conn.query("SELECT 'x'::a", &[]).await?;
-            conn.release().await;
-            let conn = db.lease().await?;
-            let _ = conn.query("SELECT 'y'::b", &[]).await?;
-            assert_eq!(db.pool().counters().created, 1);
-            conn.execute("DISCARD ALL", &[]).await?;
-            conn.release().await;
-            let conn = db.lease().await?;
-            let _ = conn.query("SELECT 'z'::c", &[]).await?;
-            assert_eq!(db.pool().counters().created, 2);
-            conn.release().await;
-            Ok(())
-        })
-        .await?;
+        conn.batch(types).await?;
+        let _ = conn.query("SELECT 'x'::a", &[]).await?;
+        conn.release().await;
+        let conn = db.lease().await?;
+        let _ = conn.query("SELECT 'y'::b", &[]).await?;
+        assert_eq!(db.pool().counters().created, 1);
+        conn.execute("DISCARD ALL", &[]).await?;
+        conn.release().await;
+        let conn = db.lease().await?;
+        let _ = conn.query("SELECT 'z'::c", &[]).await?;
+        assert_eq!(db.pool().counters().created, 2);
+        conn.release().await;
         Ok(())
     })
-    .await
-    .unwrap();
+    .await;
 }
 
 #[tokio::test]
 async fn statements_given_up_while_they_are_prepared_do_not_pile_up() {
-    async_with(postgres(), async |server| {
-        let database = open(&server.url()).max_connections(1);
-        scope(async |s| {
-            let db = s.enter(database).await?.clone();
-            for number in 0..200 {
-                let conn = db.lease().await?;
-                let sql = format!("SELECT {number}");
-                give_up(conn.query(&sql, &[])).await;
-            }
+    with_postgres(1, async |db| {
+        for number in 0..200 {
             let conn = db.lease().await?;
-            let kept: i64 = conn
-                .query_one_as("SELECT count(*) FROM pg_prepared_statements", &[])
-                .await?;
-            assert!(kept < 100, "{kept}");
-            conn.release().await;
-            Ok(())
-        })
-        .await?;
+            let sql = format!("SELECT {number}");
+            give_up(conn.query(&sql, &[])).await;
+        }
+        let conn = db.lease().await?;
+        let kept: i64 = conn
+            .query_one_as("SELECT count(*) FROM pg_prepared_statements", &[])
+            .await?;
+        assert!(kept < 100, "{kept}");
+        conn.release().await;
         Ok(())
     })
-    .await
-    .unwrap();
+    .await;
 }
 
 #[tokio::test]
 async fn the_clients_own_client_may_be_used_and_dropped_anywhere() {
-    async_with(postgres(), async |server| {
-        let database = open(&server.url()).max_connections(1);
-        scope(async |s| {
-            let db = s.enter(database).await?.clone();
-            let conn = db.lease().await?;
-            conn.batch("CREATE TABLE t (x int)").await?;
-            let client = conn.postgres().await?.unwrap();
-            client
-                .batch_execute("BEGIN; INSERT INTO t VALUES (1)")
-                .await?;
-            let slow = client.batch_execute("SELECT pg_sleep(30)");
-            tokio::time::timeout(Duration::from_millis(20), slow)
-                .await
-                .unwrap_err();
-            conn.release().await;
-            let conn = db.lease().await?;
-            let found: (i64, i64) = conn
-                .query_one_as(
-                    "SELECT (SELECT count(*) FROM t), (SELECT count(*) FROM pg_stat_activity \
+    with_postgres(1, async |db| {
+        let conn = db.lease().await?;
+        conn.batch("CREATE TABLE t (x int)").await?;
+        let client = conn.postgres().await?.unwrap();
+        client
+            .batch_execute("BEGIN; INSERT INTO t VALUES (1)")
+            .await?;
+        let slow = client.batch_execute("SELECT pg_sleep(30)");
+        tokio::time::timeout(Duration::from_millis(20), slow)
+            .await
+            .unwrap_err();
+        conn.release().await;
+        let conn = db.lease().await?;
+        let found: (i64, i64) = conn
+            .query_one_as(
+                "SELECT (SELECT count(*) FROM t), (SELECT count(*) FROM pg_stat_activity \
                      WHERE wait_event = 'PgSleep')",
-                    &[],
-                )
-                .await?;
-            assert_eq!(found, (0, 0));
-            conn.release().await;
+                &[],
+            )
+            .await?;
+        assert_eq!(found, (0, 0));
+        conn.release().await;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn statements_are_answered_while_large_rows_of_a_cursor_wait_to_be_read() {
+    with_connection(async |conn| {
+        let large = "SELECT repeat('x', 100000) FROM generate_series(1, 400)";
+        let conn = &*conn;
+        with_ref(conn.cursor(large, &[]).batch(100), async |rows| {
+            let mut count = 0;
+            while let Some(row) = rows.next().await? {
+                assert_eq!(row.read::<&str>()?.len(), 100_000);
+                count += 1;
+                if count % 50 == 1 {
+                    let other: i64 = conn
+                        .query_one_as("SELECT $1::bigint", params![count])
+                        .await?;
+                    assert_eq!(other, count);
+                }
+            }
+            assert_eq!(count, 400);
             Ok(())
         })
         .await?;
         Ok(())
     })
-    .await
-    .unwrap();
+    .await;
+}
+
+#[tokio::test]
+async fn an_exclusive_cursor_ends_no_transaction() {
+    with_connection(async |conn| {
+        conn.batch("CREATE TABLE t (x int)").await?;
+        let failed: Result<(), _> = with_ref(conn.begin(), async |tx| {
+            tx.execute("INSERT INTO t VALUES (1)", &[]).await?;
+            let ended = with_ref(tx.exclusive_cursor("COMMIT", &[]), async |rows| {
+                Ok(rows.next().await?.is_none())
+            });
+            let error = ended.await.unwrap_err();
+            let error: &Error = error.downcast_ref().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Refused);
+            let count: i64 = tx.query_one_as("SELECT count(*) FROM t", &[]).await?;
+            assert_eq!(count, 1);
+            Err("no".into())
+        })
+        .await;
+        assert!(failed.unwrap_err().to_string().contains("no"));
+        let count: i64 = conn.query_one_as("SELECT count(*) FROM t", &[]).await?;
+        assert_eq!(count, 0);
+        Ok(())
+    })
+    .await;
 }

@@ -1,10 +1,9 @@
 //! Statements, parameters and rows.
 
 use serde::Deserialize;
-use withal_scope::scope;
 use withal_sql::{ErrorKind, params};
 
-use crate::support::{each, open};
+use crate::support::each_connection;
 
 #[derive(Debug, Deserialize, PartialEq)]
 struct Everything {
@@ -17,152 +16,124 @@ struct Everything {
 
 #[test]
 fn rows_become_structs_tuples_and_values() {
-    each(async |_, url| {
-        let database = open(&url);
-        scope(async |s| {
-            let db = s.enter(database).await?;
-            let conn = s.enter(db.acquire()).await?;
-            let sql = "SELECT CAST($1 AS bigint) AS i, CAST($2 AS double precision) AS f, \
+    each_connection(async |_, conn| {
+        let sql = "SELECT CAST($1 AS bigint) AS i, CAST($2 AS double precision) AS f, \
                 CAST($3 AS text) AS t, CAST($4 AS text) AS n, $5 = 1 AS b";
-            let row = conn
-                .query_one(sql, params![7, 0.5, "ä\n", None::<&str>, 1])
-                .await?;
-            let whole = Everything {
-                i: 7,
-                f: 0.5,
-                t: "ä\n".to_owned(),
-                n: None,
-                b: true,
-            };
-            assert_eq!(row.read::<Everything>()?, whole);
-            let tuple: (i64, f64, String, Option<String>, bool) = row.read()?;
-            assert_eq!(tuple, (7, 0.5, "ä\n".to_owned(), None, true));
-            assert_eq!(row.get::<i64>("i")?, 7);
-            assert_eq!(row.get::<String>(2)?, "ä\n");
-            let error = row.get::<i64>("t").unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Decode);
-            assert!(error.to_string().contains("`t` of type text"), "{error}");
-            let error = row.get::<String>("n").unwrap_err();
-            assert!(error.to_string().contains("`n`"), "{error}");
-            let error = row.get::<i64>("missing").unwrap_err();
-            assert!(
-                error
-                    .to_string()
-                    .contains("`missing`: there are i, f, t, n, b"),
-                "{error}"
-            );
-            let error = row.read::<(i64, i64)>().unwrap_err();
-            assert!(error.to_string().contains("5 columns"), "{error}");
-            let one: i64 = conn
-                .query_one_as("SELECT CAST(41 AS bigint) + 1", &[])
-                .await?;
-            assert_eq!(one, 42);
-            Ok(())
-        })
-        .await?;
+        let row = conn
+            .query_one(sql, params![7, 0.5, "ä\n", None::<&str>, 1])
+            .await?;
+        let whole = Everything {
+            i: 7,
+            f: 0.5,
+            t: "ä\n".to_owned(),
+            n: None,
+            b: true,
+        };
+        assert_eq!(row.read::<Everything>()?, whole);
+        let tuple: (i64, f64, String, Option<String>, bool) = row.read()?;
+        assert_eq!(tuple, (7, 0.5, "ä\n".to_owned(), None, true));
+        assert_eq!(row.get::<i64>("i")?, 7);
+        assert_eq!(row.get::<String>(2)?, "ä\n");
+        let error = row.get::<i64>("t").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Decode);
+        assert!(error.to_string().contains("`t` of type text"), "{error}");
+        let error = row.get::<String>("n").unwrap_err();
+        assert!(error.to_string().contains("`n`"), "{error}");
+        let error = row.get::<i64>("missing").unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("`missing`: there are i, f, t, n, b"),
+            "{error}"
+        );
+        let error = row.read::<(i64, i64)>().unwrap_err();
+        assert!(error.to_string().contains("5 columns"), "{error}");
+        let one: i64 = conn
+            .query_one_as("SELECT CAST(41 AS bigint) + 1", &[])
+            .await?;
+        assert_eq!(one, 42);
         Ok(())
     });
 }
 
 #[test]
 fn parameters_are_found_by_their_number() {
-    each(async |_, url| {
-        let database = open(&url);
-        scope(async |s| {
-            let db = s.enter(database).await?;
-            let conn = s.enter(db.acquire()).await?;
-            let sql = "SELECT CAST($2 AS text) || CAST($1 AS text) || CAST($2 AS text)";
-            let text: String = conn.query_one_as(sql, params!["a", "b"]).await?;
-            assert_eq!(text, "bab");
-            let error = conn.query(sql, params!["a"]).await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Parameter, "{error}");
-            let hostile = "'); DROP TABLE accounts; --";
-            let text: String = conn
-                .query_one_as("SELECT CAST($1 AS text)", params![hostile])
-                .await?;
-            assert_eq!(text, hostile);
-            Ok(())
-        })
-        .await?;
+    each_connection(async |_, conn| {
+        let sql = "SELECT CAST($2 AS text) || CAST($1 AS text) || CAST($2 AS text)";
+        let text: String = conn.query_one_as(sql, params!["a", "b"]).await?;
+        assert_eq!(text, "bab");
+        let error = conn.query(sql, params!["a"]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Parameter, "{error}");
+        let hostile = "'); DROP TABLE accounts; --";
+        let text: String = conn
+            .query_one_as("SELECT CAST($1 AS text)", params![hostile])
+            .await?;
+        assert_eq!(text, hostile);
         Ok(())
     });
 }
 
 #[test]
 fn what_is_refused_is_named_without_its_parameters() {
-    each(async |kind, url| {
-        let database = open(&url);
-        scope(async |s| {
-            let db = s.enter(database).await?;
-            let conn = s.enter(db.acquire()).await?;
-            let sql = "INSERT INTO accounts VALUES ($1, $2)";
-            let error = conn.execute(sql, params![1, 77_777_777]).await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Refused);
-            assert_eq!(error.statement(), Some(sql));
-            let code = error.code().unwrap();
-            let codes = ["23505", "SQLITE_CONSTRAINT_PRIMARYKEY"];
-            assert!(codes.contains(&code), "{kind:?}: {code}");
-            let text = format!("{error} {error:?}");
-            assert!(
-                text.contains("INSERT INTO") && !text.contains("77777777"),
-                "{text}"
-            );
-            let error = conn.query("SELECT nonsense FROM", &[]).await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Refused);
-            let error = conn
-                .query_one("SELECT 1 FROM accounts", &[])
-                .await
-                .unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::ManyRows);
-            let none = conn
-                .query_one("SELECT 1 FROM accounts WHERE id = 0", &[])
-                .await;
-            assert_eq!(none.unwrap_err().kind(), ErrorKind::NoRow);
-            Ok(())
-        })
-        .await?;
+    each_connection(async |kind, conn| {
+        let sql = "INSERT INTO accounts VALUES ($1, $2)";
+        let error = conn.execute(sql, params![1, 77_777_777]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        assert_eq!(error.statement(), Some(sql));
+        let code = error.code().unwrap();
+        let codes = ["23505", "SQLITE_CONSTRAINT_PRIMARYKEY"];
+        assert!(codes.contains(&code), "{kind:?}: {code}");
+        let text = format!("{error} {error:?}");
+        assert!(
+            text.contains("INSERT INTO") && !text.contains("77777777"),
+            "{text}"
+        );
+        let error = conn.query("SELECT nonsense FROM", &[]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        let error = conn
+            .query_one("SELECT 1 FROM accounts", &[])
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ManyRows);
+        let none = conn
+            .query_one("SELECT 1 FROM accounts WHERE id = 0", &[])
+            .await;
+        assert_eq!(none.unwrap_err().kind(), ErrorKind::NoRow);
         Ok(())
     });
 }
 
 #[test]
 fn rows_come_one_after_the_other_and_leave_the_session_free() {
-    each(async |_, url| {
-        let database = open(&url);
-        scope(async |s| {
-            let db = s.enter(database).await?;
-            let conn = s.enter(db.acquire()).await?;
-            let numbers = "WITH RECURSIVE n(i) AS (SELECT CAST(1 AS bigint) UNION ALL SELECT i + 1 FROM n \
+    each_connection(async |_, conn| {
+        let numbers = "WITH RECURSIVE n(i) AS (SELECT CAST(1 AS bigint) UNION ALL SELECT i + 1 FROM n \
                 WHERE i < $1) SELECT i FROM n";
-            for exclusive in [false, true] {
-                let params = params![2500];
-                let cursor = match exclusive {
-                    true => conn.exclusive_cursor(numbers, params),
-                    false => conn.cursor(numbers, params),
-                };
-                let sum = withal_scope::with_ref(cursor, async |rows| {
-                    let mut sum = 0;
-                    while let Some(row) = rows.next().await? {
-                        sum += row.read::<i64>()?;
-                    }
-                    Ok(sum)
-                });
-                assert_eq!(sum.await?, 2500 * 2501 / 2, "exclusive: {exclusive}");
-                let params = params![1_000_000_000];
-                let cursor = match exclusive {
-                    true => conn.exclusive_cursor(numbers, params),
-                    false => conn.cursor(numbers, params),
-                };
-                let first = withal_scope::with_ref(cursor, async |rows| {
-                    Ok(rows.next().await?.unwrap().read::<i64>()?)
-                });
-                assert_eq!(first.await?, 1, "exclusive: {exclusive}");
-                let free: i64 = conn.query_one_as("SELECT CAST(5 AS bigint)", &[]).await?;
-                assert_eq!(free, 5);
-            }
-            Ok(())
-        })
-        .await?;
+        for exclusive in [false, true] {
+            let params = params![2500];
+            let cursor = match exclusive {
+                true => conn.exclusive_cursor(numbers, params),
+                false => conn.cursor(numbers, params),
+            };
+            let sum = withal_scope::with_ref(cursor, async |rows| {
+                let mut sum = 0;
+                while let Some(row) = rows.next().await? {
+                    sum += row.read::<i64>()?;
+                }
+                Ok(sum)
+            });
+            assert_eq!(sum.await?, 2500 * 2501 / 2, "exclusive: {exclusive}");
+            let params = params![1_000_000_000];
+            let cursor = match exclusive {
+                true => conn.exclusive_cursor(numbers, params),
+                false => conn.cursor(numbers, params),
+            };
+            let first = withal_scope::with_ref(cursor, async |rows| {
+                Ok(rows.next().await?.unwrap().read::<i64>()?)
+            });
+            assert_eq!(first.await?, 1, "exclusive: {exclusive}");
+            let free: i64 = conn.query_one_as("SELECT CAST(5 AS bigint)", &[]).await?;
+            assert_eq!(free, 5);
+        }
         Ok(())
     });
 }

@@ -5,8 +5,10 @@ use std::pin::pin;
 use std::task::Poll;
 
 use withal_core::{BoxError, Error};
+#[cfg(feature = "postgres")]
+use withal_scope::async_with;
 use withal_scope::scope;
-use withal_sql::{Database, OpenDatabase, Session};
+use withal_sql::{Connection, Database, OpenDatabase, Session};
 
 /// Where a test runs: once in each database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +51,7 @@ pub(crate) fn each(test: impl AsyncFn(Kind, String) -> Result<(), BoxError>) {
                 #[cfg(feature = "postgres")]
                 Kind::Postgres => {
                     let server = withal_testkit::servers::postgres();
-                    withal_scope::async_with(server, async |server| {
+                    async_with(server, async |server| {
                         set_up(*kind, &server.url()).await?;
                         test(*kind, server.url()).await
                     })
@@ -69,6 +71,54 @@ pub(crate) fn each(test: impl AsyncFn(Kind, String) -> Result<(), BoxError>) {
             panic!("{kind:?}: {error:?}");
         }
     }
+}
+
+/// The same with a connection.
+pub(crate) fn each_connection(test: impl AsyncFn(Kind, &mut Connection) -> Result<(), BoxError>) {
+    each(async |kind, url| {
+        let database = open(&url);
+        scope(async |s| {
+            let db = s.enter(database).await?;
+            let conn = s.enter(db.acquire()).await?;
+            test(kind, conn).await
+        })
+        .await?;
+        Ok(())
+    });
+}
+
+/// Runs the test with a new server, and a pool of at most so many connections.
+#[cfg(feature = "postgres")]
+pub(crate) async fn with_postgres(
+    max_connections: usize,
+    test: impl AsyncFnOnce(Database) -> Result<(), BoxError>,
+) {
+    let tested = async_with(withal_testkit::servers::postgres(), async |server| {
+        let database = open(&server.url()).max_connections(max_connections);
+        scope(async |s| {
+            let db = s.enter(database).await?;
+            test(db.clone()).await
+        })
+        .await?;
+        Ok(())
+    });
+    tested.await.unwrap();
+}
+
+/// The same with a connection.
+#[cfg(feature = "postgres")]
+pub(crate) async fn with_connection(
+    test: impl AsyncFnOnce(&mut Connection) -> Result<(), BoxError>,
+) {
+    with_postgres(2, async |db| {
+        scope(async |s| {
+            let conn = s.enter(db.acquire()).await?;
+            test(conn).await
+        })
+        .await?;
+        Ok(())
+    })
+    .await;
 }
 
 #[cfg(feature = "sqlite")]

@@ -6,7 +6,7 @@ use withal_core::BoxError;
 use withal_scope::{scope, with_ref};
 use withal_sql::{Error, ErrorKind, Session, params};
 
-use crate::support::{balances, each, open};
+use crate::support::{balances, each, each_connection, open};
 
 async fn transfer(session: &Session, amount: i64) -> Result<(), Error> {
     session
@@ -26,123 +26,102 @@ async fn transfer(session: &Session, amount: i64) -> Result<(), Error> {
 
 #[test]
 fn a_block_that_succeeds_is_committed_and_any_other_is_not() {
-    each(async |_, url| {
-        let database = open(&url);
-        scope(async |s| {
-            let db = s.enter(database).await?;
-            let conn = s.enter(db.acquire()).await?;
-            with_ref(conn.begin(), async |tx| Ok(transfer(tx, 100).await?)).await?;
-            assert_eq!(balances(conn).await?, (900, 1100));
-            let failed: Result<(), _> = with_ref(conn.begin(), async |tx| {
-                transfer(tx, 100).await?;
-                Err("no".into())
-            })
-            .await;
-            assert!(failed.unwrap_err().to_string().contains("no"));
-            assert_eq!(balances(conn).await?, (900, 1100));
-            // Refused half way, and the error thrown away.
-            let swallowed = with_ref(conn.begin(), async |tx| {
-                tx.execute(
-                    "UPDATE accounts SET balance = balance + 5 WHERE id = 2",
-                    &[],
-                )
-                .await?;
-                let _refused = tx
-                    .execute("UPDATE accounts SET balance = -1", &[])
-                    .await
-                    .unwrap_err();
-                Ok(())
-            })
-            .await;
-            let after = balances(conn).await?;
-            match swallowed {
-                // Postgres undoes all of it, and that is told.
-                Err(error) => {
-                    let error: &Error = error.downcast_ref().unwrap();
-                    assert_eq!(error.kind(), ErrorKind::Poisoned);
-                    assert_eq!(after, (900, 1100));
-                }
-                // SQLite undoes the statement.
-                Ok(()) => assert_eq!(after, (900, 1105)),
-            }
+    each_connection(async |_, conn| {
+        with_ref(conn.begin(), async |tx| Ok(transfer(tx, 100).await?)).await?;
+        assert_eq!(balances(conn).await?, (900, 1100));
+        let failed: Result<(), _> = with_ref(conn.begin(), async |tx| {
+            transfer(tx, 100).await?;
+            Err("no".into())
+        })
+        .await;
+        assert!(failed.unwrap_err().to_string().contains("no"));
+        assert_eq!(balances(conn).await?, (900, 1100));
+        // Refused half way, and the error thrown away.
+        let swallowed = with_ref(conn.begin(), async |tx| {
+            tx.execute(
+                "UPDATE accounts SET balance = balance + 5 WHERE id = 2",
+                &[],
+            )
+            .await?;
+            let _refused = tx
+                .execute("UPDATE accounts SET balance = -1", &[])
+                .await
+                .unwrap_err();
             Ok(())
         })
-        .await?;
+        .await;
+        let after = balances(conn).await?;
+        match swallowed {
+            // Postgres undoes all of it, and that is told.
+            Err(error) => {
+                let error: &Error = error.downcast_ref().unwrap();
+                assert_eq!(error.kind(), ErrorKind::Poisoned);
+                assert_eq!(after, (900, 1100));
+            }
+            // SQLite undoes the statement.
+            Ok(()) => assert_eq!(after, (900, 1105)),
+        }
         Ok(())
     });
 }
 
 #[test]
 fn savepoints_end_by_themselves() {
-    each(async |_, url| {
-        let database = open(&url);
-        scope(async |s| {
-            let db = s.enter(database).await?;
-            let conn = s.enter(db.acquire()).await?;
-            with_ref(conn.begin(), async |tx| {
-                transfer(tx, 1).await?;
-                with_ref(tx.begin(), async |inner| Ok(transfer(inner, 10).await?)).await?;
-                let failed: Result<(), _> = with_ref(tx.begin(), async |inner| {
-                    transfer(inner, 100).await?;
-                    Err("no".into())
-                })
-                .await;
-                assert!(failed.is_err());
-                let refused: Result<(), _> = with_ref(tx.begin(), async |inner| {
-                    with_ref(inner.begin(), async |innermost| {
-                        Ok(transfer(innermost, 100).await?)
-                    })
-                    .await?;
-                    Ok(transfer(inner, 1_000_000).await?)
-                })
-                .await;
-                assert!(refused.is_err());
-                assert_eq!(balances(tx).await?, (989, 1011));
-                Ok(())
+    each_connection(async |_, conn| {
+        with_ref(conn.begin(), async |tx| {
+            transfer(tx, 1).await?;
+            with_ref(tx.begin(), async |inner| Ok(transfer(inner, 10).await?)).await?;
+            let failed: Result<(), _> = with_ref(tx.begin(), async |inner| {
+                transfer(inner, 100).await?;
+                Err("no".into())
             })
-            .await?;
-            assert_eq!(balances(conn).await?, (989, 1011));
+            .await;
+            assert!(failed.is_err());
+            let refused: Result<(), _> = with_ref(tx.begin(), async |inner| {
+                with_ref(inner.begin(), async |innermost| {
+                    Ok(transfer(innermost, 100).await?)
+                })
+                .await?;
+                Ok(transfer(inner, 1_000_000).await?)
+            })
+            .await;
+            assert!(refused.is_err());
+            assert_eq!(balances(tx).await?, (989, 1011));
             Ok(())
         })
         .await?;
+        assert_eq!(balances(conn).await?, (989, 1011));
         Ok(())
     });
 }
 
 #[test]
 fn a_dropped_transaction_is_undone_before_anything_else() {
-    each(async |_, url| {
-        let database = open(&url);
-        scope(async |s| {
-            let db = s.enter(database).await?;
-            let conn = s.enter(db.acquire()).await?;
-            let never = with_ref(conn.begin(), async |tx| {
-                transfer(tx, 100).await?;
+    each_connection(async |_, conn| {
+        let never = with_ref(conn.begin(), async |tx| {
+            transfer(tx, 100).await?;
+            std::future::pending::<Result<(), BoxError>>().await
+        });
+        tokio::time::timeout(Duration::from_millis(200), never)
+            .await
+            .unwrap_err();
+        assert_eq!(conn.depth(), 0);
+        assert_eq!(balances(conn).await?, (1000, 1000));
+        // A savepoint alone: what is around it goes on.
+        with_ref(conn.begin(), async |tx| {
+            transfer(tx, 1).await?;
+            let never = with_ref(tx.begin(), async |inner| {
+                transfer(inner, 100).await?;
                 std::future::pending::<Result<(), BoxError>>().await
             });
             tokio::time::timeout(Duration::from_millis(200), never)
                 .await
                 .unwrap_err();
-            assert_eq!(conn.depth(), 0);
-            assert_eq!(balances(conn).await?, (1000, 1000));
-            // A savepoint alone: what is around it goes on.
-            with_ref(conn.begin(), async |tx| {
-                transfer(tx, 1).await?;
-                let never = with_ref(tx.begin(), async |inner| {
-                    transfer(inner, 100).await?;
-                    std::future::pending::<Result<(), BoxError>>().await
-                });
-                tokio::time::timeout(Duration::from_millis(200), never)
-                    .await
-                    .unwrap_err();
-                transfer(tx, 1).await?;
-                Ok(())
-            })
-            .await?;
-            assert_eq!(balances(conn).await?, (998, 1002));
+            transfer(tx, 1).await?;
             Ok(())
         })
         .await?;
+        assert_eq!(balances(conn).await?, (998, 1002));
         Ok(())
     });
 }
@@ -175,28 +154,21 @@ fn a_transaction_ended_behind_its_back_is_not_committed() {
 
 #[test]
 fn a_transaction_is_ended_by_its_block_alone() {
-    each(async |_, url| {
-        let database = open(&url);
-        scope(async |s| {
-            let db = s.enter(database).await?;
-            let conn = s.enter(db.acquire()).await?;
-            with_ref(conn.begin(), async |tx| {
-                transfer(tx, 1).await?;
-                for words in ["COMMIT", "rollback;", " END"] {
-                    let refused = tx.execute(words, &[]).await.unwrap_err();
-                    assert_eq!(refused.kind(), ErrorKind::Refused, "{words}");
-                }
-                tx.execute("SAVEPOINT mine", &[]).await?;
-                transfer(tx, 100).await?;
-                tx.execute("ROLLBACK TO SAVEPOINT mine", &[]).await?;
-                transfer(tx, 1).await?;
-                Ok(())
-            })
-            .await?;
-            assert_eq!(balances(conn).await?, (998, 1002));
+    each_connection(async |_, conn| {
+        with_ref(conn.begin(), async |tx| {
+            transfer(tx, 1).await?;
+            for words in ["COMMIT", "rollback;", " END"] {
+                let refused = tx.execute(words, &[]).await.unwrap_err();
+                assert_eq!(refused.kind(), ErrorKind::Refused, "{words}");
+            }
+            tx.execute("SAVEPOINT mine", &[]).await?;
+            transfer(tx, 100).await?;
+            tx.execute("ROLLBACK TO SAVEPOINT mine", &[]).await?;
+            transfer(tx, 1).await?;
             Ok(())
         })
         .await?;
+        assert_eq!(balances(conn).await?, (998, 1002));
         Ok(())
     });
 }
