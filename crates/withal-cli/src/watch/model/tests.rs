@@ -1,0 +1,1 @@
+//! Statistics against what they mean, and verdicts against stories.
