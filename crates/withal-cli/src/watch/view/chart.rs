@@ -135,3 +135,132 @@ fn draw_course(frame: &mut Frame<'_>, row: &Row<'_>, chart: &Chart, area: ratatu
         );
     frame.render_widget(lines, area);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use nix::unistd::Pid;
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+    use ratatui::style::Color;
+
+    use super::super::super::kind::{Census, Kind, Peer, Socket, SocketKey, State};
+    use super::super::super::model::Model;
+    use super::super::super::pace::Pace;
+    use super::super::super::scan::About;
+    use super::{Chart, Picture, draw};
+
+    /// A process that keeps a socket a second, whose peer has closed, for half a minute.
+    fn picture() -> Picture {
+        let window = Duration::from_secs(60);
+        let mut model = Model::new(window);
+        for second in 0..30_u32 {
+            let sockets = (0..=second).map(|descriptor| Socket {
+                key: SocketKey {
+                    pid: 4711,
+                    descriptor,
+                    inode: u64::from(descriptor),
+                },
+                state: State::CloseWait,
+                peer: Some(Peer::Server(([10, 0, 0, 7], 5432).into())),
+            });
+            let census = Census {
+                counts: [(Kind::Tcp, u64::from(second) + 1), (Kind::File, 27)].into(),
+                sockets: sockets.collect(),
+            };
+            model.note(Duration::from_secs(second.into()), &census, Some(1_024));
+        }
+        let mut pace = Pace::new(Duration::from_secs(1), 0.005);
+        pace.note(Duration::from_micros(900));
+        Picture {
+            about: About {
+                pid: Pid::from_raw(4711),
+                name: "api-server".to_owned(),
+                up: Duration::from_secs(3 * 3_600 + 12 * 60),
+                limit: Some(1_024),
+                processes: 1,
+                hidden: 0,
+            },
+            model,
+            at: Duration::from_secs(29),
+            is_full: true,
+            pace,
+            interval: Duration::from_secs(1),
+            window,
+        }
+    }
+
+    fn drawn(chart: &Chart, is_paused: bool) -> Terminal<TestBackend> {
+        let mut terminal = Terminal::new(TestBackend::new(100, 24)).unwrap();
+        let picture = picture();
+        let _ = terminal
+            .draw(|frame| draw(frame, &picture, chart, is_paused))
+            .unwrap();
+        terminal
+    }
+
+    #[track_caller]
+    fn check(terminal: &Terminal<TestBackend>, lines: &[&str]) {
+        let screen = terminal.backend().to_string();
+        for line in lines {
+            assert!(screen.contains(line), "no `{line}` in\n{screen}");
+        }
+    }
+
+    #[test]
+    fn the_screen_says_what_the_lines_say() {
+        let terminal = drawn(&Chart::new(true), false);
+        check(
+            &terminal,
+            &[
+                "withal watch 4711  (api-server, up 3 h 12 min)  sample 1 s, window 60 s, 57/1024 fds, cost 0.9 ms",
+                "all 57",
+                "tcp           30      1     30       +60.0    7.8",
+                "LEAKING  1024 in 16 min",
+                "CLOSE_WAIT 30 → 10.0.0.7:5432 (oldest 29 s, none closed in the window)",
+                "file          27     27     27           0      0",
+                "steady",
+                "LEAKING: tcp went from 1 to 30 in 29 s, +60.0 a minute",
+                "q quit   p pause   k next kind",
+            ],
+        );
+        let is_braille = |c: char| ('\u{2801}'..='\u{28ff}').contains(&c);
+        assert!(terminal.backend().to_string().contains(is_braille));
+    }
+
+    #[test]
+    fn a_key_goes_on_to_the_next_kind_and_back_to_all() {
+        let mut chart = Chart::new(true);
+        for title in [" tcp 30", " file 27", " all 57", " tcp 30"] {
+            chart.next(&picture());
+            check(&drawn(&chart, false), &[title]);
+        }
+    }
+
+    #[test]
+    fn a_pause_is_shown() {
+        check(&drawn(&Chart::new(true), true), &["k next kind   paused"]);
+    }
+
+    #[test]
+    fn colours_are_left_out_where_they_are_not_wanted() {
+        for (has_colours, expected) in [(true, true), (false, false)] {
+            let terminal = drawn(&Chart::new(has_colours), false);
+            let cells = &terminal.backend().buffer().content;
+            let is_coloured = cells.iter().any(|cell| cell.fg != Color::Reset);
+            assert_eq!(is_coloured, expected);
+        }
+    }
+
+    #[test]
+    fn a_small_terminal_is_no_problem() {
+        for (width, height) in [(1, 1), (10, 3), (20, 60), (300, 5)] {
+            let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+            let chart = Chart::new(true);
+            let _ = terminal
+                .draw(|frame| draw(frame, &picture(), &chart, false))
+                .unwrap();
+        }
+    }
+}
