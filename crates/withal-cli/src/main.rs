@@ -11,6 +11,7 @@ mod process;
 mod run;
 mod source;
 mod stop;
+mod watch;
 
 fn main() {
     let exit = match cli::parse() {
@@ -18,6 +19,7 @@ fn main() {
         Ok(cli::Request::Log(command)) => log::run(command),
         Ok(cli::Request::Atomic(job)) => atomic::run(job),
         Ok(cli::Request::Migrate(arguments)) => migrate::run(arguments),
+        Ok(cli::Request::Watch(job)) => watch::run(job),
         Err(exit) => exit,
     };
     process::end(exit)

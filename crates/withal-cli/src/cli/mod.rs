@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 
 use crate::message::{Level, Messages, say};
 use crate::run::{Exit, GateArguments, Job, Limits};
-use crate::{atomic, log, migrate};
+use crate::{atomic, log, migrate, watch};
 
 pub(crate) use values::{duration, time_limit};
 
@@ -23,6 +23,7 @@ pub(crate) enum Request {
     Log(log::Command),
     Atomic(atomic::Job),
     Migrate(migrate::Arguments),
+    Watch(watch::Job),
 }
 
 #[derive(Debug, Parser)]
@@ -62,6 +63,11 @@ enum Subcommand {
     #[command(after_help = migrate::AFTER, override_usage = migrate::USAGE)]
     #[command(arg_required_else_help = true, disable_help_subcommand = true)]
     Migrate(migrate::Arguments),
+
+    /// Count the open descriptors of a process by kind, and say whether it leaks them
+    #[command(after_help = watch::AFTER, override_usage = watch::USAGE)]
+    #[command(arg_required_else_help = true)]
+    Watch(watch::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -127,10 +133,11 @@ pub(crate) fn parse() -> Result<Request, Exit> {
         Subcommand::Log(command) => command.check().map(Request::Log),
         Subcommand::Atomic(arguments) => arguments.job().map(Request::Atomic),
         Subcommand::Migrate(arguments) => Ok(Request::Migrate(arguments)),
+        Subcommand::Watch(arguments) => arguments.job().map(Request::Watch),
     };
     request.map_err(|error| {
         say(format_args!("{error:#}"));
-        Exit::FAILED
+        wrong_usage()
     })
 }
 
@@ -168,12 +175,19 @@ fn refuse(error: &clap::Error) -> Exit {
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();
-            Exit::FAILED
+            wrong_usage()
         }
         _ => {
             say(describe(error));
-            Exit::FAILED
+            wrong_usage()
         }
+    }
+}
+
+fn wrong_usage() -> Exit {
+    match asked() == "withal watch" {
+        true => watch::WRONG_USAGE,
+        false => Exit::FAILED,
     }
 }
 

@@ -20,15 +20,15 @@ use crate::process;
 
 /// Why the command does not run.
 #[derive(Debug)]
-pub(super) struct NotStarted {
-    pub(super) exit: Exit,
-    pub(super) reason: String,
+pub(crate) struct NotStarted {
+    pub(crate) exit: Exit,
+    pub(crate) reason: String,
 }
 
 /// A command that has been started.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Running {
-    pub(super) pid: Pid,
+pub(crate) struct Running {
+    pub(crate) pid: Pid,
     /// Whether it leads a process group of its own, so that the terminal's signals, if there are
     /// any, do not reach it.
     has_own_group: bool,
@@ -36,7 +36,7 @@ pub(super) struct Running {
 
 impl Running {
     /// Starts `command` with its gates' contributions, and lets go of what they gave it.
-    pub(super) fn start(mut command: Command, mask: SigSet) -> Result<Running, NotStarted> {
+    pub(crate) fn start(mut command: Command, mask: SigSet) -> Result<Running, NotStarted> {
         let has_own_group = !has_terminal();
         if has_own_group {
             let _ = command.process_group(0);
@@ -56,7 +56,7 @@ impl Running {
 
     /// Passes a signal on, unless it has reached the command already: on a terminal the command
     /// shares our process group, so that it gets what the terminal sends.
-    pub(super) fn pass_on(&self, arrived: &Arrived) {
+    pub(crate) fn pass_on(&self, arrived: &Arrived) {
         if arrived.was_sent || self.has_own_group {
             let is_for_all = arrived.asks_to_stop() || arrived.signal == Signal::SIGCONT;
             self.send(arrived.signal, is_for_all);
@@ -64,7 +64,7 @@ impl Running {
     }
 
     /// Asks the command to stop; a stopped one is continued, or it could not answer.
-    pub(super) fn stop(&self, signal: Signal) {
+    pub(crate) fn stop(&self, signal: Signal) {
         self.send(signal, true);
         self.send(Signal::SIGCONT, true);
     }

@@ -22,17 +22,16 @@ use nix::unistd::Pid;
 use withal_core::{Error, ExitCase};
 use withal_scope::AsyncExitStack;
 
-use command::{NotStarted, Running};
 use gates::{Attributes, Busy, Held, Place};
 use release::{Released, release};
-use signals::Signals;
 use supervise::{Ending, Supervisor};
 use tree::Tree;
 
 use crate::message::Messages;
 
+pub(crate) use command::{NotStarted, Running};
 pub(crate) use gates::{Arguments as GateArguments, Planned, open_output, output};
-pub(crate) use signals::{Arrived, Blocked};
+pub(crate) use signals::{Arrived, Blocked, Signals};
 pub(crate) use status::Exit;
 pub(crate) use supervise::Limits;
 

@@ -13,3 +13,4 @@ mod status;
 mod support;
 mod terminal;
 mod usage;
+mod watch;
