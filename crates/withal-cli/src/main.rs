@@ -11,10 +11,12 @@ mod process;
 mod run;
 mod source;
 mod stop;
+mod suggest;
 
 fn main() {
     let exit = match cli::parse() {
         Ok(cli::Request::Run(job)) => run::run(job),
+        Ok(cli::Request::Plan(job)) => run::print_plan(&job),
         Ok(cli::Request::Log(command)) => log::run(command),
         Ok(cli::Request::Atomic(job)) => atomic::run(job),
         Ok(cli::Request::Migrate(arguments)) => migrate::run(arguments),

@@ -111,6 +111,10 @@ fn not_started(command: &Command, error: &io::Error) -> NotStarted {
         Some(libc::EAGAIN | libc::ENOMEM) => {
             (Exit::FAILED, format!("cannot start {name}: {error}"))
         }
+        Some(libc::ENOENT | libc::ENOTDIR | libc::EACCES) if let Some(cwd) = unusable(command) => (
+            Exit::FAILED,
+            format!("cannot start {name} in `{}`: {error}", shown(cwd)),
+        ),
         Some(libc::ENOENT) if program.is_empty() => (
             Exit::NOT_FOUND,
             "the command's name is empty; write it after `--`".to_owned(),
@@ -142,6 +146,12 @@ fn not_started(command: &Command, error: &io::Error) -> NotStarted {
     NotStarted { exit, reason }
 }
 
+/// The directory the command is to run in, if it is none.
+fn unusable(command: &Command) -> Option<&Path> {
+    let cwd = command.get_current_dir()?;
+    (!cwd.as_os_str().is_empty() && !cwd.join(".").is_dir()).then_some(cwd)
+}
+
 /// What is wrong with a file that may not be executed, where it can be seen, and what to do.
 fn why_not_executable(file: &Path) -> &'static str {
     match fs::metadata(file) {
@@ -155,8 +165,9 @@ fn why_not_executable(file: &Path) -> &'static str {
 
 /// The file of `program`, where the command's own `PATH` leads.
 fn find(program: &OsStr, command: &Command) -> Option<PathBuf> {
+    let cwd = command.get_current_dir().unwrap_or(Path::new(""));
     if program.as_bytes().contains(&b'/') {
-        let path = PathBuf::from(program);
+        let path = cwd.join(program);
         return fs::symlink_metadata(&path).is_ok().then_some(path);
     }
     let set = command.get_envs().find(|(name, _)| *name == "PATH");
@@ -165,6 +176,6 @@ fn find(program: &OsStr, command: &Command) -> Option<PathBuf> {
         None => std::env::var_os("PATH"),
     };
     let folders = path.unwrap_or_default();
-    let mut files = std::env::split_paths(&folders).map(|folder| folder.join(program));
+    let mut files = std::env::split_paths(&folders).map(|folder| cwd.join(folder).join(program));
     files.find(|file| file.is_file())
 }

@@ -9,6 +9,7 @@ mod command;
 mod deposit;
 mod gates;
 mod id;
+mod job;
 mod release;
 mod services;
 mod signals;
@@ -17,8 +18,6 @@ mod supervise;
 mod tree;
 
 use std::collections::HashSet;
-use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Context as _;
@@ -39,25 +38,10 @@ pub(crate) use alarms::Alarms;
 pub(crate) use deposit::Deposit;
 pub(crate) use gates::{Arguments as GateArguments, Planned, open_output, output};
 pub(crate) use id::RunId;
+pub(crate) use job::{Asked, BadFile, Job, Keep, Settings, print_plan};
 pub(crate) use services::Services;
 pub(crate) use signals::{Arrived, Blocked};
 pub(crate) use status::Exit;
-pub(crate) use supervise::Limits;
-
-/// What is to be done.
-pub(crate) struct Job {
-    pub(crate) gates: Vec<Planned>,
-    /// What relative paths are relative to.
-    pub(crate) directory: PathBuf,
-    pub(crate) program: OsString,
-    pub(crate) arguments: Vec<OsString>,
-    pub(crate) limits: Limits,
-    /// The exit status when a lock is busy.
-    pub(crate) busy: Exit,
-    /// Whether a command that was stopped by the timeout gives its own status.
-    pub(crate) preserve_status: bool,
-    pub(crate) messages: Messages,
-}
 
 /// Does the job. Nothing of it is left, and the answer is how this process should end.
 pub(crate) fn run(job: Job) -> Exit {
@@ -111,7 +95,11 @@ async fn session(
     let messages = job.messages;
     let mut stack = AsyncExitStack::new();
     let mut command = Command::new(&job.program);
-    let _ = command.args(&job.arguments);
+    if job.settings.clear_env == Some(true) {
+        for (name, _) in std::env::vars_os() {
+            let _ = command.env_remove(name);
+        }
+    }
     let held = Held::new(messages);
     let (alarms, mut raised) = Alarms::new();
     let ties = match RunId::random() {
@@ -120,6 +108,8 @@ async fn session(
             alarms,
             services: Services::default(),
             deposit: Deposit::default(),
+            keep: job.settings.keep.unwrap_or_default(),
+            messages,
         },
         Err(error) => {
             messages.error(format_args!("{error:#}"));
@@ -130,7 +120,6 @@ async fn session(
     let mut place = Place {
         stack: &mut stack,
         command: &mut command,
-        directory: &job.directory,
         attributes: Attributes::new(),
         held: &held,
         ties,
@@ -140,7 +129,7 @@ async fn session(
         biased;
         stop = signals.next_stop() => Err(Outcome::Interrupted(stop)),
         lost = raised.next() => Err(Outcome::Lost(lost)),
-        acquired = acquire(gates, &mut place) => acquired.map_err(Outcome::NotAcquired),
+        acquired = acquire(gates, &job, &mut place) => acquired.map_err(Outcome::NotAcquired),
     };
     // What was lost at the last moment counts, too.
     let acquired = acquired.and_then(|()| {
@@ -160,7 +149,7 @@ async fn session(
                     tree,
                     &mut signals,
                     &mut raised,
-                    job.limits,
+                    job.limits(),
                     messages,
                 );
                 Outcome::Ended(supervisor.until_all_are_gone().await)
@@ -174,15 +163,25 @@ async fn session(
         &mut signals,
         &held,
         messages,
-        outcome.is_hurried(),
+        job.teardown_limit(outcome.is_hurried()),
     )
     .await;
     outcome.exit(&job, released)
 }
 
-async fn acquire(gates: Vec<Planned>, place: &mut Place<'_>) -> anyhow::Result<()> {
+/// Acquires the gates. Then the rest of the command is known, which may refer to them.
+async fn acquire(gates: Vec<Planned>, job: &Job, place: &mut Place<'_>) -> anyhow::Result<()> {
     for gate in gates {
         gate.enter(place).await?;
+    }
+    for argument in &job.arguments {
+        let _ = place.command.arg(argument.resolve(&place.attributes)?);
+    }
+    if let Some(cwd) = &job.cwd {
+        let directory = cwd.base.join(cwd.path.resolve(&place.attributes)?);
+        if !directory.as_os_str().is_empty() {
+            let _ = place.command.current_dir(directory);
+        }
     }
     Ok(())
 }
@@ -238,15 +237,21 @@ impl Outcome {
         }
         match self {
             Outcome::Interrupted(stop) => stop.exit(),
-            Outcome::NotAcquired(error) if error.is::<Busy>() => job.busy,
-            Outcome::NotAcquired(_) => Exit::FAILED,
+            Outcome::NotAcquired(error) => match error.downcast_ref::<Busy>() {
+                Some(busy) => job.busy(busy.code),
+                None => Exit::FAILED,
+            },
             Outcome::Lost(_) => Exit::TEARDOWN_FAILED,
             Outcome::NotStarted(not_started) => not_started.exit,
-            Outcome::Ended(ending) if ending.timed_out && !job.preserve_status => Exit::TIMED_OUT,
+            Outcome::Ended(ending)
+                if ending.timed_out && job.settings.preserve_status != Some(true) =>
+            {
+                Exit::TIMED_OUT
+            }
             Outcome::Ended(ending) if ending.alarmed => Exit::TEARDOWN_FAILED,
             Outcome::Ended(ending) => match Exit::of_command(ending.status) {
                 Exit::SUCCESS if ending.has_survivors => Exit::TEARDOWN_FAILED,
-                Exit::SUCCESS if !matches!(released, Released::Clean) => Exit::TEARDOWN_FAILED,
+                Exit::SUCCESS if job.minds(&released) => Exit::TEARDOWN_FAILED,
                 own => own,
             },
         }

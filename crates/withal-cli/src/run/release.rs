@@ -13,11 +13,11 @@ use super::supervise::SECOND_CTRL_C;
 use crate::message::{Messages, say};
 
 /// How long undoing may take after a command that ended by itself.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 /// The same if withal was asked to stop: with the grace before it, this fits the 10 s that CI
 /// systems and container engines wait before they kill.
-const HURRIED_LIMIT: Duration = Duration::from_secs(4);
+pub(super) const HURRIED_LIMIT: Duration = Duration::from_secs(4);
 
 /// What became of the gates.
 #[derive(Debug)]
@@ -35,10 +35,9 @@ pub(super) async fn release(
     signals: &mut Signals,
     held: &Held,
     messages: Messages,
-    is_hurried: bool,
+    limit: Duration,
 ) -> Released {
     let before = case.error().cloned();
-    let limit = if is_hurried { HURRIED_LIMIT } else { LIMIT };
     let deadline = Instant::now() + limit;
     let mut closing = pin!(stack.close_with(case));
     let mut asked_at: Option<Instant> = None;
@@ -115,7 +114,7 @@ mod tests {
     use withal_core::{Error, ExitCase};
     use withal_scope::AsyncExitStack;
 
-    use super::{Released, release};
+    use super::{LIMIT, Released, release};
     use crate::message::{Level, Messages};
     use crate::run::gates::Held;
     use crate::run::signals::Blocked;
@@ -135,7 +134,7 @@ mod tests {
             let mut signals = blocked.listen().unwrap();
             let held = Held::new(messages);
             held.acquired("gate");
-            release(stack, case, &mut signals, &held, messages, false).await
+            release(stack, case, &mut signals, &held, messages, LIMIT).await
         })
     }
 

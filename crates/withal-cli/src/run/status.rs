@@ -2,6 +2,9 @@
 
 use rustix::process::WaitStatus;
 
+/// The exit code when a lock is busy: `EX_TEMPFAIL` of sysexits.h.
+pub(super) const BUSY: u8 = 75;
+
 /// How this process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {

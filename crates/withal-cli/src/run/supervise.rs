@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::alarms::Raised;
 use super::command::Running;
+use super::job::Orphans;
 use super::signals::{Arrived, Signals};
 use super::tree::{self, Tree};
 use crate::message::Messages;
@@ -25,6 +26,7 @@ pub(crate) struct Limits {
     pub(crate) timeout: Option<Duration>,
     pub(crate) grace: Duration,
     pub(crate) signal: Signal,
+    pub(crate) orphans: Orphans,
 }
 
 /// How the command ended.
@@ -104,7 +106,11 @@ impl<'a> Supervisor<'a> {
                 if left.is_empty() || gives_up {
                     return self.ending(status, &left);
                 }
-                self.end_orphans(&left);
+                match (self.limits.orphans, self.phase) {
+                    (Orphans::Detach, _) => return self.detaching(status, &left),
+                    (Orphans::Wait, Phase::Free) => {}
+                    _ => self.end_orphans(&left),
+                }
             }
             if let Phase::Killing(_) = self.phase {
                 tree::kill_all(&left);
@@ -205,6 +211,8 @@ impl<'a> Supervisor<'a> {
         };
         if insists {
             self.kill();
+        } else if let Phase::Free = self.phase {
+            self.end_orphans(left); // nothing has asked them to end so far
         } else {
             let names = describe(left);
             let text = format_args!("waiting for processes the command left: {names}");
@@ -222,7 +230,10 @@ impl<'a> Supervisor<'a> {
                 self.messages.warn(format_args!(
                     "the command ran longer than {limit}: stopping it"
                 ));
-                self.running.stop(self.limits.signal);
+                match self.tree.ended() {
+                    None => self.running.stop(self.limits.signal),
+                    Some(_) => self.tree.ask(&self.tree.left(), self.limits.signal),
+                }
                 self.phase = self.grace();
             }
             Phase::Grace(_) => {
@@ -253,6 +264,13 @@ impl<'a> Supervisor<'a> {
             self.phase = self.grace();
         }
         self.tree.ask(left, self.limits.signal);
+    }
+
+    /// What the command left running is nobody's any more.
+    fn detaching(&self, status: WaitStatus, left: &[Pid]) -> Ending {
+        let names = describe(left);
+        self.messages.warn(format_args!("left running: {names}"));
+        self.ending(status, &[])
     }
 
     fn ending(&self, status: WaitStatus, left: &[Pid]) -> Ending {

@@ -11,7 +11,7 @@ use withal_core::{AsyncContextManager, ExitCase};
 use super::{Equip, Kind, NoUndo, Setting, Template, Variable};
 
 /// A variable of the command's environment.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Env {
     name: Variable,
@@ -28,6 +28,7 @@ pub(super) struct Options {
 
 impl Kind for Env {
     const NAME: &'static str = "env";
+    const CAN_BE_OUTLIVED: bool = true;
     type Options = Options;
     type Gate = Set;
     type Undo = NoUndo;

@@ -6,10 +6,14 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::de::{Error as _, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, forward_to_deserialize_any};
+use toml::Spanned;
+use toml::de::DeString;
 
 use crate::message::shown;
+use crate::source::Flaw;
+use crate::suggest;
 
 /// The name of an environment variable.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -113,4 +117,62 @@ where
     };
     let parsed = crate::cli::duration(&text);
     parsed.map(Some).map_err(D::Error::custom)
+}
+
+/// A text that `parse` reads.
+pub(crate) fn parsed<'de, D, T>(
+    deserializer: D,
+    parse: fn(&str) -> Result<T, String>,
+) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let text = String::deserialize(deserializer)?;
+    parse(&text).map_err(|why| D::Error::custom(format!("`{text}`: {why}")))
+}
+
+/// A key that `what` does not have.
+pub(crate) fn unknown(key: &Spanned<DeString<'_>>, what: &str, known: &[&str]) -> Flaw {
+    let name = key.get_ref();
+    let instead = suggest::instead(name, known);
+    Flaw::at(key.span(), format!("{what} has no key `{name}`; {instead}"))
+}
+
+/// The keys of a table that is read as `T`; nothing if its `Deserialize` was not derived, or does
+/// not know them itself.
+pub(crate) fn of<'de, T: Deserialize<'de>>() -> Option<&'static [&'static str]> {
+    let mut keys = None;
+    let _refused = T::deserialize(Ask(&mut keys));
+    keys
+}
+
+/// The same for a table whose `Deserialize` is derived.
+pub(crate) fn keys_of_table<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
+    of::<T>().unwrap_or_default()
+}
+
+/// Takes note of what is asked for, and has nothing to give.
+struct Ask<'a>(&'a mut Option<&'static [&'static str]>);
+
+impl<'de> Deserializer<'de> for Ask<'_> {
+    type Error = serde::de::value::Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        _visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        *self.0 = Some(fields);
+        Err(Self::Error::custom("nothing to give"))
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Self::Error> {
+        Err(Self::Error::custom("nothing to give"))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
 }

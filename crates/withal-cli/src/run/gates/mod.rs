@@ -4,11 +4,13 @@
 //! short for that ([`Options`]), and an async context manager whose resource [equips](Equip) the
 //! command. A kind is known by its `mod` and by its name in the list at `kinds!`.
 
+mod described;
 mod env;
 mod keys;
 mod lock;
 mod noted;
 mod output;
+mod preview;
 mod tempdir;
 mod template;
 mod undo;
@@ -24,16 +26,20 @@ use anyhow::Context as _;
 use clap::ArgMatches;
 use serde::de::{DeserializeOwned, Deserializer};
 use serde::{Deserialize, Serialize};
-use withal_core::AsyncContextManager;
+use withal_core::{AsyncContextManager, ExitCase};
 use withal_scope::AsyncExitStack;
 
-use crate::run::{Alarms, Deposit, RunId, Services};
+use crate::message::{Level, Messages};
+use crate::run::{Alarms, Deposit, Keep, RunId, Services};
+use described::When;
 use noted::{Limits, Noted};
 
-pub(crate) use keys::Variable;
+pub(crate) use described::{Origin, described};
+pub(crate) use keys::{Variable, duration, keys_of_table, parsed, unknown as unknown_key};
 pub(crate) use noted::Held;
 pub(crate) use output::{gate as output, open as open_output};
-pub(crate) use template::{Attributes, Template};
+pub(crate) use preview::{Preview, Previews};
+pub(crate) use template::{Attributes, Template, Unresolved};
 pub(crate) use undo::{NoUndo, Recovery, Undo};
 
 /// What undoes a gate of any kind, as it stands in journals: `{"kind": …, "undo": …}`.
@@ -65,6 +71,14 @@ macro_rules! kinds {
 
         /// The names of all kinds.
         const NAMES: &[&str] = &[$(<$file::$kind as Kind>::NAME),+];
+
+        /// The keys that gates of the kind `name` have beside those of every gate.
+        fn keys_of(name: &str) -> Option<&'static [&'static str]> {
+            $(if name == <$file::$kind as Kind>::NAME {
+                return keys::of::<$file::$kind>();
+            })+
+            None
+        }
 
         /// Reads what is said of a gate of the kind `name`; `None` if there is no such kind.
         fn read<'de, D: Deserializer<'de>>(
@@ -111,9 +125,18 @@ macro_rules! kinds {
 kinds!(lock::Lock, tempdir::Tempdir, output::Output, env::Env);
 
 /// A kind of gate: its keys, and the gate they ask for.
-trait Kind: DeserializeOwned + Send + 'static {
+trait Kind: DeserializeOwned + Clone + Send + 'static {
     /// Its name in job files and after `--with`.
     const NAME: &'static str;
+
+    /// What others can refer to: the names that [`Equip::attributes`] gives.
+    const ATTRIBUTES: &'static [&'static str] = &[];
+
+    /// Whether it takes the command's stdout, so that there can be no other such gate.
+    const TAKES_STDOUT: bool = false;
+
+    /// Whether what the command leaves running can do without it.
+    const CAN_BE_OUTLIVED: bool = false;
 
     /// The options that ask for such gates.
     type Options: Options<Kind = Self>;
@@ -129,6 +152,9 @@ trait Kind: DeserializeOwned + Send + 'static {
     type Undo: Undo + fmt::Debug;
 
     /// The gate, when its turn has come: what it refers to has been acquired.
+    ///
+    /// This acquires nothing and changes nothing. A plan is made of it, too, with `‹id.attribute›`
+    /// in place of what is not there yet.
     fn gate(self, setting: &Setting<'_>) -> anyhow::Result<Self::Gate>;
 
     /// What will undo the gate, whatever comes of acquiring it: written down before that, so its
@@ -200,6 +226,23 @@ pub(crate) struct Ties {
     pub(crate) services: Services,
     /// Keeps descriptors open that must outlive this process.
     pub(crate) deposit: Deposit,
+    /// Whether gates leave what they made, where their own keys do not say.
+    pub(crate) keep: Keep,
+    pub(crate) messages: Messages,
+}
+
+impl Ties {
+    /// Those of a run that is only planned: nothing comes of them.
+    fn of_plan() -> anyhow::Result<Ties> {
+        Ok(Ties {
+            run: RunId::random()?,
+            alarms: Alarms::new().0,
+            services: Services::default(),
+            deposit: Deposit::default(),
+            keep: Keep::default(),
+            messages: Messages::new(Level::Quiet),
+        })
+    }
 }
 
 impl Setting<'_> {
@@ -216,15 +259,28 @@ impl Setting<'_> {
 
 /// A lock that somebody else holds.
 #[derive(Debug)]
-pub(crate) struct Busy(String);
+pub(crate) struct Busy {
+    text: String,
+    /// The exit status for it, if the gate has one of its own.
+    pub(crate) code: Option<u8>,
+}
 
 impl fmt::Display for Busy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 impl std::error::Error for Busy {}
+
+/// Whether the command itself succeeded, whatever became of the gates inside this one.
+fn has_succeeded(case: &ExitCase) -> bool {
+    match case {
+        ExitCase::Succeeded => true,
+        ExitCase::Errored(error) => error.body().is_none(),
+        _ => false,
+    }
+}
 
 /// A gate that is to be acquired.
 pub(crate) struct Planned {
@@ -233,6 +289,12 @@ pub(crate) struct Planned {
     /// What others refer to it by.
     id: Option<String>,
     limits: Limits,
+    when: When,
+    /// What its relative paths are relative to.
+    directory: PathBuf,
+    /// Where it is described, if it is described by keys.
+    origin: Option<Origin>,
+    takes_stdout: bool,
     gate: BoxGate,
 }
 
@@ -241,7 +303,6 @@ pub(crate) struct Planned {
 pub(crate) struct Place<'a> {
     pub(crate) stack: &'a mut AsyncExitStack,
     pub(crate) command: &'a mut Command,
-    pub(crate) directory: &'a Path,
     pub(crate) attributes: Attributes,
     pub(crate) held: &'a Held,
     pub(crate) ties: Ties,
@@ -253,6 +314,10 @@ impl Planned {
             label: label.into(),
             id: None,
             limits: Limits::default(),
+            when: When::Always,
+            directory: PathBuf::new(),
+            origin: None,
+            takes_stdout: gate.takes_stdout(),
             gate,
         }
     }
@@ -268,9 +333,15 @@ impl Planned {
             label,
             id,
             limits,
+            when,
+            directory,
             gate,
+            ..
         } = self;
-        let attributes = gate.enter(label, limits, place).await?;
+        if !when.holds() {
+            return Ok(());
+        }
+        let attributes = gate.enter(label, limits, &directory, place).await?;
         if let Some(id) = id {
             let _ = place.attributes.insert(id, attributes);
         }
@@ -280,11 +351,24 @@ impl Planned {
 
 /// A gate of any kind, on its way to a stack.
 trait Gate: Send {
+    /// What others can refer to.
+    fn attributes(&self) -> &'static [&'static str];
+
+    /// Whether it takes the command's stdout.
+    fn takes_stdout(&self) -> bool;
+
+    /// Whether what the command leaves running can do without it.
+    fn can_be_outlived(&self) -> bool;
+
+    /// What would be entered.
+    fn what(&self, setting: &Setting<'_>) -> anyhow::Result<String>;
+
     /// Enters it on the stack, then equips the command. Gives what others can refer to.
     fn enter<'a>(
         self: Box<Self>,
         label: String,
         limits: Limits,
+        directory: &'a Path,
         place: &'a mut Place<'_>,
     ) -> Entering<'a>;
 }
@@ -295,20 +379,38 @@ type Entering<'a> =
     Pin<Box<dyn Future<Output = anyhow::Result<Vec<(&'static str, OsString)>>> + 'a>>;
 
 impl<K: Listed> Gate for K {
+    fn attributes(&self) -> &'static [&'static str] {
+        K::ATTRIBUTES
+    }
+
+    fn takes_stdout(&self) -> bool {
+        K::TAKES_STDOUT
+    }
+
+    fn can_be_outlived(&self) -> bool {
+        K::CAN_BE_OUTLIVED
+    }
+
+    fn what(&self, setting: &Setting<'_>) -> anyhow::Result<String> {
+        Ok(self.clone().gate(setting)?.to_string())
+    }
+
     fn enter<'a>(
         self: Box<Self>,
         label: String,
         limits: Limits,
+        directory: &'a Path,
         place: &'a mut Place<'_>,
     ) -> Entering<'a> {
         Box::pin(async move {
             let setting = Setting {
-                directory: place.directory,
+                directory,
                 attributes: &place.attributes,
                 ties: &place.ties,
             };
             let gate = self.gate(&setting).with_context(|| label.clone())?;
-            Box::new(Ready::<K>(gate)).enter(label, limits, place).await
+            let entering = Box::new(Ready::<K>(gate)).enter(label, limits, directory, place);
+            entering.await
         })
     }
 }
@@ -317,10 +419,27 @@ impl<K: Listed> Gate for K {
 struct Ready<K: Kind>(K::Gate);
 
 impl<K: Listed> Gate for Ready<K> {
+    fn attributes(&self) -> &'static [&'static str] {
+        K::ATTRIBUTES
+    }
+
+    fn takes_stdout(&self) -> bool {
+        K::TAKES_STDOUT
+    }
+
+    fn can_be_outlived(&self) -> bool {
+        K::CAN_BE_OUTLIVED
+    }
+
+    fn what(&self, _setting: &Setting<'_>) -> anyhow::Result<String> {
+        Ok(self.0.to_string())
+    }
+
     fn enter<'a>(
         self: Box<Self>,
         label: String,
         limits: Limits,
+        _directory: &'a Path,
         place: &'a mut Place<'_>,
     ) -> Entering<'a> {
         Box::pin(async move {

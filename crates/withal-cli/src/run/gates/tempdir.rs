@@ -13,15 +13,19 @@ use withal_core::{AsyncContextManager, ExitCase};
 use withal_os::{FileId, OpenTempDir, TempDir, remove_temp_dir};
 
 use super::keys::Bytes;
-use super::{Equip, Kind, Recovery, Setting, Undo, Variable};
-use crate::message::shown;
+use super::{Equip, Kind, Recovery, Setting, Template, Undo, Variable, has_succeeded};
+use crate::message::{Messages, shown};
+use crate::run::Keep;
 
 /// A private directory, its path in a variable.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Tempdir {
     #[serde(default = "tmpdir")]
     env: Variable,
+    /// Where it is made; `$TMPDIR` or `/tmp` if nothing is said.
+    parent: Option<Template>,
+    keep: Option<Keep>,
 }
 
 fn tmpdir() -> Variable {
@@ -38,14 +42,21 @@ pub(super) struct Options {
 
 impl Kind for Tempdir {
     const NAME: &'static str = "tempdir";
+    const ATTRIBUTES: &'static [&'static str] = &["path"];
     type Options = Options;
     type Gate = Make;
     type Undo = Remove;
 
-    fn gate(self, _setting: &Setting<'_>) -> anyhow::Result<Make> {
+    fn gate(self, setting: &Setting<'_>) -> anyhow::Result<Make> {
+        let directory = match &self.parent {
+            Some(parent) => TempDir::new_in(setting.path(parent)?),
+            None => TempDir::new(),
+        };
         Ok(Make {
-            directory: TempDir::new().choose()?,
+            directory: directory.choose()?,
             variable: self.env,
+            keep: self.keep.unwrap_or(setting.ties.keep),
+            messages: setting.ties.messages,
         })
     }
 
@@ -68,7 +79,11 @@ impl super::Options for Options {
             let variable = Variable::try_from(name);
             let variable =
                 variable.map_err(|why| anyhow::anyhow!("--tempdir: {why}; write `--tempdir=VAR`"));
-            Ok(Tempdir { env: variable? })
+            Ok(Tempdir {
+                env: variable?,
+                parent: None,
+                keep: None,
+            })
         });
         gates.collect()
     }
@@ -77,6 +92,8 @@ impl super::Options for Options {
 pub(super) struct Make {
     directory: TempDir,
     variable: Variable,
+    keep: Keep,
+    messages: Messages,
 }
 
 impl fmt::Display for Make {
@@ -88,6 +105,8 @@ impl fmt::Display for Make {
 pub(super) struct Open {
     directory: OpenTempDir,
     variable: Variable,
+    keep: Keep,
+    messages: Messages,
 }
 
 impl AsyncContextManager for Make {
@@ -98,11 +117,18 @@ impl AsyncContextManager for Make {
         Ok(Open {
             directory: self.directory.open()?,
             variable: self.variable,
+            keep: self.keep,
+            messages: self.messages,
         })
     }
 
     /// Removal may take long: off the main thread, which has signals to answer.
-    async fn exit(open: Open, _case: ExitCase) -> anyhow::Result<()> {
+    async fn exit(open: Open, case: ExitCase) -> anyhow::Result<()> {
+        if open.keep.applies(has_succeeded(&case)) {
+            let path = open.directory.into_path();
+            open.messages.warn(format_args!("kept {}", shown(&path)));
+            return Ok(());
+        }
         let closed = spawn_blocking(|| open.directory.close()).await;
         Ok(closed.context("the removal panicked")??)
     }
