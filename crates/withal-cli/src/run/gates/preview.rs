@@ -6,6 +6,7 @@ use std::path::Path;
 use super::described::{Origin, When};
 use super::template::{ENVIRONMENT, placeholder};
 use super::{Attributes, Planned, Setting, Template, Ties, Unresolved};
+use crate::message::shown;
 use crate::suggest;
 
 /// What one gate would be.
@@ -56,7 +57,10 @@ impl<'a> Previews<'a> {
             attributes: &self.attributes,
             ties: &self.ties,
         };
+        // A placeholder that begins a path may stand for an absolute one.
+        let base = gate.directory.join("‹");
         let what = gate.gate.what(&setting);
+        let what = what.map(|what| what.replace(&shown(&base), "‹"));
         match what {
             Ok(what) => self.previews.push(Preview {
                 id: gate.id.clone(),
