@@ -15,7 +15,7 @@ use crate::message::{Level, Messages, say};
 use crate::run::{Exit, GateArguments, Job, Limits};
 use crate::{atomic, log, migrate};
 
-pub(crate) use values::{duration, time_limit};
+pub(crate) use values::{duration, signal, time_limit};
 
 /// What is asked for.
 pub(crate) enum Request {

@@ -5,10 +5,18 @@
 //! command. A kind is known by its `mod` and by its name in the list at `kinds!`.
 
 mod env;
+mod env_file;
+mod helper;
+mod hook;
 mod keys;
 mod lock;
+mod log;
+mod mock;
 mod noted;
 mod output;
+mod service;
+mod source;
+mod sqlite;
 mod tempdir;
 mod template;
 mod undo;
@@ -16,6 +24,7 @@ mod with;
 
 use std::ffi::OsString;
 use std::fmt;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Command;
@@ -27,6 +36,7 @@ use serde::{Deserialize, Serialize};
 use withal_core::AsyncContextManager;
 use withal_scope::AsyncExitStack;
 
+use crate::message::Messages;
 use crate::run::{Alarms, Deposit, RunId, Services};
 use noted::{Limits, Noted};
 
@@ -108,12 +118,26 @@ macro_rules! kinds {
     };
 }
 
-kinds!(lock::Lock, tempdir::Tempdir, output::Output, env::Env);
+kinds!(
+    lock::Lock,
+    tempdir::Tempdir,
+    output::Output,
+    log::Log,
+    sqlite::Sqlite,
+    mock::Mock,
+    env::Env,
+    env_file::EnvFile,
+    service::Service,
+    hook::Hook,
+);
 
 /// A kind of gate: its keys, and the gate they ask for.
 trait Kind: DeserializeOwned + Send + 'static {
     /// Its name in job files and after `--with`.
     const NAME: &'static str;
+
+    /// Whether it takes the command's stdout.
+    const TAKES_STDOUT: bool = false;
 
     /// The options that ask for such gates.
     type Options: Options<Kind = Self>;
@@ -163,6 +187,24 @@ trait Options: clap::Args {
     fn gates(self) -> anyhow::Result<Vec<Self::Kind>>;
 }
 
+/// No options: such gates are asked for by keys alone.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+struct OnlyKeys<K: 'static> {
+    #[arg(skip)]
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<K: Listed> Options for OnlyKeys<K> {
+    /// That of gates with keys, which are not asked for here.
+    const OPTION: &'static str = "with";
+    type Kind = K;
+
+    fn gates(self) -> anyhow::Result<Vec<K>> {
+        Ok(Vec::new())
+    }
+}
+
 /// What a gate's resource does for the command before it starts.
 pub(crate) trait Equip {
     fn equip(&mut self, command: &mut Command) -> anyhow::Result<()>;
@@ -181,10 +223,14 @@ pub(crate) trait Equip {
 /// What a gate can see of its surroundings.
 #[derive(Debug)]
 pub(crate) struct Setting<'a> {
+    /// What others refer to the gate by.
+    pub(crate) id: Option<&'a str>,
     /// What relative paths are relative to.
     pub(crate) directory: &'a Path,
     /// What the gates before it have.
     pub(crate) attributes: &'a Attributes,
+    /// Whether a gate takes the command's stdout.
+    pub(crate) is_stdout_taken: bool,
     /// What the rest of the run lends it.
     pub(crate) ties: &'a Ties,
 }
@@ -200,6 +246,7 @@ pub(crate) struct Ties {
     pub(crate) services: Services,
     /// Keeps descriptors open that must outlive this process.
     pub(crate) deposit: Deposit,
+    pub(crate) messages: Messages,
 }
 
 impl Setting<'_> {
@@ -233,6 +280,7 @@ pub(crate) struct Planned {
     /// What others refer to it by.
     id: Option<String>,
     limits: Limits,
+    takes_stdout: bool,
     gate: BoxGate,
 }
 
@@ -243,6 +291,7 @@ pub(crate) struct Place<'a> {
     pub(crate) command: &'a mut Command,
     pub(crate) directory: &'a Path,
     pub(crate) attributes: Attributes,
+    pub(crate) is_stdout_taken: bool,
     pub(crate) held: &'a Held,
     pub(crate) ties: Ties,
 }
@@ -253,6 +302,7 @@ impl Planned {
             label: label.into(),
             id: None,
             limits: Limits::default(),
+            takes_stdout: gate.takes_stdout(),
             gate,
         }
     }
@@ -262,6 +312,11 @@ impl Planned {
         Planned::new(label, Box::new(Ready::<K>(gate)))
     }
 
+    /// Whether it takes the command's stdout.
+    pub(crate) fn takes_stdout(&self) -> bool {
+        self.takes_stdout
+    }
+
     /// Enters it, then equips the command.
     pub(crate) async fn enter(self, place: &mut Place<'_>) -> anyhow::Result<()> {
         let Planned {
@@ -269,8 +324,9 @@ impl Planned {
             id,
             limits,
             gate,
+            ..
         } = self;
-        let attributes = gate.enter(label, limits, place).await?;
+        let attributes = gate.enter(label, id.as_deref(), limits, place).await?;
         if let Some(id) = id {
             let _ = place.attributes.insert(id, attributes);
         }
@@ -280,10 +336,14 @@ impl Planned {
 
 /// A gate of any kind, on its way to a stack.
 trait Gate: Send {
+    /// Whether it takes the command's stdout.
+    fn takes_stdout(&self) -> bool;
+
     /// Enters it on the stack, then equips the command. Gives what others can refer to.
     fn enter<'a>(
         self: Box<Self>,
         label: String,
+        id: Option<&'a str>,
         limits: Limits,
         place: &'a mut Place<'_>,
     ) -> Entering<'a>;
@@ -295,20 +355,28 @@ type Entering<'a> =
     Pin<Box<dyn Future<Output = anyhow::Result<Vec<(&'static str, OsString)>>> + 'a>>;
 
 impl<K: Listed> Gate for K {
+    fn takes_stdout(&self) -> bool {
+        K::TAKES_STDOUT
+    }
+
     fn enter<'a>(
         self: Box<Self>,
         label: String,
+        id: Option<&'a str>,
         limits: Limits,
         place: &'a mut Place<'_>,
     ) -> Entering<'a> {
         Box::pin(async move {
             let setting = Setting {
+                id,
+                is_stdout_taken: place.is_stdout_taken,
                 directory: place.directory,
                 attributes: &place.attributes,
                 ties: &place.ties,
             };
             let gate = self.gate(&setting).with_context(|| label.clone())?;
-            Box::new(Ready::<K>(gate)).enter(label, limits, place).await
+            let ready = Box::new(Ready::<K>(gate));
+            ready.enter(label, id, limits, place).await
         })
     }
 }
@@ -317,9 +385,14 @@ impl<K: Listed> Gate for K {
 struct Ready<K: Kind>(K::Gate);
 
 impl<K: Listed> Gate for Ready<K> {
+    fn takes_stdout(&self) -> bool {
+        K::TAKES_STDOUT
+    }
+
     fn enter<'a>(
         self: Box<Self>,
         label: String,
+        _id: Option<&'a str>,
         limits: Limits,
         place: &'a mut Place<'_>,
     ) -> Entering<'a> {

@@ -32,6 +32,7 @@ pub(super) struct Options {
 
 impl Kind for Output {
     const NAME: &'static str = "output";
+    const TAKES_STDOUT: bool = true;
     type Options = Options;
     type Gate = Write;
     type Undo = RemoveTemporary;

@@ -46,6 +46,14 @@ impl Template {
     }
 }
 
+impl Template {
+    /// Whether it refers to the gate `id`.
+    pub(crate) fn refers_to(&self, id: &str) -> bool {
+        let mut parts = self.0.iter();
+        parts.any(|part| matches!(part, Part::Reference(reference) if reference.id == id))
+    }
+}
+
 impl Reference {
     fn resolve(&self, attributes: &Attributes) -> anyhow::Result<OsString> {
         let Reference { id, attribute } = self;

@@ -71,6 +71,7 @@ fn planned(name: &str, label: &str, mut keys: Table) -> Option<Result<Planned, t
     Some(Ok(Planned {
         label,
         id: common.id,
+        takes_stdout: gate.takes_stdout(),
         limits: Limits {
             acquire: common.timeout,
             release: common.teardown_timeout,
@@ -86,13 +87,37 @@ fn table(text: &str) -> Result<Table, String> {
     {
         return Ok(keys.clone());
     }
-    let pairs = text.split(',').map(|pair| {
+    let pairs = pairs(text).into_iter().map(|pair| {
         let (key, value) = pair
             .split_once('=')
             .ok_or_else(|| format!("`{pair}`: no value; write `key=value`"))?;
         Ok((key.trim().to_owned(), value_of(value.trim())))
     });
     pairs.collect()
+}
+
+/// The parts between commas, but for those in brackets and quotes.
+fn pairs(text: &str) -> Vec<&str> {
+    let mut pairs = Vec::new();
+    let (mut start, mut depth, mut quote, mut is_escaped) = (0, 0_usize, None, false);
+    for (at, character) in text.char_indices() {
+        match (quote, character) {
+            _ if std::mem::take(&mut is_escaped) => {}
+            (Some('"'), '\\') => is_escaped = true,
+            (Some(open), _) if open == character => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(character),
+            (None, '[' | '{') => depth += 1,
+            (None, ']' | '}') => depth = depth.saturating_sub(1),
+            (None, ',') if depth == 0 => {
+                pairs.push(text.get(start..at).unwrap_or_default());
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    pairs.push(text.get(start..).unwrap_or_default());
+    pairs
 }
 
 fn value_of(text: &str) -> Value {
@@ -131,7 +156,16 @@ mod tests {
             &[("on", Value::Boolean(true)), ("path", text("x"))],
         );
         let words = Value::Array(vec![text("rm"), text("-r")]);
-        check(r#"release=["rm", "-r"]"#, &[("release", words)]);
+        check(r#"release=["rm", "-r"]"#, &[("release", words.clone())]);
+        check(
+            r#"id=h,release=["rm", "-r"],path="a,\"b""#,
+            &[
+                ("id", text("h")),
+                ("release", words),
+                ("path", text("a,\"b")),
+            ],
+        );
+        check("path=it's,b=c", &[("path", text("it's,b=c"))]);
         assert!(table("path").is_err());
     }
 
@@ -142,7 +176,8 @@ mod tests {
         };
         check(
             "temp",
-            "no such kind of gate; there are lock, tempdir, output, env",
+            "no such kind of gate; there are lock, tempdir, output, log, sqlite, mock, env, env-file, \
+             service, hook",
         );
         check("lock:", "missing field `path`");
         check("tempdir:enc=X", "unknown field `enc`, expected `env`");
