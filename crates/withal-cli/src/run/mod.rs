@@ -39,7 +39,7 @@ pub(crate) use deposit::Deposit;
 pub(crate) use gates::{Arguments as GateArguments, Planned, open_output, output};
 pub(crate) use id::RunId;
 pub(crate) use job::{Asked, BadFile, Job, Keep, Settings, print_plan};
-pub(crate) use services::Services;
+pub(crate) use services::{Service, Services};
 pub(crate) use signals::{Arrived, Blocked};
 pub(crate) use status::Exit;
 
@@ -90,7 +90,7 @@ async fn session(
     mut job: Job,
     mut signals: Signals,
     blocked: &Blocked,
-    strangers: HashSet<Pid>,
+    mut strangers: HashSet<Pid>,
 ) -> Exit {
     let messages = job.messages;
     let mut stack = AsyncExitStack::new();
@@ -117,14 +117,15 @@ async fn session(
         }
     };
     let services = ties.services.clone();
+    let gates = std::mem::take(&mut job.gates);
     let mut place = Place {
         stack: &mut stack,
         command: &mut command,
         attributes: Attributes::new(),
+        is_stdout_taken: gates.iter().any(Planned::takes_stdout),
         held: &held,
         ties,
     };
-    let gates = std::mem::take(&mut job.gates);
     let acquired = tokio::select! {
         biased;
         stop = signals.next_stop() => Err(Outcome::Interrupted(stop)),
@@ -137,12 +138,19 @@ async fn session(
             .taken()
             .map_or(Ok(()), |lost| Err(Outcome::Lost(lost)))
     });
+    // What a hook has started, and its parent has left: its `release` ends it.
+    let before = tree::children_now();
     let outcome = match acquired {
-        Err(outcome) => outcome,
+        Err(outcome) => {
+            // What gates gave it is not kept open for their exits.
+            drop(command);
+            outcome
+        }
         Ok(()) => match Running::start(command, blocked.inherited()) {
             Err(not_started) => Outcome::NotStarted(not_started),
             Ok(running) => {
                 messages.step(format_args!("started {}", tree::describe(running.pid)));
+                strangers.extend(before);
                 let tree = Tree::new(running.pid, strangers, services);
                 let supervisor = Supervisor::new(
                     running,

@@ -34,7 +34,12 @@ pub(super) struct Tree {
 /// Makes this process the parent of orphaned descendants, and names the children it has already.
 pub(super) fn adopt_orphans() -> anyhow::Result<HashSet<Pid>> {
     set_child_subreaper(true).context("cannot become a subreaper")?;
-    Ok(children().unwrap_or_default().into_iter().collect())
+    Ok(children_now().into_iter().collect())
+}
+
+/// The children there are; none where `/proc` cannot be read.
+pub(super) fn children_now() -> Vec<Pid> {
+    children().unwrap_or_default()
 }
 
 impl Tree {

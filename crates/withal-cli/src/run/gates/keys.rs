@@ -92,6 +92,52 @@ impl From<Bytes> for PathBuf {
     }
 }
 
+/// `NAME` or `NAME=VALUE`.
+pub(super) fn split(argument: &OsStr) -> (&OsStr, Option<&OsStr>) {
+    let bytes = argument.as_bytes();
+    let equals = bytes.iter().position(|byte| *byte == b'=');
+    match equals.map(|equals| bytes.split_at(equals)) {
+        Some((name, [_, value @ ..])) => (OsStr::from_bytes(name), Some(OsStr::from_bytes(value))),
+        _ => (argument, None),
+    }
+}
+
+/// A port to listen on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "toml::Value")]
+pub(super) enum Port {
+    /// One that nobody listens on.
+    #[default]
+    Free,
+    Number(u16),
+}
+
+impl Port {
+    /// What the kernel takes for it: it chooses one if it is 0.
+    pub(super) fn number(self) -> u16 {
+        match self {
+            Port::Free => 0,
+            Port::Number(number) => number,
+        }
+    }
+}
+
+impl TryFrom<toml::Value> for Port {
+    type Error = &'static str;
+
+    fn try_from(value: toml::Value) -> Result<Port, &'static str> {
+        const REMEDY: &str = "not a port; write a number from 1 to 65535, or \"free\"";
+        match value {
+            toml::Value::String(text) if text == "free" => Ok(Port::Free),
+            toml::Value::Integer(number) => {
+                let number = u16::try_from(number).ok().filter(|number| *number > 0);
+                number.map(Port::Number).ok_or(REMEDY)
+            }
+            _ => Err(REMEDY),
+        }
+    }
+}
+
 /// `"500ms"`, `"5s"`, `"1h 30m"`, or plain seconds, as a number or a text.
 pub(crate) fn duration<'de, D>(deserializer: D) -> Result<Option<Duration>, D::Error>
 where

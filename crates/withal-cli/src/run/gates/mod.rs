@@ -6,11 +6,19 @@
 
 mod described;
 mod env;
+mod env_file;
+mod helper;
+mod hook;
 mod keys;
 mod lock;
+mod log;
+mod mock;
 mod noted;
 mod output;
 mod preview;
+mod service;
+mod source;
+mod sqlite;
 mod tempdir;
 mod template;
 mod undo;
@@ -18,6 +26,7 @@ mod with;
 
 use std::ffi::OsString;
 use std::fmt;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Command;
@@ -122,7 +131,18 @@ macro_rules! kinds {
     };
 }
 
-kinds!(lock::Lock, tempdir::Tempdir, output::Output, env::Env);
+kinds!(
+    lock::Lock,
+    tempdir::Tempdir,
+    output::Output,
+    log::Log,
+    sqlite::Sqlite,
+    mock::Mock,
+    env::Env,
+    env_file::EnvFile,
+    service::Service,
+    hook::Hook,
+);
 
 /// A kind of gate: its keys, and the gate they ask for.
 trait Kind: DeserializeOwned + Clone + Send + 'static {
@@ -189,6 +209,24 @@ trait Options: clap::Args {
     fn gates(self) -> anyhow::Result<Vec<Self::Kind>>;
 }
 
+/// No options: such gates are asked for by keys alone.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+struct OnlyKeys<K: 'static> {
+    #[arg(skip)]
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<K: Listed> Options for OnlyKeys<K> {
+    /// That of gates with keys, which are not asked for here.
+    const OPTION: &'static str = "with";
+    type Kind = K;
+
+    fn gates(self) -> anyhow::Result<Vec<K>> {
+        Ok(Vec::new())
+    }
+}
+
 /// What a gate's resource does for the command before it starts.
 pub(crate) trait Equip {
     fn equip(&mut self, command: &mut Command) -> anyhow::Result<()>;
@@ -207,10 +245,14 @@ pub(crate) trait Equip {
 /// What a gate can see of its surroundings.
 #[derive(Debug)]
 pub(crate) struct Setting<'a> {
+    /// What others refer to the gate by.
+    pub(crate) id: Option<&'a str>,
     /// What relative paths are relative to.
     pub(crate) directory: &'a Path,
     /// What the gates before it have.
     pub(crate) attributes: &'a Attributes,
+    /// Whether a gate takes the command's stdout.
+    pub(crate) is_stdout_taken: bool,
     /// What the rest of the run lends it.
     pub(crate) ties: &'a Ties,
 }
@@ -265,6 +307,15 @@ pub(crate) struct Busy {
     pub(crate) code: Option<u8>,
 }
 
+impl Busy {
+    fn new(text: impl Into<String>) -> Busy {
+        Busy {
+            text: text.into(),
+            code: None,
+        }
+    }
+}
+
 impl fmt::Display for Busy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -304,6 +355,7 @@ pub(crate) struct Place<'a> {
     pub(crate) stack: &'a mut AsyncExitStack,
     pub(crate) command: &'a mut Command,
     pub(crate) attributes: Attributes,
+    pub(crate) is_stdout_taken: bool,
     pub(crate) held: &'a Held,
     pub(crate) ties: Ties,
 }
@@ -327,6 +379,11 @@ impl Planned {
         Planned::new(label, Box::new(Ready::<K>(gate)))
     }
 
+    /// Whether it takes the command's stdout.
+    pub(crate) fn takes_stdout(&self) -> bool {
+        self.takes_stdout
+    }
+
     /// Enters it, then equips the command.
     pub(crate) async fn enter(self, place: &mut Place<'_>) -> anyhow::Result<()> {
         let Planned {
@@ -341,7 +398,9 @@ impl Planned {
         if !when.holds() {
             return Ok(());
         }
-        let attributes = gate.enter(label, limits, &directory, place).await?;
+        let attributes = gate
+            .enter(label, id.as_deref(), limits, &directory, place)
+            .await?;
         if let Some(id) = id {
             let _ = place.attributes.insert(id, attributes);
         }
@@ -367,6 +426,7 @@ trait Gate: Send {
     fn enter<'a>(
         self: Box<Self>,
         label: String,
+        id: Option<&'a str>,
         limits: Limits,
         directory: &'a Path,
         place: &'a mut Place<'_>,
@@ -398,19 +458,22 @@ impl<K: Listed> Gate for K {
     fn enter<'a>(
         self: Box<Self>,
         label: String,
+        id: Option<&'a str>,
         limits: Limits,
         directory: &'a Path,
         place: &'a mut Place<'_>,
     ) -> Entering<'a> {
         Box::pin(async move {
             let setting = Setting {
+                id,
+                is_stdout_taken: place.is_stdout_taken,
                 directory,
                 attributes: &place.attributes,
                 ties: &place.ties,
             };
             let gate = self.gate(&setting).with_context(|| label.clone())?;
-            let entering = Box::new(Ready::<K>(gate)).enter(label, limits, directory, place);
-            entering.await
+            let ready = Box::new(Ready::<K>(gate));
+            ready.enter(label, id, limits, directory, place).await
         })
     }
 }
@@ -438,6 +501,7 @@ impl<K: Listed> Gate for Ready<K> {
     fn enter<'a>(
         self: Box<Self>,
         label: String,
+        _id: Option<&'a str>,
         limits: Limits,
         _directory: &'a Path,
         place: &'a mut Place<'_>,

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::described::{Origin, When};
-use super::template::{ENVIRONMENT, placeholder};
+use super::template::placeholder;
 use super::{Attributes, Planned, Setting, Template, Ties, Unresolved};
 use crate::message::shown;
 use crate::suggest;
@@ -53,6 +53,8 @@ impl<'a> Previews<'a> {
     fn look_at(&mut self, position: usize, gate: &Planned) {
         let is_acquired = gate.when.holds();
         let setting = Setting {
+            id: gate.id.as_deref(),
+            is_stdout_taken: self.gates.iter().any(Planned::takes_stdout),
             directory: &gate.directory,
             attributes: &self.attributes,
             ties: &self.ties,
@@ -138,10 +140,10 @@ impl<'a> Previews<'a> {
             Ok(unresolved) => unresolved,
             Err(error) => return error,
         };
-        let id = &unresolved.reference.id;
-        if id == ENVIRONMENT || self.attributes.contains_key(id) {
+        if !unresolved.is_gate_unknown {
             return unresolved.into();
         }
+        let id = &unresolved.reference.id;
         let found = self
             .gates
             .iter()

@@ -158,7 +158,7 @@ pub(super) struct Remove {
 }
 
 impl Remove {
-    fn new(path: &Path, id: Option<FileId>) -> Remove {
+    pub(super) fn new(path: &Path, id: Option<FileId>) -> Remove {
         Remove {
             path: path.into(),
             id: id.map(|id| (id.device, id.inode)),

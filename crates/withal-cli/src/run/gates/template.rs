@@ -27,6 +27,8 @@ enum Part {
 pub(crate) struct Unresolved {
     pub(crate) reference: Reference,
     pub(crate) why: String,
+    /// Whether there is no such gate, rather than no such attribute.
+    pub(super) is_gate_unknown: bool,
 }
 
 impl fmt::Display for Unresolved {
@@ -76,11 +78,18 @@ impl Template {
                     why: "the program is named before gates are acquired; write \
                           `command = [\"env\", \"…\"]`"
                         .to_owned(),
+                    is_gate_unknown: false,
                 }
                 .into());
             }
         }
         self.resolve(&Attributes::new())
+    }
+
+    /// Whether it refers to the gate `id`.
+    pub(crate) fn refers_to(&self, id: &str) -> bool {
+        let mut parts = self.0.iter();
+        parts.any(|part| matches!(part, Part::Reference(reference) if reference.id == id))
     }
 }
 
@@ -107,15 +116,17 @@ impl Reference {
         let unresolved = |why: String| Unresolved {
             reference: self.clone(),
             why,
+            is_gate_unknown: false,
         };
         let Reference { id, attribute } = self;
         if id == ENVIRONMENT {
             return std::env::var_os(attribute)
                 .ok_or_else(|| unresolved("the variable is not set; set it".to_owned()));
         }
-        let known = attributes
-            .get(id)
-            .ok_or_else(|| unresolved(format!("no gate before this one has the id `{id}`")))?;
+        let known = attributes.get(id).ok_or_else(|| Unresolved {
+            is_gate_unknown: true,
+            ..unresolved(format!("no gate before this one has the id `{id}`"))
+        })?;
         let value = known.iter().find(|(name, _)| name == attribute);
         value.map(|(_, value)| value.clone()).ok_or_else(|| {
             let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();

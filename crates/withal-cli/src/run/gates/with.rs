@@ -52,7 +52,7 @@ fn in_toml(text: &str) -> Result<String, String> {
     if parsed(&as_it_is).is_some() {
         return Ok(as_it_is);
     }
-    let pairs = text.split(',').map(|pair| {
+    let pairs = pairs(text).into_iter().map(|pair| {
         let (key, value) = pair
             .split_once('=')
             .ok_or_else(|| format!("`{pair}`: no value; write `key=value`"))?;
@@ -65,6 +65,30 @@ fn in_toml(text: &str) -> Result<String, String> {
     });
     let pairs: Result<Vec<String>, String> = pairs.collect();
     Ok(format!("keys = {{{}}}", pairs?.join(", ")))
+}
+
+/// The parts between commas, but for those in brackets and quotes.
+fn pairs(text: &str) -> Vec<&str> {
+    let mut pairs = Vec::new();
+    let (mut start, mut depth, mut quote, mut is_escaped) = (0, 0_usize, None, false);
+    for (at, character) in text.char_indices() {
+        match (quote, character) {
+            _ if std::mem::take(&mut is_escaped) => {}
+            (Some('"'), '\\') => is_escaped = true,
+            (Some(open), _) if open == character => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(character),
+            (None, '[' | '{') => depth += 1,
+            (None, ']' | '}') => depth = depth.saturating_sub(1),
+            (None, ',') if depth == 0 => {
+                pairs.push(text.get(start..at).unwrap_or_default());
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    pairs.push(text.get(start..).unwrap_or_default());
+    pairs
 }
 
 fn parsed(text: &str) -> Option<Spanned<DeTable<'_>>> {
@@ -105,7 +129,16 @@ mod tests {
             &[("on", Value::Boolean(true)), ("path", text("x"))],
         );
         let words = Value::Array(vec![text("rm"), text("-r")]);
-        check(r#"release=["rm", "-r"]"#, &[("release", words)]);
+        check(r#"release=["rm", "-r"]"#, &[("release", words.clone())]);
+        check(
+            r#"id=h,release=["rm", "-r"],path="a,\"b""#,
+            &[
+                ("id", text("h")),
+                ("release", words),
+                ("path", text("a,\"b")),
+            ],
+        );
+        check("path=it's,b=c", &[("path", text("it's,b=c"))]);
         check("path=a \"b\" \\c", &[("path", text("a \"b\" \\c"))]);
         assert!(in_toml("path").is_err());
     }
@@ -117,7 +150,8 @@ mod tests {
         };
         check(
             "elephant",
-            "`elephant`: no such kind of gate; there are lock, tempdir, output, env",
+            "`elephant`: no such kind of gate; there are lock, tempdir, output, log, sqlite, mock, \
+             env, env-file, service, hook",
         );
         check(
             "tempdri",
