@@ -4,6 +4,7 @@
 //! data, and leaves the way out of each state to one place: acquiring (`acquire`), running
 //! (`supervise`), undoing (`release`).
 
+mod account;
 mod alarms;
 mod command;
 mod deposit;
@@ -25,6 +26,7 @@ use nix::unistd::Pid;
 use withal_core::{Error, ExitCase};
 use withal_scope::AsyncExitStack;
 
+use account::{Account, Chronicle, End};
 use command::{NotStarted, Running};
 use gates::{Attributes, Busy, Held, Place, Ties};
 use release::{Released, release};
@@ -100,23 +102,28 @@ async fn session(
             let _ = command.env_remove(name);
         }
     }
-    let held = Held::new(messages);
+    let chronicle = Chronicle::new();
+    let held = Held::new(chronicle.clone(), messages);
     let (alarms, mut raised) = Alarms::new();
-    let ties = match RunId::random() {
-        Ok(run) => Ties {
-            run,
-            alarms,
-            services: Services::default(),
-            deposit: Deposit::default(),
-            keep: job.settings.keep.unwrap_or_default(),
-            messages,
-        },
+    let begun = RunId::random().and_then(|run| Ok((run, job.report()?)));
+    let (ties, report) = match begun {
+        Ok((run, report)) => (
+            Ties {
+                run,
+                alarms,
+                services: Services::default(),
+                deposit: Deposit::default(),
+                keep: job.settings.keep.unwrap_or_default(),
+                messages,
+            },
+            report,
+        ),
         Err(error) => {
             messages.error(format_args!("{error:#}"));
             return Exit::FAILED;
         }
     };
-    let services = ties.services.clone();
+    let (run, services) = (ties.run, ties.services.clone());
     let gates = std::mem::take(&mut job.gates);
     let mut place = Place {
         stack: &mut stack,
@@ -150,6 +157,7 @@ async fn session(
             Err(not_started) => Outcome::NotStarted(not_started),
             Ok(running) => {
                 messages.step(format_args!("started {}", tree::describe(running.pid)));
+                chronicle.command_started();
                 strangers.extend(before);
                 let tree = Tree::new(running.pid, strangers, services);
                 let supervisor = Supervisor::new(
@@ -159,6 +167,7 @@ async fn session(
                     &mut raised,
                     job.limits(),
                     messages,
+                    chronicle.clone(),
                 );
                 Outcome::Ended(supervisor.until_all_are_gone().await)
             }
@@ -174,7 +183,9 @@ async fn session(
         job.teardown_limit(outcome.is_hurried()),
     )
     .await;
-    outcome.exit(&job, released)
+    let exit = outcome.exit(&job, released);
+    Account::new(&job, run, &chronicle, outcome.end(exit)).write(&job, report);
+    exit
 }
 
 /// Acquires the gates. Then the rest of the command is known, which may refer to them.
@@ -226,6 +237,37 @@ impl Outcome {
                 Exit::Code(code) => errored(format!("the command exited with {code}")),
                 Exit::Signal(signal) => errored(format!("the command died of signal {signal}")),
             },
+        }
+    }
+
+    /// The same for reports.
+    fn end(&self, exit: Exit) -> End {
+        let (outcome, error) = match self {
+            Outcome::Interrupted(_) => ("interrupted", None),
+            Outcome::NotAcquired(error) if error.is::<Busy>() => {
+                ("busy", Some(format!("{error:#}")))
+            }
+            Outcome::NotAcquired(error) => ("not_acquired", Some(format!("{error:#}"))),
+            Outcome::Lost(lost) => ("lost", Some(lost.clone())),
+            Outcome::NotStarted(not_started) => ("not_started", Some(not_started.reason.clone())),
+            Outcome::Ended(ending) if ending.timed_out => ("timed_out", None),
+            Outcome::Ended(ending) if ending.alarmed => ("lost", None),
+            Outcome::Ended(ending) => match Exit::of_command(ending.status) {
+                Exit::SUCCESS => ("succeeded", None),
+                Exit::Code(_) => ("failed", None),
+                Exit::Signal(_) => ("signalled", None),
+            },
+        };
+        End {
+            outcome,
+            error,
+            signal: match self {
+                Outcome::Interrupted(stop) => Some(stop.signal as i32),
+                Outcome::Ended(ending) => ending.status.terminating_signal(),
+                _ => None,
+            },
+            timed_out: matches!(self, Outcome::Ended(ending) if ending.timed_out),
+            exit,
         }
     }
 

@@ -116,6 +116,7 @@ mod tests {
 
     use super::{LIMIT, Released, release};
     use crate::message::{Level, Messages};
+    use crate::run::account::Chronicle;
     use crate::run::gates::Held;
     use crate::run::signals::Blocked;
 
@@ -132,7 +133,7 @@ mod tests {
             .build();
         runtime.unwrap().block_on(async {
             let mut signals = blocked.listen().unwrap();
-            let held = Held::new(messages);
+            let held = Held::new(Chronicle::new(), messages);
             held.acquired("gate");
             release(stack, case, &mut signals, &held, messages, LIMIT).await
         })

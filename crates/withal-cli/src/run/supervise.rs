@@ -7,6 +7,7 @@ use nix::unistd::Pid;
 use rustix::process::WaitStatus;
 use tokio::time::Instant;
 
+use super::account::Chronicle;
 use super::alarms::Raised;
 use super::command::Running;
 use super::job::Orphans;
@@ -61,11 +62,14 @@ pub(super) struct Supervisor<'a> {
     alarms: &'a mut Raised,
     limits: Limits,
     messages: Messages,
+    chronicle: Chronicle,
     phase: Phase,
     times_out_at: Option<Instant>,
     timed_out: bool,
     alarmed: bool,
     asked_to_stop: bool,
+    /// Whether it is noted what the command has left running.
+    has_orphans: bool,
     ctrl_c_at: Option<Instant>,
 }
 
@@ -77,6 +81,7 @@ impl<'a> Supervisor<'a> {
         alarms: &'a mut Raised,
         limits: Limits,
         messages: Messages,
+        chronicle: Chronicle,
     ) -> Supervisor<'a> {
         Supervisor {
             running,
@@ -85,11 +90,13 @@ impl<'a> Supervisor<'a> {
             alarms,
             limits,
             messages,
+            chronicle,
             phase: Phase::Free,
             times_out_at: limits.timeout.map(|limit| Instant::now() + limit),
             timed_out: false,
             alarmed: false,
             asked_to_stop: false,
+            has_orphans: false,
             ctrl_c_at: None,
         }
     }
@@ -101,6 +108,7 @@ impl<'a> Supervisor<'a> {
             self.tree.reap();
             let left = self.tree.left();
             if let Some(status) = self.tree.ended() {
+                self.chronicle.command_ended();
                 let gives_up =
                     matches!(self.phase, Phase::Killing(until) if until <= Instant::now());
                 if left.is_empty() || gives_up {
@@ -108,7 +116,7 @@ impl<'a> Supervisor<'a> {
                 }
                 match (self.limits.orphans, self.phase) {
                     (Orphans::Detach, _) => return self.detaching(status, &left),
-                    (Orphans::Wait, Phase::Free) => {}
+                    (Orphans::Wait, Phase::Free) => self.note_orphans(&left),
                     _ => self.end_orphans(&left),
                 }
             }
@@ -145,11 +153,15 @@ impl<'a> Supervisor<'a> {
     }
 
     fn kill(&mut self) {
+        self.chronicle.killed();
         self.phase = Phase::Killing(Instant::now() + KILL_LIMIT);
     }
 
     /// A signal while the command runs.
     fn signalled(&mut self, arrived: Arrived) {
+        if arrived.asks_to_stop() {
+            self.chronicle.mark(arrived.signal.as_str());
+        }
         self.running.pass_on(&arrived);
         if !arrived.asks_to_stop() || !arrived.was_sent {
             return;
@@ -172,6 +184,7 @@ impl<'a> Supervisor<'a> {
         self.messages
             .error(format_args!("{text}: stopping the command"));
         self.alarmed = true;
+        self.chronicle.mark("alarm");
         if let Phase::Free = self.phase {
             self.running.stop(self.limits.signal);
             self.phase = self.grace();
@@ -202,6 +215,7 @@ impl<'a> Supervisor<'a> {
         if !arrived.asks_to_stop() {
             return;
         }
+        self.chronicle.mark(arrived.signal.as_str());
         let insists = match arrived.was_sent {
             true => std::mem::replace(&mut self.asked_to_stop, true),
             false => {
@@ -224,6 +238,7 @@ impl<'a> Supervisor<'a> {
         match self.phase {
             Phase::Free => {
                 self.timed_out = true;
+                self.chronicle.mark("timeout");
                 self.times_out_at = None;
                 let limit = self.limits.timeout.unwrap_or_default();
                 let limit = humantime::format_duration(limit);
@@ -256,6 +271,7 @@ impl<'a> Supervisor<'a> {
 
     /// The command is gone; what it left running must go, too.
     fn end_orphans(&mut self, left: &[Pid]) {
+        self.note_orphans(left);
         if let Phase::Free = self.phase {
             let names = describe(left);
             self.messages.step(format_args!(
@@ -266,8 +282,16 @@ impl<'a> Supervisor<'a> {
         self.tree.ask(left, self.limits.signal);
     }
 
+    fn note_orphans(&mut self, left: &[Pid]) {
+        if !std::mem::replace(&mut self.has_orphans, true) {
+            let names = left.iter().map(|pid| tree::describe(*pid));
+            self.chronicle.orphans(names.collect());
+        }
+    }
+
     /// What the command left running is nobody's any more.
-    fn detaching(&self, status: WaitStatus, left: &[Pid]) -> Ending {
+    fn detaching(&mut self, status: WaitStatus, left: &[Pid]) -> Ending {
+        self.note_orphans(left);
         let names = describe(left);
         self.messages.warn(format_args!("left running: {names}"));
         self.ending(status, &[])

@@ -9,18 +9,21 @@ use withal_core::{AsyncContextManager, ExitCase};
 
 use super::{Equip as _, Kind, Listed, Resource};
 use crate::message::Messages;
+use crate::run::account::{Chronicle, Entry};
 
 /// The names of what is held right now, and how that is told.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     names: Arc<Mutex<Vec<String>>>,
+    chronicle: Chronicle,
     messages: Messages,
 }
 
 impl Held {
-    pub(crate) fn new(messages: Messages) -> Held {
+    pub(crate) fn new(chronicle: Chronicle, messages: Messages) -> Held {
         Held {
             names: Arc::default(),
+            chronicle,
             messages,
         }
     }
@@ -70,6 +73,7 @@ pub(super) struct NotedResource<K: Kind> {
     name: String,
     release_limit: Option<Duration>,
     held: Held,
+    entry: Entry,
 }
 
 impl<K: Listed> AsyncContextManager for Noted<K> {
@@ -79,25 +83,35 @@ impl<K: Listed> AsyncContextManager for Noted<K> {
     async fn enter(self) -> anyhow::Result<Self::Resource> {
         let name = self.gate.to_string();
         self.held.messages.step(format_args!("acquiring {name}"));
+        let chronicle = self.held.chronicle.clone();
+        let entry = chronicle.acquiring(&self.label, K::NAME, &name);
         let acquired = within(self.limits.acquire, "acquired", self.gate.enter()).await;
-        let resource = acquired.with_context(|| self.label.clone())?;
+        let resource = acquired
+            .inspect_err(|error| chronicle.acquired(entry, Err(format!("{error:#}"))))
+            .with_context(|| self.label.clone())?;
         let name = match resource.detail() {
             Some(detail) => format!("{name} ({detail})"),
             None => name,
         };
         self.held.acquired(&name);
+        chronicle.acquired(entry, Ok(&name));
         Ok(NotedResource {
             resource,
             label: self.label,
             name,
             release_limit: self.limits.release,
             held: self.held,
+            entry,
         })
     }
 
     async fn exit(noted: Self::Resource, case: ExitCase) -> anyhow::Result<()> {
+        let chronicle = &noted.held.chronicle;
+        chronicle.releasing(noted.entry);
         let release = K::Gate::exit(noted.resource, case);
         let outcome = within(noted.release_limit, "undone", release).await;
+        let error = outcome.as_ref().err().map(|error| format!("{error:#}"));
+        chronicle.released(noted.entry, error);
         noted.held.undone(&noted.name, &outcome);
         outcome.context(noted.label)
     }

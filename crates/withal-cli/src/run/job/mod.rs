@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use toml::Spanned;
 
+use super::account::Destination;
 use super::gates::{Origin, Planned, Previews, Template};
 use super::release::{HURRIED_LIMIT, LIMIT, Released};
 use super::status::{BUSY, Exit};
@@ -22,7 +23,7 @@ use file::{Flaws, JobFile};
 
 pub(crate) use file::BadFile;
 pub(crate) use plan::print as print_plan;
-pub(crate) use settings::{Keep, Orphans, Settings, TeardownErrors};
+pub(crate) use settings::{Keep, Orphans, Settings, Sink, TeardownErrors};
 
 /// What is to be done.
 pub(crate) struct Job {
@@ -191,6 +192,12 @@ impl Job {
     pub(super) fn minds(&self, released: &Released) -> bool {
         let is_clean = matches!(released, Released::Clean);
         !is_clean && self.settings.teardown_errors.unwrap_or_default() == TeardownErrors::Fail
+    }
+
+    /// Where the report goes, if one is asked for.
+    pub(super) fn report(&self) -> anyhow::Result<Option<Destination>> {
+        let sink = self.settings.report.as_ref();
+        sink.map(Destination::open).transpose()
     }
 
     /// The exit status when a lock is busy whose gate says `code`.

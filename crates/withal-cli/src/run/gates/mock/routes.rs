@@ -424,7 +424,11 @@ mod tests {
             "header's name",
         );
         check(&route("path = '/'\ndelay = 'x'"), "3:9", "not a duration");
-        check(&route("method = 'GET'"), "1:1", "missing field `path`");
+        check(
+            &route("method = 'GET'"),
+            "1:1",
+            "no `path`; write `path = …`",
+        );
         std::fs::write(&path, "").unwrap();
         let error = Routes::read(&path).unwrap_err().to_string();
         assert!(error.contains("no route; write `[[route]]`"), "{error}");
