@@ -133,6 +133,7 @@ impl Arguments {
         let Some(program) = words.next() else {
             return Ok(Job::Pipe(writer, messages));
         };
+        // A temporary file that is left is found by its name: no journal.
         Ok(Job::Command(run::Job::simple(
             vec![run::output(writer, OPTION)],
             program,

@@ -11,7 +11,7 @@ use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser};
 
 use crate::message::{Level, Messages, say, say_lines, shown};
-use crate::run::{Asked, BadFile, Exit, GateArguments, Job, Settings};
+use crate::run::{self, Asked, BadFile, Exit, GateArguments, Job, Safety, Settings};
 use crate::{atomic, log, migrate};
 
 pub(crate) use values::{duration, signal, status, time_limit};
@@ -24,6 +24,8 @@ pub(crate) enum Request {
     Log(log::Command),
     Atomic(atomic::Job),
     Migrate(migrate::Arguments),
+    Recover(run::RecoverArguments),
+    List(run::ListArguments),
 }
 
 #[derive(Debug, Parser)]
@@ -48,6 +50,13 @@ enum Subcommand {
     /// Check a job file and print what it would do; nothing is acquired
     #[command(override_usage = help::CHECK_USAGE, disable_help_flag = true)]
     Check(RunArguments),
+    /// Finish the teardown of runs that were killed
+    #[command(after_help = run::RECOVER_HELP)]
+    Recover(run::RecoverArguments),
+
+    /// List runs that live, and those that were killed and are not undone
+    #[command(name = "ls")]
+    List(run::ListArguments),
 
     /// Write, read, check and repair logs that are whole after any crash
     #[command(
@@ -96,6 +105,18 @@ struct Options {
     #[arg(short = 'n', long)]
     dry_run: bool,
 
+    /// Do it all in one process; if that is killed, `withal recover` undoes the rest
+    #[arg(long)]
+    no_keeper: bool,
+
+    /// Keep no journal; if withal is killed, all its processes at once, nobody undoes the rest
+    #[arg(long)]
+    no_journal: bool,
+
+    /// Leave what an earlier run of the same job has left when it was killed
+    #[arg(long)]
+    no_recover: bool,
+
     /// Say what is acquired, started and undone
     #[arg(short, long, env = "WITHAL_VERBOSE", hide_env = true)]
     verbose: bool,
@@ -123,6 +144,8 @@ pub(crate) fn parse() -> Result<Request, Exit> {
         Subcommand::Check(run) => job(run, matches, true),
         Subcommand::Log(command) => command.check().map(Request::Log),
         Subcommand::Atomic(arguments) => arguments.job().map(Request::Atomic),
+        Subcommand::Recover(arguments) => Ok(Request::Recover(arguments)),
+        Subcommand::List(arguments) => Ok(Request::List(arguments)),
         Subcommand::Migrate(arguments) => Ok(Request::Migrate(arguments)),
     };
     request.map_err(|error| {
@@ -154,6 +177,11 @@ fn job(arguments: RunArguments, matches: &ArgMatches, is_check: bool) -> anyhow:
         settings,
         file,
         words: command,
+        safety: Safety {
+            keeper: !options.no_keeper,
+            journal: !options.no_journal,
+            recover: !options.no_recover,
+        },
         messages: Messages::new(level(&options, matches)?),
     };
     let job = asked.job()?;

@@ -1,21 +1,29 @@
 //! `withal run`: acquire gates, run a command, undo the gates, on every path.
 //!
-//! One process does it all. It blocks the signals it handles before it has threads, reads them as
-//! data, and leaves the way out of each state to one place: acquiring (`acquire`), running
-//! (`supervise`), undoing (`release`).
+//! Two processes do it: the front, which the user sees, and the keeper, which holds the gates
+//! (`front`). What is done is written to a journal before (`journal`), so that whoever is left when
+//! one of them is killed, or a later `withal`, can undo it (`recover`). The keeper blocks the
+//! signals it handles before it has threads, reads them as data, and leaves the way out of each
+//! state to one place: acquiring (`acquire`), running (`supervise`), undoing (`release`).
 
 mod account;
 mod alarms;
 mod command;
 mod deposit;
+mod front;
 mod gates;
 mod id;
+mod identity;
 mod job;
+mod journal;
+mod leftovers;
+mod recover;
 mod release;
 mod services;
 mod signals;
 mod status;
 mod supervise;
+mod take_over;
 mod tree;
 
 use std::collections::HashSet;
@@ -23,53 +31,175 @@ use std::process::Command;
 
 use anyhow::Context as _;
 use nix::unistd::Pid;
+use tokio::runtime::Runtime;
 use withal_core::{Error, ExitCase};
 use withal_scope::AsyncExitStack;
 
-use account::{Account, Chronicle, End};
-use command::{NotStarted, Running};
+use account::{Account, Chronicle, Destination, End};
+use alarms::Raised;
+use command::{NotStarted, Running, Terminal};
+use front::{Keeper, Kept, Side};
 use gates::{Attributes, Busy, Held, Place, Ties};
+use identity::{Host, Process};
+use journal::{Directory, Journal, Opened, Record};
 use release::{Released, release};
 use signals::Signals;
 use supervise::{Ending, Supervisor};
 use tree::Tree;
 
-use crate::message::Messages;
+use crate::message::{Messages, shown};
 
 pub(crate) use alarms::Alarms;
 pub(crate) use deposit::Deposit;
 pub(crate) use gates::{Arguments as GateArguments, Planned, open_output, output};
 pub(crate) use id::RunId;
 pub(crate) use job::{Asked, BadFile, Job, Keep, Settings, print_plan};
+pub(crate) use recover::{Arguments as RecoverArguments, ListArguments, RECOVER_HELP, ls, recover};
 pub(crate) use services::{Service, Services};
 pub(crate) use signals::{Arrived, Blocked};
 pub(crate) use status::Exit;
 
+/// What is done against being killed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Safety {
+    /// A second process, which outlives the first or is outlived by it.
+    pub(crate) keeper: bool,
+    /// A journal that outlives both.
+    pub(crate) journal: bool,
+    /// What earlier runs of the same job have left is undone first.
+    pub(crate) recover: bool,
+}
+
 /// Does the job. Nothing of it is left, and the answer is how this process should end.
 pub(crate) fn run(job: Job) -> Exit {
     let messages = job.messages;
-    match prepare_and_run(job) {
-        Ok(exit) => exit,
-        Err(error) => {
-            messages.error(format_args!("{error:#}"));
-            Exit::FAILED
+    prepare_and_run(job).unwrap_or_else(|error| {
+        messages.error(format_args!("{error:#}"));
+        Exit::FAILED
+    })
+}
+
+/// What a run has from its beginning, in both processes.
+struct Run {
+    id: RunId,
+    journal: Journal,
+    blocked: Blocked,
+    strangers: HashSet<Pid>,
+    terminal: Terminal,
+    report: Option<Destination>,
+}
+
+fn prepare_and_run(job: Job) -> anyhow::Result<Exit> {
+    // Threads and processes inherit the mask, so it comes first.
+    let blocked = Blocked::new()?;
+    let messages = job.messages;
+    let strangers = tree::adopt_orphans(messages);
+    let id = RunId::random()?;
+    let run = Run {
+        id,
+        journal: open_journal(&job, id)?,
+        blocked,
+        strangers,
+        terminal: Terminal::look(),
+        report: job.report()?,
+    };
+    if !job.safety.keeper || !front::is_needed(messages) {
+        return keep(job, run, None);
+    }
+    match front::split(run.terminal.is_there)? {
+        Side::Keeper(keeper) => {
+            // What the front was given is not this process's; nor has it inherited to be a reaper.
+            let strangers = tree::adopt_orphans(messages);
+            let exit = keep(job, Run { strangers, ..run }, Some(&keeper));
+            let exit = exit.unwrap_or_else(|error| {
+                messages.error(format_args!("{error:#}"));
+                Exit::FAILED
+            });
+            keeper.tell(exit);
+            Ok(Exit::SUCCESS)
+        }
+        Side::Front(front) => {
+            let Run {
+                journal,
+                blocked,
+                mut strangers,
+                terminal,
+                ..
+            } = run;
+            let is_shells_job = terminal.is_shells_job;
+            match front.wait(&blocked, is_shells_job, &mut strangers)? {
+                (Kept::Done(exit), _) => Ok(exit),
+                (Kept::Killed, deposits) => {
+                    let exit = runtime(messages)?.block_on(take_over::take_over(
+                        &journal,
+                        &blocked,
+                        strangers,
+                        job.limits(),
+                        messages,
+                    ));
+                    drop(deposits);
+                    exit
+                }
+            }
         }
     }
 }
 
-fn prepare_and_run(job: Job) -> anyhow::Result<Exit> {
-    // Threads inherit the mask, so it comes before the runtime.
-    let blocked = Blocked::new()?;
-    let strangers = tree::adopt_orphans()?;
-    let messages = job.messages;
+fn open_journal(job: &Job, id: RunId) -> anyhow::Result<Journal> {
+    let words = job.words();
+    let opened = Opened {
+        version: journal::VERSION,
+        id,
+        job: job.identity.clone(),
+        argv: words.map(|word| journal::masked(&word)).collect(),
+        cwd: std::env::current_dir().map_or_else(|_| String::new(), |path| shown(&path)),
+        host: Host::this(),
+        uid: rustix::process::geteuid().as_raw(),
+        at: journal::now(),
+        front: Process::of(nix::unistd::getpid()),
+    };
+    match job.safety.journal {
+        true => Journal::create(&Directory::here()?, opened),
+        false => Journal::unwritten(opened),
+    }
+}
+
+fn runtime(messages: Messages) -> anyhow::Result<Runtime> {
     withal_core::set_notice_hook(move |notice| messages.warn(notice));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    let runtime = runtime.context("cannot start the runtime")?;
+    runtime.context("cannot start the runtime")
+}
+
+/// Does the job in this process.
+fn keep(job: Job, run: Run, keeper: Option<&Keeper>) -> anyhow::Result<Exit> {
+    let messages = job.messages;
+    if keeper.is_some()
+        && let Some(process) = Process::of(nix::unistd::getpid())
+    {
+        run.journal.write(&Record::Keeper { process })?;
+    }
+    let runtime = runtime(messages)?;
     let exit = runtime.block_on(async {
-        let signals = blocked.listen()?;
-        Ok(session(job, signals, &blocked, strangers).await)
+        let mut signals = run.blocked.listen()?;
+        let deposit = match keeper {
+            Some(keeper) => {
+                signals.follow(keeper.front, keeper.socket.clone())?;
+                Deposit::with_front(keeper.socket.clone())
+            }
+            None => Deposit::default(),
+        };
+        let (alarms, raised) = Alarms::new();
+        let ties = Ties {
+            run: run.id,
+            alarms,
+            services: Services::new(run.journal.clone(), messages),
+            deposit,
+            keep: job.settings.keep.unwrap_or_default(),
+            messages,
+        };
+        Ok(session(job, signals, raised, ties, run).await)
     });
     // A thread may still wait for a lock that nobody wants any more.
     runtime.shutdown_background();
@@ -91,10 +221,21 @@ enum Outcome {
 async fn session(
     mut job: Job,
     mut signals: Signals,
-    blocked: &Blocked,
-    mut strangers: HashSet<Pid>,
+    mut raised: Raised,
+    ties: Ties,
+    run: Run,
 ) -> Exit {
     let messages = job.messages;
+    let Run {
+        id,
+        journal,
+        blocked,
+        mut strangers,
+        terminal,
+        report,
+    } = run;
+    let journal = &journal;
+    let services = ties.services.clone();
     let mut stack = AsyncExitStack::new();
     let mut command = Command::new(&job.program);
     if job.settings.clear_env == Some(true) {
@@ -102,28 +243,9 @@ async fn session(
             let _ = command.env_remove(name);
         }
     }
+    name_run(&mut command, id);
     let chronicle = Chronicle::new();
     let held = Held::new(chronicle.clone(), messages);
-    let (alarms, mut raised) = Alarms::new();
-    let begun = RunId::random().and_then(|run| Ok((run, job.report()?)));
-    let (ties, report) = match begun {
-        Ok((run, report)) => (
-            Ties {
-                run,
-                alarms,
-                services: Services::default(),
-                deposit: Deposit::default(),
-                keep: job.settings.keep.unwrap_or_default(),
-                messages,
-            },
-            report,
-        ),
-        Err(error) => {
-            messages.error(format_args!("{error:#}"));
-            return Exit::FAILED;
-        }
-    };
-    let (run, services) = (ties.run, ties.services.clone());
     let gates = std::mem::take(&mut job.gates);
     let mut place = Place {
         stack: &mut stack,
@@ -132,12 +254,19 @@ async fn session(
         is_stdout_taken: gates.iter().any(Planned::takes_stdout),
         held: &held,
         ties,
+        journal: journal.clone(),
     };
+    let recovered = job.safety.recover && job.safety.journal;
     let acquired = tokio::select! {
         biased;
         stop = signals.next_stop() => Err(Outcome::Interrupted(stop)),
         lost = raised.next() => Err(Outcome::Lost(lost)),
-        acquired = acquire(gates, &job, &mut place) => acquired.map_err(Outcome::NotAcquired),
+        acquired = async {
+            if recovered {
+                recover::before(&job.identity, messages).await;
+            }
+            acquire(gates, &job, &mut place).await
+        } => acquired.map_err(Outcome::NotAcquired),
     };
     // What was lost at the last moment counts, too.
     let acquired = acquired.and_then(|()| {
@@ -153,9 +282,10 @@ async fn session(
             drop(command);
             outcome
         }
-        Ok(()) => match Running::start(command, blocked.inherited()) {
+        Ok(()) => match Running::start(command, blocked.inherited(), terminal) {
             Err(not_started) => Outcome::NotStarted(not_started),
             Ok(running) => {
+                note_command(journal, running, messages);
                 messages.step(format_args!("started {}", tree::describe(running.pid)));
                 chronicle.command_started();
                 strangers.extend(before);
@@ -169,7 +299,10 @@ async fn session(
                     messages,
                     chronicle.clone(),
                 );
-                Outcome::Ended(supervisor.until_all_are_gone().await)
+                let ending = supervisor.until_all_are_gone().await;
+                let exit = Exit::of_command(ending.status);
+                note(journal, &Record::Exited { exit }, messages);
+                Outcome::Ended(ending)
             }
         },
     };
@@ -184,8 +317,50 @@ async fn session(
     )
     .await;
     let exit = outcome.exit(&job, released);
-    Account::new(&job, run, &chronicle, outcome.end(exit)).write(&job, report);
+    Account::new(&job, id, &chronicle, outcome.end(exit)).write(&job, report);
+    conclude(journal, id, exit, messages);
     exit
+}
+
+/// Lets the command know which run it is in, and marks all that descends from it.
+fn name_run(command: &mut Command, id: RunId) {
+    let runs = match std::env::var_os(leftovers::COOKIE).filter(|runs| !runs.is_empty()) {
+        Some(mut runs) => {
+            runs.push(format!(":{id}"));
+            runs
+        }
+        None => id.to_string().into(),
+    };
+    let _ = command.env(leftovers::COOKIE, runs);
+    let _ = command.env("WITHAL_RUN", id.to_string());
+}
+
+fn note_command(journal: &Journal, running: Running, messages: Messages) {
+    if let Some(process) = Process::of(running.pid) {
+        let has_group = running.has_own_group;
+        note(journal, &Record::Command { process, has_group }, messages);
+    }
+}
+
+/// Adds to the journal what a run can do without.
+fn note(journal: &Journal, record: &Record, messages: Messages) {
+    if let Err(error) = journal.write(record) {
+        messages.warn(format_args!("{error:#}"));
+    }
+}
+
+/// Removes the journal if nothing is left to be undone, and else says who can.
+fn conclude(journal: &Journal, id: RunId, exit: Exit, messages: Messages) {
+    if !journal.is_clean() {
+        messages.warn(format_args!(
+            "not all is undone: `withal recover {}` tries again",
+            id.short()
+        ));
+        return;
+    }
+    if let Err(error) = journal.close(&Record::Closed { exit: Some(exit) }) {
+        messages.warn(format_args!("{error:#}"));
+    }
 }
 
 /// Acquires the gates. Then the rest of the command is known, which may refer to them.
@@ -204,7 +379,6 @@ async fn acquire(gates: Vec<Planned>, job: &Job, place: &mut Place<'_>) -> anyho
     }
     Ok(())
 }
-
 impl Outcome {
     fn tell(&self, messages: Messages) {
         match self {

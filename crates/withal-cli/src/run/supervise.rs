@@ -163,7 +163,7 @@ impl<'a> Supervisor<'a> {
             self.chronicle.mark(arrived.signal.as_str());
         }
         self.running.pass_on(&arrived);
-        if !arrived.asks_to_stop() || !arrived.was_sent {
+        if !arrived.asks_to_stop() || !arrived.was_sent() {
             return;
         }
         let insists = matches!(arrived.signal, Signal::SIGTERM | Signal::SIGINT);
@@ -216,7 +216,7 @@ impl<'a> Supervisor<'a> {
             return;
         }
         self.chronicle.mark(arrived.signal.as_str());
-        let insists = match arrived.was_sent {
+        let insists = match arrived.was_sent() {
             true => std::mem::replace(&mut self.asked_to_stop, true),
             false => {
                 let before = self.ctrl_c_at.replace(Instant::now());

@@ -48,13 +48,11 @@ pub(super) struct End {
 impl Account {
     pub(super) fn new(job: &Job, run: RunId, chronicle: &Chronicle, end: End) -> Account {
         let (events, length) = chronicle.so_far();
-        let words = job.arguments.iter().map(ToString::to_string);
-        let program = crate::message::shown(&job.program);
         Account {
             run,
             job: job.name(),
             file: job.file.as_ref().map(crate::message::shown),
-            command: std::iter::once(program).chain(words).collect(),
+            command: job.words().collect(),
             outcome: end.outcome,
             error: end.error,
             signal: end.signal,

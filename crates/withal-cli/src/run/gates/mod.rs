@@ -39,6 +39,7 @@ use withal_core::{AsyncContextManager, ExitCase};
 use withal_scope::AsyncExitStack;
 
 use crate::message::{Level, Messages};
+use crate::run::journal::Journal;
 use crate::run::{Alarms, Deposit, Keep, RunId, Services};
 use described::When;
 use noted::{Limits, Noted};
@@ -358,6 +359,7 @@ pub(crate) struct Place<'a> {
     pub(crate) is_stdout_taken: bool,
     pub(crate) held: &'a Held,
     pub(crate) ties: Ties,
+    pub(crate) journal: Journal,
 }
 
 impl Planned {
@@ -512,6 +514,7 @@ impl<K: Listed> Gate for Ready<K> {
                 label: label.clone(),
                 limits,
                 held: place.held.clone(),
+                journal: place.journal.clone(),
             };
             let mut lent = place.stack.enter_async_context(gate).await?;
             let equipped = lent.resource.equip(place.command);

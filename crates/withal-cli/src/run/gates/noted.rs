@@ -1,5 +1,6 @@
 //! What is held right now, and how that is told.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use withal_core::{AsyncContextManager, ExitCase};
 use super::{Equip as _, Kind, Listed, Resource};
 use crate::message::Messages;
 use crate::run::account::{Chronicle, Entry};
+use crate::run::journal::{Journal, Record};
 
 /// The names of what is held right now, and how that is told.
 #[derive(Clone, Debug)]
@@ -46,6 +48,13 @@ impl Held {
         }
     }
 
+    /// Warns of what the journal could not be told: all goes on without it.
+    fn tell(&self, written: anyhow::Result<()>) {
+        if let Err(error) = written {
+            self.messages.warn(format_args!("{error:#}"));
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<String>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -58,6 +67,7 @@ pub(super) struct Noted<K: Kind> {
     pub(super) label: String,
     pub(super) limits: Limits,
     pub(super) held: Held,
+    pub(super) journal: Journal,
 }
 
 /// How long a gate may take.
@@ -73,6 +83,9 @@ pub(super) struct NotedResource<K: Kind> {
     name: String,
     release_limit: Option<Duration>,
     held: Held,
+    journal: Journal,
+    /// Its number there.
+    number: usize,
     entry: Entry,
 }
 
@@ -83,12 +96,27 @@ impl<K: Listed> AsyncContextManager for Noted<K> {
     async fn enter(self) -> anyhow::Result<Self::Resource> {
         let name = self.gate.to_string();
         self.held.messages.step(format_args!("acquiring {name}"));
+        let undo = K::intent(&self.gate).map(K::any);
+        let intended = self.journal.intend(name.clone(), undo);
+        let gate = intended.with_context(|| self.label.clone())?;
         let chronicle = self.held.chronicle.clone();
         let entry = chronicle.acquiring(&self.label, K::NAME, &name);
         let acquired = within(self.limits.acquire, "acquired", self.gate.enter()).await;
-        let resource = acquired
-            .inspect_err(|error| chronicle.acquired(entry, Err(format!("{error:#}"))))
-            .with_context(|| self.label.clone())?;
+        let resource = match acquired {
+            Ok(resource) => resource,
+            Err(error) => {
+                chronicle.acquired(entry, Err(format!("{error:#}")));
+                // What fails to be acquired leaves nothing; but who was given up at a limit may
+                // have: that stays to be undone.
+                if !error.is::<OverLimit>() {
+                    self.held.tell(self.journal.released(gate));
+                }
+                return Err(error.context(self.label));
+            }
+        };
+        let undo = K::acquired(&resource).map(K::any);
+        self.held
+            .tell(self.journal.write(&Record::Acquired { gate, undo }));
         let name = match resource.detail() {
             Some(detail) => format!("{name} ({detail})"),
             None => name,
@@ -101,17 +129,26 @@ impl<K: Listed> AsyncContextManager for Noted<K> {
             name,
             release_limit: self.limits.release,
             held: self.held,
+            journal: self.journal,
+            number: gate,
             entry,
         })
     }
 
     async fn exit(noted: Self::Resource, case: ExitCase) -> anyhow::Result<()> {
+        let gate = noted.number;
+        noted
+            .held
+            .tell(noted.journal.write(&Record::Releasing { gate }));
         let chronicle = &noted.held.chronicle;
         chronicle.releasing(noted.entry);
         let release = K::Gate::exit(noted.resource, case);
         let outcome = within(noted.release_limit, "undone", release).await;
         let error = outcome.as_ref().err().map(|error| format!("{error:#}"));
         chronicle.released(noted.entry, error);
+        if outcome.is_ok() {
+            noted.held.tell(noted.journal.released(gate));
+        }
         noted.held.undone(&noted.name, &outcome);
         outcome.context(noted.label)
     }
@@ -120,13 +157,28 @@ impl<K: Listed> AsyncContextManager for Noted<K> {
 /// What `work` gives, if it gives it soon enough.
 async fn within<T>(
     limit: Option<Duration>,
-    what: &str,
+    what: &'static str,
     work: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
     let Some(limit) = limit else {
         return work.await;
     };
-    let shown = humantime::format_duration(limit);
     let done = timeout(limit, work).await;
-    done.map_err(|_| anyhow::anyhow!("not {what} within {shown}"))?
+    done.map_err(|_| OverLimit { what, limit })?
 }
+
+/// A gate took longer than it may.
+#[derive(Debug)]
+struct OverLimit {
+    what: &'static str,
+    limit: Duration,
+}
+
+impl fmt::Display for OverLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let limit = humantime::format_duration(self.limit);
+        write!(f, "not {} within {limit}", self.what)
+    }
+}
+
+impl std::error::Error for OverLimit {}

@@ -6,12 +6,14 @@ mod settings;
 
 use std::env;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use toml::Spanned;
 
+use super::Safety;
 use super::account::Destination;
 use super::gates::{Origin, Planned, Previews, Template};
 use super::release::{HURRIED_LIMIT, LIMIT, Released};
@@ -35,6 +37,9 @@ pub(crate) struct Job {
     pub(crate) settings: Settings,
     /// The file it comes from.
     pub(crate) file: Option<PathBuf>,
+    /// What tells it from other jobs: runs of the same job undo what an earlier one has left.
+    pub(crate) identity: String,
+    pub(crate) safety: Safety,
     pub(crate) messages: Messages,
 }
 
@@ -52,6 +57,7 @@ pub(crate) struct Asked {
     pub(crate) file: Option<PathBuf>,
     /// What stands after `--`: the command, or further arguments of the file's command.
     pub(crate) words: Vec<OsString>,
+    pub(crate) safety: Safety,
     pub(crate) messages: Messages,
 }
 
@@ -63,6 +69,8 @@ impl Asked {
             None => {
                 let mut words = self.words.into_iter();
                 let job = Job {
+                    identity: identity(&self.settings, None),
+                    safety: self.safety,
                     gates: self.gates,
                     program: words.next().expect("without a file there is a command"),
                     arguments: words.map(Template::from).collect(),
@@ -87,7 +95,10 @@ impl Asked {
         texts.push(file.cwd.clone());
         let mut words = file.command.into_iter().map(Spanned::into_inner);
         let program = words.next().expect("a file's command is not empty");
+        let settings = self.settings.or(file.settings);
         let job = Job {
+            identity: identity(&settings, Some(&here.join(&path))),
+            safety: self.safety,
             gates,
             program: program.resolve_alone().unwrap_or_default(),
             arguments: words
@@ -97,13 +108,32 @@ impl Asked {
                 base: file.directory,
                 path: file.cwd.into_inner(),
             }),
-            settings: self.settings.or(file.settings),
+            settings,
             file: Some(path),
             messages: self.messages,
         };
         check(&job, &texts, Some(&file.source))?;
         Ok(job)
     }
+}
+
+/// The name that was given, or else the file; without one, the same words in the same directory are
+/// the same job.
+fn identity(settings: &Settings, file: Option<&Path>) -> String {
+    if let Some(name) = &settings.name {
+        return name.clone();
+    }
+    if let Some(file) = file {
+        return crate::message::shown(file);
+    }
+    let mut words = Vec::new();
+    for word in env::args_os().skip(2) {
+        words.extend_from_slice(word.as_bytes());
+        words.push(0);
+    }
+    let directory = env::current_dir().unwrap_or_default();
+    words.extend_from_slice(directory.as_os_str().as_bytes());
+    format!("{:08x}", crc32c::crc32c(&words))
 }
 
 /// Looks for what is wrong with a job whose command and directory are `texts` of `source`.
@@ -142,7 +172,7 @@ fn check(job: &Job, texts: &[Spanned<Template>], source: Option<&Source>) -> any
 }
 
 impl Job {
-    /// A command with a gate, and nothing else said.
+    /// A command with gates and no journal, and nothing else said.
     pub(crate) fn simple(
         gates: Vec<Planned>,
         program: OsString,
@@ -156,8 +186,20 @@ impl Job {
             cwd: None,
             settings: Settings::default(),
             file: None,
+            identity: "atomic".to_owned(),
+            safety: Safety {
+                keeper: true,
+                journal: false,
+                recover: false,
+            },
             messages,
         }
+    }
+
+    /// The command as it is written: its references may stand for secrets.
+    pub(super) fn words(&self) -> impl Iterator<Item = String> {
+        let arguments = self.arguments.iter().map(ToString::to_string);
+        std::iter::once(crate::message::shown(&self.program)).chain(arguments)
     }
 
     /// What the job is called: as it was named, or after its file or program.
