@@ -11,7 +11,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser};
 use nix::sys::signal::Signal;
 
-use crate::message::{Level, Messages, say};
+use crate::message::{Level, Messages, say, say_error};
 use crate::run::{Exit, GateArguments, Job, Limits};
 use crate::{atomic, log, migrate};
 
@@ -129,7 +129,7 @@ pub(crate) fn parse() -> Result<Request, Exit> {
         Subcommand::Migrate(arguments) => Ok(Request::Migrate(arguments)),
     };
     request.map_err(|error| {
-        say(format_args!("{error:#}"));
+        say_error(&error);
         Exit::FAILED
     })
 }
@@ -199,6 +199,14 @@ fn describe(error: &clap::Error) -> String {
                 .is_some_and(|option| option.starts_with("--lock")) =>
         {
             "--lock-wait: no lock to wait for; write `--lock PATH`, too".to_owned()
+        }
+        ErrorKind::MissingRequiredArgument
+            if is_run
+                && option
+                    .as_deref()
+                    .is_some_and(|option| option.starts_with("--log")) =>
+        {
+            "--log-rotate and --log-time: no log; write `--log DIR`, too".to_owned()
         }
         ErrorKind::MissingRequiredArgument if !is_run => {
             let missing = option.unwrap_or_default();

@@ -20,6 +20,8 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::Context as _;
 use nix::unistd::Pid;
@@ -33,7 +35,7 @@ use signals::Signals;
 use supervise::{Ending, Supervisor};
 use tree::Tree;
 
-use crate::message::Messages;
+use crate::message::{Messages, say_error};
 
 pub(crate) use alarms::Alarms;
 pub(crate) use deposit::Deposit;
@@ -120,6 +122,7 @@ async fn session(
             alarms,
             services: Services::default(),
             deposit: Deposit::default(),
+            is_hurried: Arc::default(),
             messages,
         },
         Err(error) => {
@@ -128,6 +131,7 @@ async fn session(
         }
     };
     let services = ties.services.clone();
+    let is_hurried = ties.is_hurried.clone();
     let gates = std::mem::take(&mut job.gates);
     let mut place = Place {
         stack: &mut stack,
@@ -140,7 +144,7 @@ async fn session(
     };
     let acquired = tokio::select! {
         biased;
-        stop = signals.next_stop() => Err(Outcome::Interrupted(stop)),
+        stop = next_stop(&mut signals, &services) => Err(Outcome::Interrupted(stop)),
         lost = raised.next() => Err(Outcome::Lost(lost)),
         acquired = acquire(gates, &mut place) => acquired.map_err(Outcome::NotAcquired),
     };
@@ -163,7 +167,7 @@ async fn session(
             Ok(running) => {
                 messages.step(format_args!("started {}", tree::describe(running.pid)));
                 strangers.extend(before);
-                let tree = Tree::new(running.pid, strangers, services);
+                let tree = Tree::new(running.pid, strangers, services.clone());
                 let supervisor = Supervisor::new(
                     running,
                     tree,
@@ -177,16 +181,30 @@ async fn session(
         },
     };
     outcome.tell(messages);
+    is_hurried.store(outcome.is_hurried(), Ordering::Relaxed);
     let released = release(
         stack,
         outcome.case(),
         &mut signals,
+        &services,
         &held,
         messages,
         outcome.is_hurried(),
     )
     .await;
     outcome.exit(&job, released)
+}
+
+/// The next signal that asks to stop, while gates are acquired.
+async fn next_stop(signals: &mut Signals, services: &Services) -> Arrived {
+    loop {
+        let arrived = signals.next().await;
+        if arrived.is_about_children() {
+            services.reap_all();
+        } else if arrived.asks_to_stop() {
+            return arrived;
+        }
+    }
 }
 
 async fn acquire(gates: Vec<Planned>, place: &mut Place<'_>) -> anyhow::Result<()> {
@@ -203,7 +221,7 @@ impl Outcome {
                 "{}: the command was not started",
                 stop.signal.as_str()
             )),
-            Outcome::NotAcquired(error) => messages.error(format_args!("{error:#}")),
+            Outcome::NotAcquired(error) => say_error(error),
             Outcome::Lost(lost) => {
                 messages.error(format_args!("{lost}: the command was not started"));
             }

@@ -8,6 +8,7 @@ use withal_core::{Error, ExitCase};
 use withal_scope::AsyncExitStack;
 
 use super::gates::Held;
+use super::services::Services;
 use super::signals::{Arrived, Signals};
 use super::supervise::SECOND_CTRL_C;
 use crate::message::{Messages, say};
@@ -33,6 +34,7 @@ pub(super) async fn release(
     mut stack: AsyncExitStack,
     case: ExitCase,
     signals: &mut Signals,
+    services: &Services,
     held: &Held,
     messages: Messages,
     is_hurried: bool,
@@ -70,6 +72,7 @@ pub(super) async fn release(
                     list(held)
                 ));
             }
+            Some(arrived) if arrived.is_about_children() => services.reap_all(),
             Some(_) => {}
         }
     }
@@ -117,6 +120,7 @@ mod tests {
 
     use super::{Released, release};
     use crate::message::{Level, Messages};
+    use crate::run::Services;
     use crate::run::gates::Held;
     use crate::run::signals::Blocked;
 
@@ -135,7 +139,8 @@ mod tests {
             let mut signals = blocked.listen().unwrap();
             let held = Held::new(messages);
             held.acquired("gate");
-            release(stack, case, &mut signals, &held, messages, false).await
+            let services = Services::default();
+            release(stack, case, &mut signals, &services, &held, messages, false).await
         })
     }
 

@@ -28,6 +28,8 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Context as _;
 use clap::ArgMatches;
@@ -246,6 +248,8 @@ pub(crate) struct Ties {
     pub(crate) services: Services,
     /// Keeps descriptors open that must outlive this process.
     pub(crate) deposit: Deposit,
+    /// Set when undoing begins, if somebody waits for it to be over.
+    pub(crate) is_hurried: Arc<AtomicBool>,
     pub(crate) messages: Messages,
 }
 

@@ -19,10 +19,9 @@ use withal_core::{AsyncContextManager, ExitCase};
 use withal_log::{Log as Engine, LogError, LogErrorKind, LogOptions};
 
 use super::source::{self, EndGuard};
-use super::{Busy, Equip, Kind, NoUndo, Setting, Template};
+use super::{Busy, Equip, Kind, NoUndo, Setting, Template, Ties};
 use crate::log::{check_may_be_log, size};
-use crate::message::{Messages, shown};
-use crate::run::Deposit;
+use crate::message::shown;
 use lines::Lines;
 use pass::Pass;
 use pump::{Failures, Pump};
@@ -122,8 +121,7 @@ impl Kind for Log {
             rotate: self.rotate,
             time: self.time,
             tee: self.tee,
-            deposit: setting.ties.deposit.clone(),
-            messages: setting.ties.messages,
+            ties: setting.ties.clone(),
         })
     }
 }
@@ -170,8 +168,7 @@ pub(super) struct Open {
     rotate: Option<Rotate>,
     time: bool,
     tee: bool,
-    deposit: Deposit,
-    messages: Messages,
+    ties: Ties,
 }
 
 impl fmt::Display for Open {
@@ -204,7 +201,7 @@ impl AsyncContextManager for Open {
         let lines = Lines::new(engine, self.time);
         let (source, guard, write) = source::pipe()?;
         // Without a reader the command would die of its next write.
-        self.deposit.keep(source.pipe())?;
+        self.ties.deposit.keep(source.pipe())?;
         let (name, stream) = match self.streams {
             Streams::Stderr => ("stderr", io::stderr().as_fd().try_clone_to_owned()),
             _ => ("stdout", io::stdout().as_fd().try_clone_to_owned()),
@@ -214,7 +211,7 @@ impl AsyncContextManager for Open {
             true => Some(Pass::new(stream)?),
             false => None,
         };
-        let pump = Pump::new(source, pass, name, lines, self.messages);
+        let pump = Pump::new(source, pass, name, lines, &self.ties);
         let thread = thread::Builder::new().name("log".to_owned());
         let pump = thread.spawn(move || pump.run());
         Ok(Logging {
