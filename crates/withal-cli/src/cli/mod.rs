@@ -10,7 +10,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser};
 
-use crate::message::{Level, Messages, say, say_lines, shown};
+use crate::message::{Level, Messages, say, say_error, say_lines, shown};
 use crate::run::{self, Asked, BadFile, Exit, GateArguments, Job, Safety, Settings};
 use crate::{atomic, log, migrate};
 
@@ -151,7 +151,7 @@ pub(crate) fn parse() -> Result<Request, Exit> {
     request.map_err(|error| {
         match error.downcast_ref::<BadFile>() {
             Some(bad) => bad.0.iter().for_each(say_lines),
-            None => say(format_args!("{error:#}")),
+            None => say_error(&error),
         }
         Exit::FAILED
     })
@@ -264,6 +264,14 @@ fn describe(error: &clap::Error) -> String {
                 .is_some_and(|option| option.starts_with("--lock")) =>
         {
             "--lock-wait: no lock to wait for; write `--lock PATH`, too".to_owned()
+        }
+        ErrorKind::MissingRequiredArgument
+            if is_run
+                && option
+                    .as_deref()
+                    .is_some_and(|option| option.starts_with("--log")) =>
+        {
+            "--log-rotate and --log-time: no log; write `--log DIR`, too".to_owned()
         }
         ErrorKind::MissingRequiredArgument if !is_run => {
             let missing = option.unwrap_or_default();

@@ -28,6 +28,8 @@ mod tree;
 
 use std::collections::HashSet;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::Context as _;
 use nix::unistd::Pid;
@@ -47,7 +49,7 @@ use signals::Signals;
 use supervise::{Ending, Supervisor};
 use tree::Tree;
 
-use crate::message::{Messages, shown};
+use crate::message::{Messages, say_error, shown};
 
 pub(crate) use alarms::Alarms;
 pub(crate) use deposit::Deposit;
@@ -197,6 +199,7 @@ fn keep(job: Job, run: Run, keeper: Option<&Keeper>) -> anyhow::Result<Exit> {
             services: Services::new(run.journal.clone(), messages),
             deposit,
             keep: job.settings.keep.unwrap_or_default(),
+            is_hurried: Arc::default(),
             messages,
         };
         Ok(session(job, signals, raised, ties, run).await)
@@ -246,6 +249,7 @@ async fn session(
     name_run(&mut command, id);
     let chronicle = Chronicle::new();
     let held = Held::new(chronicle.clone(), messages);
+    let is_hurried = ties.is_hurried.clone();
     let gates = std::mem::take(&mut job.gates);
     let mut place = Place {
         stack: &mut stack,
@@ -259,7 +263,7 @@ async fn session(
     let recovered = job.safety.recover && job.safety.journal;
     let acquired = tokio::select! {
         biased;
-        stop = signals.next_stop() => Err(Outcome::Interrupted(stop)),
+        stop = next_stop(&mut signals, &services) => Err(Outcome::Interrupted(stop)),
         lost = raised.next() => Err(Outcome::Lost(lost)),
         acquired = async {
             if recovered {
@@ -289,7 +293,7 @@ async fn session(
                 messages.step(format_args!("started {}", tree::describe(running.pid)));
                 chronicle.command_started();
                 strangers.extend(before);
-                let tree = Tree::new(running.pid, strangers, services);
+                let tree = Tree::new(running.pid, strangers, services.clone());
                 let supervisor = Supervisor::new(
                     running,
                     tree,
@@ -307,10 +311,12 @@ async fn session(
         },
     };
     outcome.tell(messages);
+    is_hurried.store(outcome.is_hurried(), Ordering::Relaxed);
     let released = release(
         stack,
         outcome.case(),
         &mut signals,
+        &services,
         &held,
         messages,
         job.teardown_limit(outcome.is_hurried()),
@@ -363,6 +369,18 @@ fn conclude(journal: &Journal, id: RunId, exit: Exit, messages: Messages) {
     }
 }
 
+/// The next signal that asks to stop, while gates are acquired.
+async fn next_stop(signals: &mut Signals, services: &Services) -> Arrived {
+    loop {
+        let arrived = signals.next().await;
+        if arrived.is_about_children() {
+            services.reap_all();
+        } else if arrived.asks_to_stop() {
+            return arrived;
+        }
+    }
+}
+
 /// Acquires the gates. Then the rest of the command is known, which may refer to them.
 async fn acquire(gates: Vec<Planned>, job: &Job, place: &mut Place<'_>) -> anyhow::Result<()> {
     for gate in gates {
@@ -386,7 +404,7 @@ impl Outcome {
                 "{}: the command was not started",
                 stop.signal.as_str()
             )),
-            Outcome::NotAcquired(error) => messages.error(format_args!("{error:#}")),
+            Outcome::NotAcquired(error) => say_error(error),
             Outcome::Lost(lost) => {
                 messages.error(format_args!("{lost}: the command was not started"));
             }

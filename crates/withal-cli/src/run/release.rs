@@ -8,6 +8,7 @@ use withal_core::{Error, ExitCase};
 use withal_scope::AsyncExitStack;
 
 use super::gates::Held;
+use super::services::Services;
 use super::signals::{Arrived, Signals};
 use super::supervise::SECOND_CTRL_C;
 use crate::message::{Messages, say};
@@ -33,6 +34,7 @@ pub(super) async fn release(
     mut stack: AsyncExitStack,
     case: ExitCase,
     signals: &mut Signals,
+    services: &Services,
     held: &Held,
     messages: Messages,
     limit: Duration,
@@ -69,6 +71,7 @@ pub(super) async fn release(
                     list(held)
                 ));
             }
+            Some(arrived) if arrived.is_about_children() => services.reap_all(),
             Some(_) => {}
         }
     }
@@ -116,6 +119,7 @@ mod tests {
 
     use super::{LIMIT, Released, release};
     use crate::message::{Level, Messages};
+    use crate::run::Services;
     use crate::run::account::Chronicle;
     use crate::run::gates::Held;
     use crate::run::signals::Blocked;
@@ -135,7 +139,8 @@ mod tests {
             let mut signals = blocked.listen().unwrap();
             let held = Held::new(Chronicle::new(), messages);
             held.acquired("gate");
-            release(stack, case, &mut signals, &held, messages, LIMIT).await
+            let services = Services::default();
+            release(stack, case, &mut signals, &services, &held, messages, LIMIT).await
         })
     }
 

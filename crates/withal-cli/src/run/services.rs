@@ -86,6 +86,12 @@ impl Services {
         Some((pid, status))
     }
 
+    /// Reaps all that have ended, while the command does not run: what a gate's process has left is
+    /// looked for by others, to whom one that nobody has waited for is still there.
+    pub(super) fn reap_all(&self) {
+        while self.reap().is_some() {}
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Pid, Option<WaitStatus>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use crate::support::Sandbox;
 
 /// Every way a command can end: options, script, and the exit status.
-const ENDINGS: &[(&[&str], &str, i32)] = &[
+pub(crate) const ENDINGS: &[(&[&str], &str, i32)] = &[
     (&[], "exit 0", 0),
     (&[], "exit 3", 3),
     (&[], "kill -TERM $$", 143),

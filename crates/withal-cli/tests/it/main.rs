@@ -3,6 +3,12 @@
 
 mod atomic;
 mod gates;
+mod gates_env_file;
+mod gates_hook;
+mod gates_log;
+mod gates_mock;
+mod gates_service;
+mod gates_sqlite;
 mod jobs;
 mod log;
 mod log_crash;

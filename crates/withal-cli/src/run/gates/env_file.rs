@@ -196,7 +196,7 @@ fn flaw(text: &str, taken: usize, error: &dotenvy::Error) -> Flaw {
             equals + value.find(part.trim_end()).unwrap_or_default()
         }),
     };
-    let (good, why) = if is_whole && *good >= part.len() {
+    let (good, why) = if is_whole && *good >= part.len() && part.contains('=') {
         (0, "a quote without its end")
     } else if is_whole {
         (*good, "not of the form NAME=VALUE")

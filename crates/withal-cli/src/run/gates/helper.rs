@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::Pid;
 use rustix::process::WaitStatus;
 use serde::Deserialize;
@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::{Attributes, Template};
 use crate::message::shown;
+use crate::process;
 use crate::run::{Service, Services};
 
 /// A program and its arguments, no shell between them.
@@ -82,6 +83,8 @@ impl Helper {
     /// Starts `command` with no stdin.
     pub(super) fn start(mut command: Command, services: &Services) -> anyhow::Result<Helper> {
         let _ = command.stdin(Stdio::null()).process_group(0);
+        // What this process reads as data would never reach the other.
+        process::hand_on(&mut command, SigSet::empty());
         let child = command.spawn();
         let child = child.with_context(|| {
             let program: &OsStr = command.get_program();

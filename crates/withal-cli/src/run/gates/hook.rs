@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -25,6 +26,8 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// How much `acquire` may print.
 const MOST_PRINTED: usize = 64 * 1024;
+
+const BLOCK: usize = 4096;
 
 /// What `acquire` printed.
 const STDOUT: &str = "stdout";
@@ -243,7 +246,11 @@ async fn finish(
         }
         ended = helper.ended() => ended?,
     };
-    while take(stdout, &mut printed)?.is_some_and(|read| read > 0) {}
+    // The runtime may not have heard yet that there is something.
+    let mut part = [0; BLOCK];
+    while let Ok(read @ 1..) = rustix::io::read(stdout, &mut part) {
+        keep(&part, read, &mut printed);
+    }
     if printed.len() > MOST_PRINTED {
         return Ok((ended, None));
     }
@@ -255,26 +262,22 @@ async fn finish(
 
 /// Reads to the end.
 async fn read_all(stdout: &pipe::Receiver, printed: &mut Vec<u8>) -> anyhow::Result<()> {
+    let mut part = [0; BLOCK];
     loop {
         stdout.readable().await.context("cannot read a pipe")?;
-        if take(stdout, printed)? == Some(0) {
-            return Ok(());
+        match stdout.try_read(&mut part) {
+            Ok(0) => return Ok(()),
+            Ok(read) => keep(&part, read, printed),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error).context("cannot read a pipe"),
         }
     }
 }
 
-/// Reads what there is, 0 at the end; of what is too much only that it is.
-fn take(stdout: &pipe::Receiver, printed: &mut Vec<u8>) -> anyhow::Result<Option<usize>> {
-    let mut part = [0; 4096];
-    match stdout.try_read(&mut part) {
-        Ok(read) => {
-            let room = (MOST_PRINTED + 1).saturating_sub(printed.len());
-            printed.extend(part.iter().take(read.min(room)));
-            Ok(Some(read))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
-        Err(error) => Err(error).context("cannot read a pipe"),
-    }
+/// Keeps what was read; of what is too much only that it is.
+fn keep(part: &[u8], read: usize, printed: &mut Vec<u8>) {
+    let room = (MOST_PRINTED + 1).saturating_sub(printed.len());
+    printed.extend(part.iter().take(read.min(room)));
 }
 
 async fn release(argv: &[OsString], directory: &Path, services: &Services) -> anyhow::Result<()> {

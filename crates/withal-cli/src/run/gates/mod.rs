@@ -30,6 +30,8 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Context as _;
 use clap::ArgMatches;
@@ -271,6 +273,8 @@ pub(crate) struct Ties {
     pub(crate) deposit: Deposit,
     /// Whether gates leave what they made, where their own keys do not say.
     pub(crate) keep: Keep,
+    /// Set when undoing begins, if somebody waits for it to be over.
+    pub(crate) is_hurried: Arc<AtomicBool>,
     pub(crate) messages: Messages,
 }
 
@@ -283,6 +287,7 @@ impl Ties {
             services: Services::default(),
             deposit: Deposit::default(),
             keep: Keep::default(),
+            is_hurried: Arc::default(),
             messages: Messages::new(Level::Quiet),
         })
     }

@@ -10,12 +10,12 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use serde::Deserialize;
 use tokio::task::spawn_blocking;
 use withal_core::{AsyncContextManager, ExitCase};
@@ -250,7 +250,7 @@ fn fill(path: &Path, seed: Option<&Path>, wanted: &AtomicBool) -> anyhow::Result
 /// Copies what the seed holds at one moment, what stands in its write-ahead log included, while
 /// others may write to it.
 fn copy(seed: &Path, path: &Path, wanted: &AtomicBool) -> anyhow::Result<()> {
-    let source = open(seed)?;
+    let source = open(seed, wanted)?;
     let mut target = Connection::open(path)?;
     // Who finds it half made after a crash removes it.
     target.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")?;
@@ -266,13 +266,26 @@ fn copy(seed: &Path, path: &Path, wanted: &AtomicBool) -> anyhow::Result<()> {
 }
 
 /// Opens a seed, with a transaction that keeps it as it is now.
-fn open(seed: &Path) -> anyhow::Result<Connection> {
+fn open(seed: &Path, wanted: &AtomicBool) -> anyhow::Result<Connection> {
     let access = match needs_writing(seed) {
         true => OpenFlags::SQLITE_OPEN_READ_WRITE,
         false => OpenFlags::SQLITE_OPEN_READ_ONLY,
     };
     let connection = Connection::open_with_flags(seed, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(BUSY)?;
-    connection.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema")?;
-    Ok(connection)
+    // SQLite's own way to wait asks nobody whether it is still wanted.
+    connection.busy_timeout(Duration::ZERO)?;
+    connection.execute_batch("BEGIN")?;
+    let start = Instant::now();
+    loop {
+        match connection.execute_batch("SELECT count(*) FROM sqlite_schema") {
+            Ok(()) => return Ok(connection),
+            Err(error) if !is_busy(&error) || start.elapsed() >= BUSY => return Err(error.into()),
+            Err(_busy) => thread::park_timeout(PAUSE),
+        }
+        anyhow::ensure!(wanted.load(Ordering::Relaxed), "cancelled");
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
 }

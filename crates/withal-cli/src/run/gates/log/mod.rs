@@ -19,10 +19,9 @@ use withal_core::{AsyncContextManager, ExitCase};
 use withal_log::{Log as Engine, LogError, LogErrorKind, LogOptions};
 
 use super::source::{self, EndGuard};
-use super::{Busy, Equip, Kind, NoUndo, Setting, Template};
+use super::{Busy, Equip, Kind, NoUndo, Setting, Template, Ties};
 use crate::log::{check_may_be_log, size};
-use crate::message::{Messages, shown};
-use crate::run::Deposit;
+use crate::message::shown;
 use lines::Lines;
 use pass::Pass;
 use pump::{Failures, Pump};
@@ -123,8 +122,7 @@ impl Kind for Log {
             rotate: self.rotate,
             time: self.time,
             tee: self.tee,
-            deposit: setting.ties.deposit.clone(),
-            messages: setting.ties.messages,
+            ties: setting.ties.clone(),
         })
     }
 }
@@ -171,8 +169,7 @@ pub(super) struct Open {
     rotate: Option<Rotate>,
     time: bool,
     tee: bool,
-    deposit: Deposit,
-    messages: Messages,
+    ties: Ties,
 }
 
 impl fmt::Display for Open {
@@ -205,7 +202,7 @@ impl AsyncContextManager for Open {
         let lines = Lines::new(engine, self.time);
         let (source, guard, write) = source::pipe()?;
         // Without a reader the command would die of its next write.
-        self.deposit.keep(source.pipe())?;
+        self.ties.deposit.keep(source.pipe())?;
         let (name, stream) = match self.streams {
             Streams::Stderr => ("stderr", io::stderr().as_fd().try_clone_to_owned()),
             _ => ("stdout", io::stdout().as_fd().try_clone_to_owned()),
@@ -215,7 +212,7 @@ impl AsyncContextManager for Open {
             true => Some(Pass::new(stream)?),
             false => None,
         };
-        let pump = Pump::new(source, pass, name, lines, self.messages);
+        let pump = Pump::new(source, pass, name, lines, &self.ties);
         let thread = thread::Builder::new().name("log".to_owned());
         let pump = thread.spawn(move || pump.run());
         Ok(Logging {

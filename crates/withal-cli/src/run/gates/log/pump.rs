@@ -1,6 +1,8 @@
 //! From the command's pipe to withal's own stream and the log.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use withal_log::LogError;
@@ -8,6 +10,7 @@ use withal_log::LogError;
 use super::lines::Lines;
 use super::pass::{Pass, Passed};
 use crate::message::Messages;
+use crate::run::gates::Ties;
 use crate::run::gates::source::Source;
 
 /// How much is read at a time.
@@ -16,9 +19,11 @@ const BLOCK: usize = 256 * 1024;
 /// How much of what a stream does not take is kept for it at the end.
 const MOST_PENDING: usize = 4 << 20;
 
-/// How long a stream that nobody reads is waited for at the end. Undoing may take longer than that
-/// altogether, so that this is not what it fails of, unless withal was asked to stop.
+/// How long a stream that nobody reads is waited for at the end: less than undoing may take.
 const PATIENCE: Duration = Duration::from_secs(50);
+
+/// The same if withal was asked to stop.
+const HURRIED_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Reads blocks; each goes to the stream first, as it is, and then to the log.
 #[derive(Debug)]
@@ -31,6 +36,7 @@ pub(super) struct Pump {
     /// Until it fails.
     log: Option<Lines>,
     failures: Failures,
+    is_hurried: Arc<AtomicBool>,
     messages: Messages,
 }
 
@@ -49,7 +55,7 @@ impl Pump {
         pass: Option<Pass>,
         name: &'static str,
         log: Lines,
-        messages: Messages,
+        ties: &Ties,
     ) -> Pump {
         Pump {
             source,
@@ -57,7 +63,8 @@ impl Pump {
             name,
             log: Some(log),
             failures: Failures::default(),
-            messages,
+            is_hurried: ties.is_hurried.clone(),
+            messages: ties.messages,
         }
     }
 
@@ -99,7 +106,11 @@ impl Pump {
         {
             self.failures.log = Some(error);
         }
-        let passed = self.pass_on(&pending, Some(Instant::now() + PATIENCE));
+        let patience = match self.is_hurried.load(Ordering::Relaxed) {
+            true => HURRIED_PATIENCE,
+            false => PATIENCE,
+        };
+        let passed = self.pass_on(&pending, Some(Instant::now() + patience));
         self.failures.not_passed += pending.len() - passed;
         self.failures
     }

@@ -170,10 +170,15 @@ impl AsyncContextManager for Start {
             .env(undo::COOKIE, &self.cookie)
             .stdout(copy)
             .stderr(write);
+        let program = helper::program(&self.argv);
         let helper = Helper::start(command, &self.ties.services)?;
         let identity = Identity::of(helper.pid())?;
         let printing = Printing::start(source, guard, output, self.watch.line())?;
-        let ready = cancellable(self.watch.wait(&helper, &self.ties.services, &printing)).await;
+        let ready = cancellable(
+            self.watch
+                .wait(&program, &helper, &self.ties.services, &printing),
+        )
+        .await;
         match ready.context("cancelled").flatten() {
             Ok(()) => {}
             Err(error) => {
@@ -181,7 +186,7 @@ impl AsyncContextManager for Start {
                 let printed = spawn_blocking(|| printing.finish()).await;
                 stopped?;
                 printed.context("the wait panicked")??;
-                return Err(error.context(self.name));
+                return Err(error);
             }
         }
         let mut watching = JoinSet::new();

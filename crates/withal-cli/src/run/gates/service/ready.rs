@@ -183,6 +183,7 @@ impl Watch {
     /// It has ended, or is not ready in time.
     pub(super) async fn wait(
         &self,
+        program: &str,
         helper: &Helper,
         services: &Services,
         printing: &Printing,
@@ -191,12 +192,18 @@ impl Watch {
         let tried = tokio::select! {
             biased;
             ready = timeout(self.within, self.tries(services, printing, &mut last)) => ready,
-            ended = helper.ended() => anyhow::bail!("{} before it was ready", ended?),
+            ended = helper.ended() => {
+                let ended = ended?;
+                anyhow::bail!("`{program}` {ended} before it was ready")
+            }
         };
         let within = humantime::format_duration(self.within);
-        tried.map_err(|_late| match last {
-            Some(last) => anyhow::anyhow!("not ready within {within}: {last:#}"),
-            None => anyhow::anyhow!("not ready within {within}: {}", self.awaited()),
+        tried.map_err(|_late| {
+            let why = match last {
+                Some(last) => format!("{last:#}"),
+                None => self.awaited(),
+            };
+            anyhow::anyhow!("`{program}` is not ready within {within}: {why}")
         })
     }
 
