@@ -6,6 +6,7 @@ mod values;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::FalseyValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser};
@@ -118,11 +119,11 @@ struct Options {
     no_recover: bool,
 
     /// Say what is acquired, started and undone
-    #[arg(short, long, env = "WITHAL_VERBOSE", hide_env = true)]
+    #[arg(short, long, value_parser = FalseyValueParser::new(), env = "WITHAL_VERBOSE", hide_env = true)]
     verbose: bool,
 
     /// Say nothing but why withal itself failed
-    #[arg(short, long, env = "WITHAL_QUIET", hide_env = true)]
+    #[arg(short, long, value_parser = FalseyValueParser::new(), env = "WITHAL_QUIET", hide_env = true)]
     quiet: bool,
 
     /// Print this help

@@ -97,13 +97,14 @@ fn prepare_and_run(job: Job) -> anyhow::Result<Exit> {
     let messages = job.messages;
     let strangers = tree::adopt_orphans(messages);
     let id = RunId::random()?;
+    let report = job.report()?;
     let run = Run {
         id,
         journal: open_journal(&job, id)?,
         blocked,
         strangers,
         terminal: Terminal::look(),
-        report: job.report()?,
+        report,
     };
     if !job.safety.keeper || !front::is_needed(messages) {
         return keep(job, run, None);

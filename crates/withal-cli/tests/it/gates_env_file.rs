@@ -53,6 +53,7 @@ fn what_is_wrong_with_a_file_is_said_before_anything_is_acquired() {
     check(".", "`.` cannot be read: Is a directory (os error 21)");
     let ended = sandbox.run(&["-w", "env-file:file=settings", "--", "true"]);
     ended.check_code(125);
-    let expected = "withal: --with env-file: unknown field `file`, expected `path`\n";
+    let expected = "withal: --with env-file: a gate `env-file` has no key `file`; there are path, id, timeout, \
+                    teardown_timeout, when\n";
     assert_eq!(ended.stderr, expected);
 }

@@ -243,7 +243,7 @@ fn what_cannot_be_a_log_is_refused_before_anything_is_acquired() {
     check(
         &["-w", "log:file=a"],
         125,
-        "--with log: unknown field `file`",
+        "--with log: a gate `log` has no key `file`",
     );
     check(
         &["-o", "out", "-w", "log:path=a,streams=stdout"],

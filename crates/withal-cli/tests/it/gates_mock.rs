@@ -177,7 +177,10 @@ fn what_is_wrong_with_a_file_is_shown_before_anything_is_acquired() {
     let remedy = "--mock: a value is not of the form VAR=FILE";
     check(&["--mock", "API"], remedy);
     check(&["--mock", "=mock.toml"], remedy);
-    check(&["-w", "mock:env=API"], "--with mock: missing field `file`");
+    check(
+        &["-w", "mock:env=API"],
+        "--with mock: no `file`; write `file = …`",
+    );
     check(
         &["-w", "mock:file=mock.toml,port=0"],
         "--with mock: not a port; write a number from 1 to 65535, or \"free\"",

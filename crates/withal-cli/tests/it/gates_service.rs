@@ -203,7 +203,7 @@ fn wrong_keys_are_refused_before_anything_is_acquired() {
         assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
     };
     check("ready={}", "write one of `tcp`, `http`, `log` and `exec`");
-    check("port=free", "missing field `command`");
+    check("port=free", "no `command`; write `command = …`");
     check("command=[]", "no program");
     check("command=['a'],stop=X", "not a signal");
     check("command=['a'],port=70000", "not a port");
@@ -213,7 +213,10 @@ fn wrong_keys_are_refused_before_anything_is_acquired() {
         "`log` is not a regular expression",
     );
     check("command=['a'],ready={tpc='x'}", "unknown field `tpc`");
-    check("command=['a'],commend=1", "unknown field `commend`");
+    check(
+        "command=['a'],commend=1",
+        "a gate `service` has no key `commend`; did you mean `command`?",
+    );
     let ended = sandbox.run(&["-w", "service:command=['a'],ready={http='x'}", "--", "true"]);
     ended.check_code(125);
     let expected = "withal: service: ready: not a URL that can be asked";

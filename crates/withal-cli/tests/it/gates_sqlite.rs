@@ -120,7 +120,7 @@ fn what_is_no_seed_is_refused() {
     check(&["-w", "sqlite:seed=none"], "sqlite: the seed `none`");
     check(
         &["-w", "sqlite:file=a"],
-        "--with sqlite: unknown field `file`",
+        "--with sqlite: a gate `sqlite` has no key `file`",
     );
 }
 

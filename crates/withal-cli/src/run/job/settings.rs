@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use clap::builder::FalseyValueParser;
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Deserializer};
 
@@ -76,6 +77,7 @@ pub(crate) struct Settings {
         long,
         num_args = 0,
         default_missing_value = "true",
+        value_parser = FalseyValueParser::new(),
         env = "WITHAL_CLEAR_ENV",
         hide_env = true
     )]
@@ -91,6 +93,7 @@ pub(crate) struct Settings {
         long,
         num_args = 0,
         default_missing_value = "true",
+        value_parser = FalseyValueParser::new(),
         env = "WITHAL_PRESERVE_STATUS",
         hide_env = true
     )]
