@@ -3,16 +3,14 @@
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
-use nix::sys::signal::Signal;
 use withal_os::{AtomicWriter, Durability, Symlinks};
 
 use crate::input::Input;
 use crate::message::{Level, Messages};
-use crate::run::{self, Exit, Limits};
+use crate::run::{self, Exit};
 use crate::stop::Stop;
 
 pub(crate) const USAGE: &str = "\
@@ -135,20 +133,13 @@ impl Arguments {
         let Some(program) = words.next() else {
             return Ok(Job::Pipe(writer, messages));
         };
-        Ok(Job::Command(run::Job {
-            gates: vec![run::output(writer, OPTION)],
-            directory: PathBuf::new(),
+        // A temporary file that is left is found by its name: no journal.
+        Ok(Job::Command(run::Job::simple(
+            vec![run::output(writer, OPTION)],
             program,
-            arguments: words.collect(),
-            limits: Limits {
-                timeout: None,
-                grace: Duration::from_secs(5),
-                signal: Signal::SIGTERM,
-            },
-            busy: Exit::FAILED,
-            preserve_status: false,
+            words.collect(),
             messages,
-        }))
+        )))
     }
 }
 
@@ -193,7 +184,7 @@ fn pipe(writer: AtomicWriter, messages: Messages) -> anyhow::Result<Exit> {
     Ok(Exit::SUCCESS)
 }
 
-fn mode(text: &str) -> Result<u32, String> {
+pub(crate) fn mode(text: &str) -> Result<u32, String> {
     let mode = u32::from_str_radix(text, 8).ok();
     let mode = mode.filter(|mode| *mode <= 0o7777 && !text.starts_with('+'));
     mode.ok_or_else(|| "not a mode; write it in octal, as `644` or `0600`".to_owned())

@@ -11,13 +11,17 @@ mod process;
 mod run;
 mod source;
 mod stop;
+mod suggest;
 mod watch;
 
 fn main() {
     let exit = match cli::parse() {
         Ok(cli::Request::Run(job)) => run::run(job),
+        Ok(cli::Request::Plan(job)) => run::print_plan(&job),
         Ok(cli::Request::Log(command)) => log::run(command),
         Ok(cli::Request::Atomic(job)) => atomic::run(job),
+        Ok(cli::Request::Recover(arguments)) => run::recover(&arguments),
+        Ok(cli::Request::List(arguments)) => run::ls(&arguments),
         Ok(cli::Request::Migrate(arguments)) => migrate::run(arguments),
         Ok(cli::Request::Watch(job)) => watch::run(job),
         Err(exit) => exit,

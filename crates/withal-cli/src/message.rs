@@ -5,6 +5,8 @@ use std::fmt::Display;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 
+use crate::source::BadSource;
+
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
@@ -58,6 +60,15 @@ pub(crate) fn say(text: impl Display) {
     escape(&text.to_string(), &mut line);
     line.push('\n');
     let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+/// Writes why something failed: on one line, but for a flaw in a file, which is shown.
+pub(crate) fn say_error(error: &anyhow::Error) {
+    let text = format!("{error:#}");
+    match error.chain().any(|cause| cause.is::<BadSource>()) {
+        true => say_lines(text),
+        false => say(text),
+    }
 }
 
 /// Writes a message of several lines in one piece.

@@ -6,6 +6,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::DeTable;
 
 use crate::message::shown;
 
@@ -36,6 +38,21 @@ impl Flaw {
         Flaw {
             span: None,
             why: why.into(),
+        }
+    }
+}
+
+impl From<toml::de::Error> for Flaw {
+    fn from(error: toml::de::Error) -> Flaw {
+        let message = error.message().trim().replace('\n', "; ");
+        let missing = message.strip_prefix("missing field `");
+        let missing = missing.and_then(|rest| rest.strip_suffix('`'));
+        Flaw {
+            span: error.span(),
+            why: match missing {
+                Some(key) => format!("no `{key}`; write `{key} = …`"),
+                None => message,
+            },
         }
     }
 }
@@ -72,10 +89,27 @@ impl Source {
     }
 
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, Flaw> {
-        toml::from_str(&self.text).map_err(|error| Flaw {
-            span: error.span(),
-            why: error.message().trim().replace('\n', "; "),
-        })
+        toml::from_str(&self.text).map_err(Flaw::from)
+    }
+
+    /// The file as a table.
+    pub(crate) fn table(&self) -> Result<Spanned<DeTable<'_>>, Flaw> {
+        DeTable::parse(&self.text).map_err(Flaw::from)
+    }
+
+    /// What is written at `span`.
+    pub(crate) fn written(&self, span: Range<usize>) -> &str {
+        self.text.get(span).unwrap_or_default()
+    }
+
+    /// Where in `span` the text `part` stands; `span` itself if it is written there in other ways.
+    pub(crate) fn part(&self, span: Range<usize>, part: &str) -> Range<usize> {
+        self.written(span.clone())
+            .find(part)
+            .map_or(span.clone(), |at| {
+                let start = span.start + at;
+                start..start + part.len()
+            })
     }
 
     /// Shows a flaw where it is. Passwords are not shown.

@@ -1,6 +1,10 @@
 //! The help text around the options.
 
-pub(super) const USAGE: &str = "withal run [GATES]... [OPTIONS] -- COMMAND [ARG]...";
+pub(super) const USAGE: &str = "\
+withal run [GATES]... [OPTIONS] -- COMMAND [ARG]...
+       withal run [GATES]... [OPTIONS] JOB.toml [-- ARG...]";
+
+pub(super) const CHECK_USAGE: &str = "withal check [GATES]... [OPTIONS] JOB.toml [-- ARG...]";
 
 pub(super) const AFTER: &str = "\
 Gates are acquired in the order given. Then COMMAND runs, with withal's stdin, stdout and stderr.

@@ -5,25 +5,29 @@ mod values;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser};
-use nix::sys::signal::Signal;
 
-use crate::message::{Level, Messages, say};
-use crate::run::{Exit, GateArguments, Job, Limits};
+use crate::message::{Level, Messages, say, say_error, say_lines, shown};
+use crate::run::{self, Asked, BadFile, Exit, GateArguments, Job, Safety, Settings};
 use crate::{atomic, log, migrate, watch};
 
-pub(crate) use values::{duration, time_limit};
+pub(crate) use values::{duration, signal, status, time_limit};
 
 /// What is asked for.
 pub(crate) enum Request {
     Run(Job),
+    /// Tell what a run would do.
+    Plan(Job),
     Log(log::Command),
     Atomic(atomic::Job),
     Migrate(migrate::Arguments),
     Watch(watch::Job),
+    Recover(run::RecoverArguments),
+    List(run::ListArguments),
 }
 
 #[derive(Debug, Parser)]
@@ -44,6 +48,17 @@ enum Subcommand {
     /// Acquire locks, directories and files, run a command, undo them on every path
     #[command(after_help = help::AFTER, override_usage = help::USAGE, disable_help_flag = true)]
     Run(RunArguments),
+
+    /// Check a job file and print what it would do; nothing is acquired
+    #[command(override_usage = help::CHECK_USAGE, disable_help_flag = true)]
+    Check(RunArguments),
+    /// Finish the teardown of runs that were killed
+    #[command(after_help = run::RECOVER_HELP)]
+    Recover(run::RecoverArguments),
+
+    /// List runs that live, and those that were killed and are not undone
+    #[command(name = "ls")]
+    List(run::ListArguments),
 
     /// Write, read, check and repair logs that are whole after any crash
     #[command(
@@ -76,42 +91,45 @@ struct RunArguments {
     gates: GateArguments,
 
     #[command(flatten)]
+    settings: Settings,
+
+    #[command(flatten)]
     options: Options,
 
+    /// A job file
+    #[arg(value_name = "JOB.toml", hide = true)]
+    job: Vec<PathBuf>,
+
     /// The command and its arguments, after `--`
-    #[arg(last = true, required = true, num_args = 1.., value_name = "COMMAND", hide = true)]
+    #[arg(last = true, num_args = 1.., value_name = "COMMAND", hide = true)]
     command: Vec<OsString>,
 }
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Options")]
 struct Options {
-    /// Stop the command if it runs longer; the exit status is then 124
-    #[arg(short = 'T', long, value_name = "DUR", value_parser = values::time_limit, allow_negative_numbers = true)]
-    timeout: Option<Duration>,
+    /// Print what would be done, and do nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
 
-    /// Time between being asked to stop and being killed
-    #[arg(short = 'k', long, value_name = "DUR", default_value = "5s", value_parser = values::duration, allow_negative_numbers = true)]
-    grace: Duration,
-
-    /// What to send to stop the command when its time is over
-    #[arg(short, long, value_name = "SIG", default_value = "TERM", value_parser = values::signal)]
-    signal: Signal,
-
-    /// Exit status when a lock is busy
-    #[arg(long, value_name = "N", default_value_t = 75, value_parser = values::status, allow_negative_numbers = true)]
-    busy_code: u8,
-
-    /// On a timeout exit with the command's own status instead of 124
+    /// Do it all in one process; if that is killed, `withal recover` undoes the rest
     #[arg(long)]
-    preserve_status: bool,
+    no_keeper: bool,
+
+    /// Keep no journal; if withal is killed, all its processes at once, nobody undoes the rest
+    #[arg(long)]
+    no_journal: bool,
+
+    /// Leave what an earlier run of the same job has left when it was killed
+    #[arg(long)]
+    no_recover: bool,
 
     /// Say what is acquired, started and undone
-    #[arg(short, long, conflicts_with = "quiet")]
+    #[arg(short, long, value_parser = FalseyValueParser::new(), env = "WITHAL_VERBOSE", hide_env = true)]
     verbose: bool,
 
     /// Say nothing but why withal itself failed
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = FalseyValueParser::new(), env = "WITHAL_QUIET", hide_env = true)]
     quiet: bool,
 
     /// Print this help
@@ -129,40 +147,88 @@ pub(crate) fn parse() -> Result<Request, Exit> {
         unreachable!("clap requires a subcommand");
     };
     let request = match arguments.subcommand {
-        Subcommand::Run(run) => job(run, matches).map(Request::Run),
+        Subcommand::Run(run) => job(run, matches, false),
+        Subcommand::Check(run) => job(run, matches, true),
         Subcommand::Log(command) => command.check().map(Request::Log),
         Subcommand::Atomic(arguments) => arguments.job().map(Request::Atomic),
+        Subcommand::Recover(arguments) => Ok(Request::Recover(arguments)),
+        Subcommand::List(arguments) => Ok(Request::List(arguments)),
         Subcommand::Migrate(arguments) => Ok(Request::Migrate(arguments)),
         Subcommand::Watch(arguments) => arguments.job().map(Request::Watch),
     };
     request.map_err(|error| {
-        say(format_args!("{error:#}"));
+        match error.downcast_ref::<BadFile>() {
+            Some(bad) => bad.0.iter().for_each(say_lines),
+            None => say_error(&error),
+        }
         wrong_usage()
     })
 }
 
-fn job(arguments: RunArguments, matches: &ArgMatches) -> anyhow::Result<Job> {
-    let options = arguments.options;
-    let level = match (options.verbose, options.quiet) {
-        (true, _) => Level::Verbose,
-        (_, true) => Level::Quiet,
-        _ => Level::Normal,
-    };
-    let mut words = arguments.command.into_iter();
-    Ok(Job {
-        gates: arguments.gates.in_order(matches)?,
-        directory: PathBuf::new(),
-        program: words.next().expect("clap requires at least one word"),
-        arguments: words.collect(),
-        limits: Limits {
-            timeout: options.timeout,
-            grace: options.grace,
-            signal: options.signal,
+fn job(arguments: RunArguments, matches: &ArgMatches, is_check: bool) -> anyhow::Result<Request> {
+    let RunArguments {
+        gates,
+        settings,
+        options,
+        job,
+        command,
+    } = arguments;
+    let file = job_file(job)?;
+    if file.is_none() && is_check {
+        anyhow::bail!("no job file; write `withal check JOB.toml`");
+    }
+    if file.is_none() && command.is_empty() {
+        anyhow::bail!(NO_COMMAND);
+    }
+    let asked = Asked {
+        gates: gates.in_order(matches)?,
+        settings,
+        file,
+        words: command,
+        safety: Safety {
+            keeper: !options.no_keeper,
+            journal: !options.no_journal,
+            recover: !options.no_recover,
         },
-        busy: Exit::Code(options.busy_code),
-        preserve_status: options.preserve_status,
-        messages: Messages::new(level),
+        messages: Messages::new(level(&options, matches)?),
+    };
+    let job = asked.job()?;
+    Ok(match is_check || options.dry_run {
+        true => Request::Plan(job),
+        false => Request::Run(job),
     })
+}
+
+const NO_COMMAND: &str = "no command: write it after `--`, as in `withal run --tempdir -- make`";
+
+/// The one word before `--`, if it names a job file.
+fn job_file(words: Vec<PathBuf>) -> anyhow::Result<Option<PathBuf>> {
+    let mut words = words.into_iter();
+    match (words.next(), words.next()) {
+        (None, _) => Ok(None),
+        (Some(file), None) if file.extension().is_some_and(|end| end == "toml") => Ok(Some(file)),
+        (Some(file), Some(word)) if file.extension().is_some_and(|end| end == "toml") => {
+            let word = shown(&word);
+            anyhow::bail!("`{word}`: further arguments of a job's command stand after `--`")
+        }
+        (Some(word), _) => {
+            let word = shown(&word);
+            anyhow::bail!("`{word}`: a command and its arguments stand after `--`")
+        }
+    }
+}
+
+/// What is given as an option wins over what is set as a variable.
+fn level(options: &Options, matches: &ArgMatches) -> anyhow::Result<Level> {
+    let is_given = |option| matches.value_source(option) == Some(ValueSource::CommandLine);
+    match (is_given("verbose"), is_given("quiet")) {
+        (true, true) => anyhow::bail!("both --verbose and --quiet; write one of them"),
+        (true, false) => Ok(Level::Verbose),
+        (false, true) => Ok(Level::Quiet),
+        (false, false) if options.quiet => Ok(Level::Quiet),
+        (false, false) if options.verbose => Ok(Level::Verbose),
+        (false, false) => Ok(Level::Normal),
+    }
 }
 
 /// Prints help where that was asked for, and else one line that says what is wrong.
@@ -214,19 +280,19 @@ fn describe(error: &clap::Error) -> String {
         {
             "--lock-wait: no lock to wait for; write `--lock PATH`, too".to_owned()
         }
+        ErrorKind::MissingRequiredArgument
+            if is_run
+                && option
+                    .as_deref()
+                    .is_some_and(|option| option.starts_with("--log")) =>
+        {
+            "--log-rotate and --log-time: no log; write `--log DIR`, too".to_owned()
+        }
         ErrorKind::MissingRequiredArgument if !is_run => {
             let missing = option.unwrap_or_default();
             format!("no {missing}: see `{asked} --help`")
         }
-        ErrorKind::MissingRequiredArgument => {
-            "no command: write it after `--`, as in `withal run --tempdir -- make`".to_owned()
-        }
-        ErrorKind::UnknownArgument
-            if is_run && !option.as_deref().unwrap_or("-").starts_with('-') =>
-        {
-            let word = option.unwrap_or_default();
-            format!("`{word}`: a command and its arguments stand after `--`")
-        }
+        ErrorKind::MissingRequiredArgument => NO_COMMAND.to_owned(),
         ErrorKind::InvalidSubcommand if asked.starts_with("withal log") => {
             let word = context(error, ContextKind::InvalidSubcommand).unwrap_or_default();
             format!("`{word}`: no subcommand; `withal log --help` lists them")

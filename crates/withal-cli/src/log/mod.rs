@@ -25,6 +25,9 @@ use crate::process;
 use crate::run::Exit;
 
 pub(crate) use help::AFTER;
+pub(crate) use stamp::{Format, put as put_stamp, stamp};
+pub(crate) use values::size;
+pub(crate) use write::whole_characters;
 
 /// What to do with a log.
 #[derive(Debug, clap::Subcommand)]
@@ -117,7 +120,7 @@ fn check_is_log(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Refuses to make a log among other files.
-fn check_may_be_log(path: &Path) -> anyhow::Result<()> {
+pub(crate) fn check_may_be_log(path: &Path) -> anyhow::Result<()> {
     if !path.exists() {
         return Ok(());
     }

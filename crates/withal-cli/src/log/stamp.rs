@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 /// How a time is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(crate) enum Format {
     /// As 2025-11-20T09:30:00.123456Z
     Rfc3339,
     /// As @400000004a32392b2aa21dac, what daemontools and s6 write
@@ -16,7 +16,7 @@ pub(super) enum Format {
 const TAI: i64 = (1 << 62) + 10;
 
 /// What to write before a line, with the space after it.
-pub(super) fn stamp(format: Format, now: Timestamp) -> String {
+pub(crate) fn stamp(format: Format, now: Timestamp) -> String {
     match format {
         Format::Rfc3339 => format!("{now:.6} "),
         Format::Tai64n => {
@@ -27,7 +27,7 @@ pub(super) fn stamp(format: Format, now: Timestamp) -> String {
 }
 
 /// Puts `stamp` before each of `lines`; before the first one only if it begins there.
-pub(super) fn put(stamp: &[u8], lines: &[u8], is_begun: bool, into: &mut Vec<u8>) {
+pub(crate) fn put(stamp: &[u8], lines: &[u8], is_begun: bool, into: &mut Vec<u8>) {
     into.clear();
     let mut is_begun = is_begun;
     let mut start = 0;

@@ -20,7 +20,7 @@ const TIME_REMEDY: &str =
     "not a time; write `2025-11-20T09:30:00Z`, `2025-11-20 09:30`, `2025-11-20`, or `10m` for ago";
 
 /// `64MiB`, `64M`, `64MB` (of 1000 each), or bytes.
-pub(super) fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit());
     let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
     let unit = match unit.trim_start() {

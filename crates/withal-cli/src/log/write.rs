@@ -219,7 +219,7 @@ fn gather(input: &mut Input, space: &mut [u8], delay: Duration, bytes: usize) ->
 }
 
 /// Where to cut, at most at `end`, so that no character is.
-fn whole_characters(bytes: &[u8], end: usize) -> usize {
+pub(crate) fn whole_characters(bytes: &[u8], end: usize) -> usize {
     let is_start = |at: &usize| bytes.get(*at).is_none_or(|byte| byte & 0xC0 != 0x80);
     (end.saturating_sub(3).max(1)..=end)
         .rev()

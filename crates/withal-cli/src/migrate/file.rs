@@ -67,7 +67,7 @@ impl Url {
 /// a write-ahead log, as its header says.
 ///
 /// No connection may be open yet: closing the file would give up the locks that SQLite has on it.
-fn needs_writing(path: &Path) -> bool {
+pub(crate) fn needs_writing(path: &Path) -> bool {
     const VERSIONS: usize = 20;
     const WRITE_AHEAD: [u8; 2] = [2, 2];
     let mut header = [0; VERSIONS];

@@ -22,6 +22,7 @@ use crate::source::BadSource;
 
 use progress::Progress;
 
+pub(crate) use file::needs_writing;
 pub(crate) use help::{AFTER, USAGE};
 
 /// How long rolling back and closing may take after a signal: less than what stops us waits.

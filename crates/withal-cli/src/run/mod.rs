@@ -1,80 +1,208 @@
 //! `withal run`: acquire gates, run a command, undo the gates, on every path.
 //!
-//! One process does it all. It blocks the signals it handles before it has threads, reads them as
-//! data, and leaves the way out of each state to one place: acquiring (`acquire`), running
-//! (`supervise`), undoing (`release`).
+//! Two processes do it: the front, which the user sees, and the keeper, which holds the gates
+//! (`front`). What is done is written to a journal before (`journal`), so that whoever is left when
+//! one of them is killed, or a later `withal`, can undo it (`recover`). The keeper blocks the
+//! signals it handles before it has threads, reads them as data, and leaves the way out of each
+//! state to one place: acquiring (`acquire`), running (`supervise`), undoing (`release`).
 
+mod account;
+mod alarms;
 mod command;
+mod deposit;
+mod front;
 mod gates;
+mod id;
+mod identity;
+mod job;
+mod journal;
+mod leftovers;
+mod recover;
 mod release;
+mod services;
 mod signals;
 mod status;
 mod supervise;
+mod take_over;
 mod tree;
 
 use std::collections::HashSet;
-use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::Context as _;
 use nix::unistd::Pid;
+use tokio::runtime::Runtime;
 use withal_core::{Error, ExitCase};
 use withal_scope::AsyncExitStack;
 
-use gates::{Attributes, Busy, Held, Place};
+use account::{Account, Chronicle, Destination, End};
+use alarms::Raised;
+use front::{Keeper, Kept, Side};
+use gates::{Attributes, Busy, Held, Place, Ties};
+use identity::{Host, Process};
+use journal::{Directory, Journal, Opened, Record};
 use release::{Released, release};
 use supervise::{Ending, Supervisor};
 use tree::Tree;
 
-use crate::message::Messages;
+use crate::message::{Messages, say_error, shown};
 
-pub(crate) use command::{NotStarted, Running};
+pub(crate) use alarms::Alarms;
+pub(crate) use command::{NotStarted, Running, Terminal};
+pub(crate) use deposit::Deposit;
 pub(crate) use gates::{Arguments as GateArguments, Planned, open_output, output};
+pub(crate) use id::RunId;
+pub(crate) use job::{Asked, BadFile, Job, Keep, Settings, print_plan};
+pub(crate) use recover::{Arguments as RecoverArguments, ListArguments, RECOVER_HELP, ls, recover};
+pub(crate) use services::{Service, Services};
 pub(crate) use signals::{Arrived, Blocked, Signals};
 pub(crate) use status::Exit;
-pub(crate) use supervise::Limits;
 
-/// What is to be done.
-pub(crate) struct Job {
-    pub(crate) gates: Vec<Planned>,
-    /// What relative paths are relative to.
-    pub(crate) directory: PathBuf,
-    pub(crate) program: OsString,
-    pub(crate) arguments: Vec<OsString>,
-    pub(crate) limits: Limits,
-    /// The exit status when a lock is busy.
-    pub(crate) busy: Exit,
-    /// Whether a command that was stopped by the timeout gives its own status.
-    pub(crate) preserve_status: bool,
-    pub(crate) messages: Messages,
+/// What is done against being killed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Safety {
+    /// A second process, which outlives the first or is outlived by it.
+    pub(crate) keeper: bool,
+    /// A journal that outlives both.
+    pub(crate) journal: bool,
+    /// What earlier runs of the same job have left is undone first.
+    pub(crate) recover: bool,
 }
 
 /// Does the job. Nothing of it is left, and the answer is how this process should end.
 pub(crate) fn run(job: Job) -> Exit {
     let messages = job.messages;
-    match prepare_and_run(job) {
-        Ok(exit) => exit,
-        Err(error) => {
-            messages.error(format_args!("{error:#}"));
-            Exit::FAILED
+    prepare_and_run(job).unwrap_or_else(|error| {
+        messages.error(format_args!("{error:#}"));
+        Exit::FAILED
+    })
+}
+
+/// What a run has from its beginning, in both processes.
+struct Run {
+    id: RunId,
+    journal: Journal,
+    blocked: Blocked,
+    strangers: HashSet<Pid>,
+    terminal: Terminal,
+    report: Option<Destination>,
+}
+
+fn prepare_and_run(job: Job) -> anyhow::Result<Exit> {
+    // Threads and processes inherit the mask, so it comes first.
+    let blocked = Blocked::new()?;
+    let messages = job.messages;
+    let strangers = tree::adopt_orphans(messages);
+    let id = RunId::random()?;
+    let report = job.report()?;
+    let run = Run {
+        id,
+        journal: open_journal(&job, id)?,
+        blocked,
+        strangers,
+        terminal: Terminal::look(),
+        report,
+    };
+    if !job.safety.keeper || !front::is_needed(messages) {
+        return keep(job, run, None);
+    }
+    match front::split(run.terminal.is_there)? {
+        Side::Keeper(keeper) => {
+            // What the front was given is not this process's; nor has it inherited to be a reaper.
+            let strangers = tree::adopt_orphans(messages);
+            let exit = keep(job, Run { strangers, ..run }, Some(&keeper));
+            let exit = exit.unwrap_or_else(|error| {
+                messages.error(format_args!("{error:#}"));
+                Exit::FAILED
+            });
+            keeper.tell(exit);
+            Ok(Exit::SUCCESS)
+        }
+        Side::Front(front) => {
+            let Run {
+                journal,
+                blocked,
+                mut strangers,
+                terminal,
+                ..
+            } = run;
+            let is_shells_job = terminal.is_shells_job;
+            match front.wait(&blocked, is_shells_job, &mut strangers)? {
+                (Kept::Done(exit), _) => Ok(exit),
+                (Kept::Killed, deposits) => {
+                    let exit = runtime(messages)?.block_on(take_over::take_over(
+                        &journal,
+                        &blocked,
+                        strangers,
+                        job.limits(),
+                        messages,
+                    ));
+                    drop(deposits);
+                    exit
+                }
+            }
         }
     }
 }
 
-fn prepare_and_run(job: Job) -> anyhow::Result<Exit> {
-    // Threads inherit the mask, so it comes before the runtime.
-    let blocked = Blocked::new()?;
-    let strangers = tree::adopt_orphans()?;
-    let messages = job.messages;
+fn open_journal(job: &Job, id: RunId) -> anyhow::Result<Journal> {
+    let words = job.words();
+    let opened = Opened {
+        version: journal::VERSION,
+        id,
+        job: job.identity.clone(),
+        argv: words.map(|word| journal::masked(&word)).collect(),
+        cwd: std::env::current_dir().map_or_else(|_| String::new(), |path| shown(&path)),
+        host: Host::this(),
+        uid: rustix::process::geteuid().as_raw(),
+        at: journal::now(),
+        front: Process::of(nix::unistd::getpid()),
+    };
+    match job.safety.journal {
+        true => Journal::create(&Directory::here()?, opened),
+        false => Journal::unwritten(opened),
+    }
+}
+
+fn runtime(messages: Messages) -> anyhow::Result<Runtime> {
     withal_core::set_notice_hook(move |notice| messages.warn(notice));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    let runtime = runtime.context("cannot start the runtime")?;
+    runtime.context("cannot start the runtime")
+}
+
+/// Does the job in this process.
+fn keep(job: Job, run: Run, keeper: Option<&Keeper>) -> anyhow::Result<Exit> {
+    let messages = job.messages;
+    if keeper.is_some()
+        && let Some(process) = Process::of(nix::unistd::getpid())
+    {
+        run.journal.write(&Record::Keeper { process })?;
+    }
+    let runtime = runtime(messages)?;
     let exit = runtime.block_on(async {
-        let signals = blocked.listen()?;
-        Ok(session(job, signals, &blocked, strangers).await)
+        let mut signals = run.blocked.listen()?;
+        let deposit = match keeper {
+            Some(keeper) => {
+                signals.follow(keeper.front, keeper.socket.clone())?;
+                Deposit::with_front(keeper.socket.clone())
+            }
+            None => Deposit::default(),
+        };
+        let (alarms, raised) = Alarms::new();
+        let ties = Ties {
+            run: run.id,
+            alarms,
+            services: Services::new(run.journal.clone(), messages),
+            deposit,
+            keep: job.settings.keep.unwrap_or_default(),
+            is_hurried: Arc::default(),
+            messages,
+        };
+        Ok(session(job, signals, raised, ties, run).await)
     });
     // A thread may still wait for a lock that nobody wants any more.
     runtime.shutdown_background();
@@ -87,6 +215,8 @@ enum Outcome {
     Interrupted(Arrived),
     /// A gate could not be acquired, so it was not started.
     NotAcquired(anyhow::Error),
+    /// A gate has lost what it held before the command was started.
+    Lost(String),
     NotStarted(NotStarted),
     Ended(Ending),
 }
@@ -94,59 +224,179 @@ enum Outcome {
 async fn session(
     mut job: Job,
     mut signals: Signals,
-    blocked: &Blocked,
-    strangers: HashSet<Pid>,
+    mut raised: Raised,
+    ties: Ties,
+    run: Run,
 ) -> Exit {
     let messages = job.messages;
+    let Run {
+        id,
+        journal,
+        blocked,
+        mut strangers,
+        terminal,
+        report,
+    } = run;
+    let journal = &journal;
+    let services = ties.services.clone();
     let mut stack = AsyncExitStack::new();
     let mut command = Command::new(&job.program);
-    let _ = command.args(&job.arguments);
-    let held = Held::new(messages);
+    if job.settings.clear_env == Some(true) {
+        for (name, _) in std::env::vars_os() {
+            let _ = command.env_remove(name);
+        }
+    }
+    name_run(&mut command, id);
+    let chronicle = Chronicle::new();
+    let held = Held::new(chronicle.clone(), messages);
+    let is_hurried = ties.is_hurried.clone();
+    let gates = std::mem::take(&mut job.gates);
     let mut place = Place {
         stack: &mut stack,
         command: &mut command,
-        directory: &job.directory,
         attributes: Attributes::new(),
+        is_stdout_taken: gates.iter().any(Planned::takes_stdout),
         held: &held,
+        ties,
+        journal: journal.clone(),
     };
-    let gates = std::mem::take(&mut job.gates);
+    let recovered = job.safety.recover && job.safety.journal;
     let acquired = tokio::select! {
         biased;
-        stop = signals.next_stop() => Err(Outcome::Interrupted(stop)),
-        acquired = acquire(gates, &mut place) => acquired.map_err(Outcome::NotAcquired),
+        stop = next_stop(&mut signals, &services) => Err(Outcome::Interrupted(stop)),
+        lost = raised.next() => Err(Outcome::Lost(lost)),
+        acquired = async {
+            if recovered {
+                recover::before(&job.identity, messages).await;
+            }
+            acquire(gates, &job, &mut place).await
+        } => acquired.map_err(Outcome::NotAcquired),
     };
+    // What was lost at the last moment counts, too.
+    let acquired = acquired.and_then(|()| {
+        raised
+            .taken()
+            .map_or(Ok(()), |lost| Err(Outcome::Lost(lost)))
+    });
+    // What a hook has started, and its parent has left: its `release` ends it.
+    let before = tree::children_now();
     let outcome = match acquired {
-        Err(outcome) => outcome,
-        Ok(()) => match Running::start(command, blocked.inherited()) {
+        Err(outcome) => {
+            // What gates gave it is not kept open for their exits.
+            drop(command);
+            outcome
+        }
+        Ok(()) => match Running::start(command, blocked.inherited(), terminal) {
             Err(not_started) => Outcome::NotStarted(not_started),
             Ok(running) => {
+                note_command(journal, running, messages);
                 messages.step(format_args!("started {}", tree::describe(running.pid)));
-                let tree = Tree::new(running.pid, strangers);
-                let supervisor = Supervisor::new(running, tree, &mut signals, job.limits, messages);
-                Outcome::Ended(supervisor.until_all_are_gone().await)
+                chronicle.command_started();
+                strangers.extend(before);
+                let tree = Tree::new(running.pid, strangers, services.clone());
+                let supervisor = Supervisor::new(
+                    running,
+                    tree,
+                    &mut signals,
+                    &mut raised,
+                    job.limits(),
+                    messages,
+                    chronicle.clone(),
+                );
+                let ending = supervisor.until_all_are_gone().await;
+                let exit = Exit::of_command(ending.status);
+                note(journal, &Record::Exited { exit }, messages);
+                Outcome::Ended(ending)
             }
         },
     };
     outcome.tell(messages);
+    is_hurried.store(outcome.is_hurried(), Ordering::Relaxed);
     let released = release(
         stack,
         outcome.case(),
         &mut signals,
+        &services,
         &held,
         messages,
-        outcome.is_hurried(),
+        job.teardown_limit(outcome.is_hurried()),
     )
     .await;
-    outcome.exit(&job, released)
+    let exit = outcome.exit(&job, released);
+    Account::new(&job, id, &chronicle, outcome.end(exit)).write(&job, report);
+    conclude(journal, id, exit, messages);
+    exit
 }
 
-async fn acquire(gates: Vec<Planned>, place: &mut Place<'_>) -> anyhow::Result<()> {
+/// Lets the command know which run it is in, and marks all that descends from it.
+fn name_run(command: &mut Command, id: RunId) {
+    let runs = match std::env::var_os(leftovers::COOKIE).filter(|runs| !runs.is_empty()) {
+        Some(mut runs) => {
+            runs.push(format!(":{id}"));
+            runs
+        }
+        None => id.to_string().into(),
+    };
+    let _ = command.env(leftovers::COOKIE, runs);
+    let _ = command.env("WITHAL_RUN", id.to_string());
+}
+
+fn note_command(journal: &Journal, running: Running, messages: Messages) {
+    if let Some(process) = Process::of(running.pid) {
+        let has_group = running.has_own_group;
+        note(journal, &Record::Command { process, has_group }, messages);
+    }
+}
+
+/// Adds to the journal what a run can do without.
+fn note(journal: &Journal, record: &Record, messages: Messages) {
+    if let Err(error) = journal.write(record) {
+        messages.warn(format_args!("{error:#}"));
+    }
+}
+
+/// Removes the journal if nothing is left to be undone, and else says who can.
+fn conclude(journal: &Journal, id: RunId, exit: Exit, messages: Messages) {
+    if !journal.is_clean() {
+        messages.warn(format_args!(
+            "not all is undone: `withal recover {}` tries again",
+            id.short()
+        ));
+        return;
+    }
+    if let Err(error) = journal.close(&Record::Closed { exit: Some(exit) }) {
+        messages.warn(format_args!("{error:#}"));
+    }
+}
+
+/// The next signal that asks to stop, while gates are acquired.
+async fn next_stop(signals: &mut Signals, services: &Services) -> Arrived {
+    loop {
+        let arrived = signals.next().await;
+        if arrived.is_about_children() {
+            services.reap_all();
+        } else if arrived.asks_to_stop() {
+            return arrived;
+        }
+    }
+}
+
+/// Acquires the gates. Then the rest of the command is known, which may refer to them.
+async fn acquire(gates: Vec<Planned>, job: &Job, place: &mut Place<'_>) -> anyhow::Result<()> {
     for gate in gates {
         gate.enter(place).await?;
     }
+    for argument in &job.arguments {
+        let _ = place.command.arg(argument.resolve(&place.attributes)?);
+    }
+    if let Some(cwd) = &job.cwd {
+        let directory = cwd.base.join(cwd.path.resolve(&place.attributes)?);
+        if !directory.as_os_str().is_empty() {
+            let _ = place.command.current_dir(directory);
+        }
+    }
     Ok(())
 }
-
 impl Outcome {
     fn tell(&self, messages: Messages) {
         match self {
@@ -154,7 +404,10 @@ impl Outcome {
                 "{}: the command was not started",
                 stop.signal.as_str()
             )),
-            Outcome::NotAcquired(error) => messages.error(format_args!("{error:#}")),
+            Outcome::NotAcquired(error) => say_error(error),
+            Outcome::Lost(lost) => {
+                messages.error(format_args!("{lost}: the command was not started"));
+            }
             Outcome::NotStarted(not_started) => messages.error(&not_started.reason),
             Outcome::Ended(_) => {}
         }
@@ -165,8 +418,12 @@ impl Outcome {
         match self {
             Outcome::Interrupted(stop) => ExitCase::Signalled(stop.signal as i32),
             Outcome::NotAcquired(error) => errored(format!("{error:#}")),
+            Outcome::Lost(lost) => errored(lost.clone()),
             Outcome::NotStarted(not_started) => errored(not_started.reason.clone()),
             Outcome::Ended(ending) if ending.timed_out => ExitCase::TimedOut,
+            Outcome::Ended(ending) if ending.alarmed => {
+                errored("a gate has stopped the command".to_owned())
+            }
             Outcome::Ended(ending) => match Exit::of_command(ending.status) {
                 Exit::SUCCESS => ExitCase::Succeeded,
                 Exit::Code(code) => errored(format!("the command exited with {code}")),
@@ -175,12 +432,43 @@ impl Outcome {
         }
     }
 
+    /// The same for reports.
+    fn end(&self, exit: Exit) -> End {
+        let (outcome, error) = match self {
+            Outcome::Interrupted(_) => ("interrupted", None),
+            Outcome::NotAcquired(error) if error.is::<Busy>() => {
+                ("busy", Some(format!("{error:#}")))
+            }
+            Outcome::NotAcquired(error) => ("not_acquired", Some(format!("{error:#}"))),
+            Outcome::Lost(lost) => ("lost", Some(lost.clone())),
+            Outcome::NotStarted(not_started) => ("not_started", Some(not_started.reason.clone())),
+            Outcome::Ended(ending) if ending.timed_out => ("timed_out", None),
+            Outcome::Ended(ending) if ending.alarmed => ("lost", None),
+            Outcome::Ended(ending) => match Exit::of_command(ending.status) {
+                Exit::SUCCESS => ("succeeded", None),
+                Exit::Code(_) => ("failed", None),
+                Exit::Signal(_) => ("signalled", None),
+            },
+        };
+        End {
+            outcome,
+            error,
+            signal: match self {
+                Outcome::Interrupted(stop) => Some(stop.signal as i32),
+                Outcome::Ended(ending) => ending.status.terminating_signal(),
+                _ => None,
+            },
+            timed_out: matches!(self, Outcome::Ended(ending) if ending.timed_out),
+            exit,
+        }
+    }
+
     /// Whether somebody waits for us to be gone.
     fn is_hurried(&self) -> bool {
         match self {
             Outcome::Interrupted(_) => true,
             Outcome::Ended(ending) => ending.asked_to_stop,
-            Outcome::NotAcquired(_) | Outcome::NotStarted(_) => false,
+            Outcome::NotAcquired(_) | Outcome::Lost(_) | Outcome::NotStarted(_) => false,
         }
     }
 
@@ -191,13 +479,21 @@ impl Outcome {
         }
         match self {
             Outcome::Interrupted(stop) => stop.exit(),
-            Outcome::NotAcquired(error) if error.is::<Busy>() => job.busy,
-            Outcome::NotAcquired(_) => Exit::FAILED,
+            Outcome::NotAcquired(error) => match error.downcast_ref::<Busy>() {
+                Some(busy) => job.busy(busy.code),
+                None => Exit::FAILED,
+            },
+            Outcome::Lost(_) => Exit::TEARDOWN_FAILED,
             Outcome::NotStarted(not_started) => not_started.exit,
-            Outcome::Ended(ending) if ending.timed_out && !job.preserve_status => Exit::TIMED_OUT,
+            Outcome::Ended(ending)
+                if ending.timed_out && job.settings.preserve_status != Some(true) =>
+            {
+                Exit::TIMED_OUT
+            }
+            Outcome::Ended(ending) if ending.alarmed => Exit::TEARDOWN_FAILED,
             Outcome::Ended(ending) => match Exit::of_command(ending.status) {
                 Exit::SUCCESS if ending.has_survivors => Exit::TEARDOWN_FAILED,
-                Exit::SUCCESS if !matches!(released, Released::Clean) => Exit::TEARDOWN_FAILED,
+                Exit::SUCCESS if job.minds(&released) => Exit::TEARDOWN_FAILED,
                 own => own,
             },
         }

@@ -8,16 +8,17 @@ use withal_core::{Error, ExitCase};
 use withal_scope::AsyncExitStack;
 
 use super::gates::Held;
+use super::services::Services;
 use super::signals::{Arrived, Signals};
 use super::supervise::SECOND_CTRL_C;
 use crate::message::{Messages, say};
 
 /// How long undoing may take after a command that ended by itself.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 /// The same if withal was asked to stop: with the grace before it, this fits the 10 s that CI
 /// systems and container engines wait before they kill.
-const HURRIED_LIMIT: Duration = Duration::from_secs(4);
+pub(super) const HURRIED_LIMIT: Duration = Duration::from_secs(4);
 
 /// What became of the gates.
 #[derive(Debug)]
@@ -33,12 +34,12 @@ pub(super) async fn release(
     mut stack: AsyncExitStack,
     case: ExitCase,
     signals: &mut Signals,
+    services: &Services,
     held: &Held,
     messages: Messages,
-    is_hurried: bool,
+    limit: Duration,
 ) -> Released {
     let before = case.error().cloned();
-    let limit = if is_hurried { HURRIED_LIMIT } else { LIMIT };
     let deadline = Instant::now() + limit;
     let mut closing = pin!(stack.close_with(case));
     let mut asked_at: Option<Instant> = None;
@@ -70,6 +71,7 @@ pub(super) async fn release(
                     list(held)
                 ));
             }
+            Some(arrived) if arrived.is_about_children() => services.reap_all(),
             Some(_) => {}
         }
     }
@@ -115,8 +117,10 @@ mod tests {
     use withal_core::{Error, ExitCase};
     use withal_scope::AsyncExitStack;
 
-    use super::{Released, release};
+    use super::{LIMIT, Released, release};
     use crate::message::{Level, Messages};
+    use crate::run::Services;
+    use crate::run::account::Chronicle;
     use crate::run::gates::Held;
     use crate::run::signals::Blocked;
 
@@ -133,9 +137,10 @@ mod tests {
             .build();
         runtime.unwrap().block_on(async {
             let mut signals = blocked.listen().unwrap();
-            let held = Held::new(messages);
+            let held = Held::new(Chronicle::new(), messages);
             held.acquired("gate");
-            release(stack, case, &mut signals, &held, messages, false).await
+            let services = Services::default();
+            release(stack, case, &mut signals, &services, &held, messages, LIMIT).await
         })
     }
 

@@ -7,7 +7,10 @@ use nix::unistd::Pid;
 use rustix::process::WaitStatus;
 use tokio::time::Instant;
 
+use super::account::Chronicle;
+use super::alarms::Raised;
 use super::command::Running;
+use super::job::Orphans;
 use super::signals::{Arrived, Signals};
 use super::tree::{self, Tree};
 use crate::message::Messages;
@@ -24,6 +27,7 @@ pub(crate) struct Limits {
     pub(crate) timeout: Option<Duration>,
     pub(crate) grace: Duration,
     pub(crate) signal: Signal,
+    pub(crate) orphans: Orphans,
 }
 
 /// How the command ended.
@@ -31,6 +35,8 @@ pub(crate) struct Limits {
 pub(super) struct Ending {
     pub(super) status: WaitStatus,
     pub(super) timed_out: bool,
+    /// Whether a gate has stopped it.
+    pub(super) alarmed: bool,
     /// Whether a signal asked to stop while something still ran.
     pub(super) asked_to_stop: bool,
     /// Whether processes are left that could not be killed.
@@ -53,12 +59,17 @@ pub(super) struct Supervisor<'a> {
     running: Running,
     tree: Tree,
     signals: &'a mut Signals,
+    alarms: &'a mut Raised,
     limits: Limits,
     messages: Messages,
+    chronicle: Chronicle,
     phase: Phase,
     times_out_at: Option<Instant>,
     timed_out: bool,
+    alarmed: bool,
     asked_to_stop: bool,
+    /// Whether it is noted what the command has left running.
+    has_orphans: bool,
     ctrl_c_at: Option<Instant>,
 }
 
@@ -67,19 +78,25 @@ impl<'a> Supervisor<'a> {
         running: Running,
         tree: Tree,
         signals: &'a mut Signals,
+        alarms: &'a mut Raised,
         limits: Limits,
         messages: Messages,
+        chronicle: Chronicle,
     ) -> Supervisor<'a> {
         Supervisor {
             running,
             tree,
             signals,
+            alarms,
             limits,
             messages,
+            chronicle,
             phase: Phase::Free,
             times_out_at: limits.timeout.map(|limit| Instant::now() + limit),
             timed_out: false,
+            alarmed: false,
             asked_to_stop: false,
+            has_orphans: false,
             ctrl_c_at: None,
         }
     }
@@ -91,17 +108,30 @@ impl<'a> Supervisor<'a> {
             self.tree.reap();
             let left = self.tree.left();
             if let Some(status) = self.tree.ended() {
+                self.chronicle.command_ended();
                 let gives_up =
                     matches!(self.phase, Phase::Killing(until) if until <= Instant::now());
                 if left.is_empty() || gives_up {
                     return self.ending(status, &left);
                 }
-                self.end_orphans(&left);
+                match (self.limits.orphans, self.phase) {
+                    (Orphans::Detach, _) => return self.detaching(status, &left),
+                    (Orphans::Wait, Phase::Free) => self.note_orphans(&left),
+                    _ => self.end_orphans(&left),
+                }
             }
             if let Phase::Killing(_) = self.phase {
                 tree::kill_all(&left);
             }
-            let arrived = self.signals.next_before(self.deadline()).await;
+            let (deadline, has_ended) = (self.deadline(), self.tree.ended().is_some());
+            let arrived = tokio::select! {
+                biased;
+                alarm = self.alarms.next(), if !has_ended => {
+                    self.alarm(&alarm);
+                    continue;
+                }
+                arrived = self.signals.next_before(deadline) => arrived,
+            };
             match arrived {
                 Some(arrived) if arrived.is_about_children() => self.stop_with_command().await,
                 Some(arrived) if self.tree.ended().is_none() => self.signalled(arrived),
@@ -123,13 +153,17 @@ impl<'a> Supervisor<'a> {
     }
 
     fn kill(&mut self) {
+        self.chronicle.killed();
         self.phase = Phase::Killing(Instant::now() + KILL_LIMIT);
     }
 
     /// A signal while the command runs.
     fn signalled(&mut self, arrived: Arrived) {
+        if arrived.asks_to_stop() {
+            self.chronicle.mark(arrived.signal.as_str());
+        }
         self.running.pass_on(&arrived);
-        if !arrived.asks_to_stop() || !arrived.was_sent {
+        if !arrived.asks_to_stop() || !arrived.was_sent() {
             return;
         }
         let insists = matches!(arrived.signal, Signal::SIGTERM | Signal::SIGINT);
@@ -143,6 +177,18 @@ impl<'a> Supervisor<'a> {
             Phase::Grace(_) | Phase::Killing(_) => {}
         }
         self.asked_to_stop = true;
+    }
+
+    /// A gate has lost what the command relies on.
+    fn alarm(&mut self, text: &str) {
+        self.messages
+            .error(format_args!("{text}: stopping the command"));
+        self.alarmed = true;
+        self.chronicle.mark("alarm");
+        if let Phase::Free = self.phase {
+            self.running.stop(self.limits.signal);
+            self.phase = self.grace();
+        }
     }
 
     /// Stops if the command has stopped and a shell waits to hear that of its job: it sees this
@@ -169,7 +215,8 @@ impl<'a> Supervisor<'a> {
         if !arrived.asks_to_stop() {
             return;
         }
-        let insists = match arrived.was_sent {
+        self.chronicle.mark(arrived.signal.as_str());
+        let insists = match arrived.was_sent() {
             true => std::mem::replace(&mut self.asked_to_stop, true),
             false => {
                 let before = self.ctrl_c_at.replace(Instant::now());
@@ -178,6 +225,8 @@ impl<'a> Supervisor<'a> {
         };
         if insists {
             self.kill();
+        } else if let Phase::Free = self.phase {
+            self.end_orphans(left); // nothing has asked them to end so far
         } else {
             let names = describe(left);
             let text = format_args!("waiting for processes the command left: {names}");
@@ -189,13 +238,17 @@ impl<'a> Supervisor<'a> {
         match self.phase {
             Phase::Free => {
                 self.timed_out = true;
+                self.chronicle.mark("timeout");
                 self.times_out_at = None;
                 let limit = self.limits.timeout.unwrap_or_default();
                 let limit = humantime::format_duration(limit);
                 self.messages.warn(format_args!(
                     "the command ran longer than {limit}: stopping it"
                 ));
-                self.running.stop(self.limits.signal);
+                match self.tree.ended() {
+                    None => self.running.stop(self.limits.signal),
+                    Some(_) => self.tree.ask(&self.tree.left(), self.limits.signal),
+                }
                 self.phase = self.grace();
             }
             Phase::Grace(_) => {
@@ -218,6 +271,7 @@ impl<'a> Supervisor<'a> {
 
     /// The command is gone; what it left running must go, too.
     fn end_orphans(&mut self, left: &[Pid]) {
+        self.note_orphans(left);
         if let Phase::Free = self.phase {
             let names = describe(left);
             self.messages.step(format_args!(
@@ -226,6 +280,21 @@ impl<'a> Supervisor<'a> {
             self.phase = self.grace();
         }
         self.tree.ask(left, self.limits.signal);
+    }
+
+    fn note_orphans(&mut self, left: &[Pid]) {
+        if !std::mem::replace(&mut self.has_orphans, true) {
+            let names = left.iter().map(|pid| tree::describe(*pid));
+            self.chronicle.orphans(names.collect());
+        }
+    }
+
+    /// What the command left running is nobody's any more.
+    fn detaching(&mut self, status: WaitStatus, left: &[Pid]) -> Ending {
+        self.note_orphans(left);
+        let names = describe(left);
+        self.messages.warn(format_args!("left running: {names}"));
+        self.ending(status, &[])
     }
 
     fn ending(&self, status: WaitStatus, left: &[Pid]) -> Ending {
@@ -238,6 +307,7 @@ impl<'a> Supervisor<'a> {
         Ending {
             status,
             timed_out: self.timed_out,
+            alarmed: self.alarmed,
             asked_to_stop: self.asked_to_stop,
             has_survivors: !left.is_empty(),
         }

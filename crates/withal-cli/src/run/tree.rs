@@ -9,37 +9,60 @@ use std::collections::HashSet;
 use std::fs;
 use std::io;
 
-use anyhow::Context as _;
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
-use rustix::process::{WaitId, WaitIdOptions, WaitOptions, WaitStatus, wait, waitid};
+use rustix::process::{WaitId, WaitIdOptions, WaitStatus, waitid};
+
+use super::services::Services;
+use crate::message::Messages;
 
 /// The command and what has become of its descendants.
 #[derive(Debug)]
 pub(super) struct Tree {
-    command: Pid,
+    command: Option<Pid>,
     ended: Option<WaitStatus>,
     /// Children this process had before the command: a shell may have started them and then
     /// replaced itself by withal.
     strangers: HashSet<Pid>,
+    /// What the gates have started, which they will end themselves.
+    services: Services,
     /// Whom we have asked to end.
     asked: HashSet<Pid>,
 }
 
 /// Makes this process the parent of orphaned descendants, and names the children it has already.
-pub(super) fn adopt_orphans() -> anyhow::Result<HashSet<Pid>> {
-    set_child_subreaper(true).context("cannot become a subreaper")?;
-    Ok(children().unwrap_or_default().into_iter().collect())
+pub(super) fn adopt_orphans(messages: Messages) -> HashSet<Pid> {
+    if let Err(error) = set_child_subreaper(true) {
+        messages.warn(format_args!(
+            "no process can adopt orphans here, so what leaves the command's tree may outlive it: \
+             {error}"
+        ));
+    }
+    children_now().into_iter().collect()
+}
+
+/// The children there are; none where `/proc` cannot be read.
+pub(super) fn children_now() -> Vec<Pid> {
+    children().unwrap_or_default()
 }
 
 impl Tree {
-    pub(super) fn new(command: Pid, strangers: HashSet<Pid>) -> Tree {
+    pub(super) fn new(command: Pid, strangers: HashSet<Pid>, services: Services) -> Tree {
         Tree {
-            command,
+            command: Some(command),
             ended: None,
             strangers,
+            services,
             asked: HashSet::new(),
+        }
+    }
+
+    /// What a process that was killed has left to us: all the same to us.
+    pub(super) fn left_behind(strangers: HashSet<Pid>, services: Services) -> Tree {
+        Tree {
+            command: None,
+            ..Tree::new(Pid::from_raw(0), strangers, services)
         }
     }
 
@@ -50,11 +73,10 @@ impl Tree {
 
     /// Takes note of every child that has ended, adopted ones included.
     pub(super) fn reap(&mut self) {
-        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            let pid = Pid::from_raw(pid.as_raw_nonzero().get());
+        while let Some((pid, status)) = self.services.reap() {
             let _ = self.asked.remove(&pid);
             let _ = self.strangers.remove(&pid);
-            if pid == self.command {
+            if Some(pid) == self.command {
                 self.ended = Some(status);
             }
         }
@@ -63,7 +85,8 @@ impl Tree {
     /// Whether the command is stopped; each stop is told once.
     pub(super) fn has_stopped(&self) -> bool {
         let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
-        let command = rustix::process::Pid::from_raw(self.command.as_raw());
+        let command = self.command;
+        let command = command.and_then(|pid| rustix::process::Pid::from_raw(pid.as_raw()));
         let is_stop = |command| matches!(waitid(WaitId::Pid(command), options), Ok(Some(_)));
         self.ended.is_none() && command.is_some_and(is_stop)
     }
@@ -74,11 +97,12 @@ impl Tree {
     pub(super) fn left(&self) -> Vec<Pid> {
         let known = match children() {
             Ok(children) => children,
-            Err(_) if self.ended.is_none() => vec![self.command],
+            Err(_) if self.ended.is_none() => self.command.into_iter().collect(),
             Err(_) => Vec::new(),
         };
         let ours = known.into_iter();
-        ours.filter(|pid| !self.strangers.contains(pid)).collect()
+        ours.filter(|pid| !self.strangers.contains(pid) && !self.services.contains(*pid))
+            .collect()
     }
 
     /// Asks each of `processes` to end, once.

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::arguments;
 use super::scan::{self, Lost};
-use crate::run::{Arrived, Blocked, Exit, NotStarted, Running};
+use crate::run::{Arrived, Blocked, Exit, NotStarted, Running, Terminal};
 
 /// How long a command may take to end when it is asked to.
 const GRACE: Duration = Duration::from_secs(5);
@@ -47,7 +47,7 @@ impl Subject {
             arguments::Subject::Command { program, arguments } => {
                 let mut command = Command::new(program);
                 let _ = command.args(arguments);
-                let running = Running::start(command, blocked.inherited());
+                let running = Running::start(command, blocked.inherited(), Terminal::look());
                 let running = running.map_err(Absent::NotStarted)?;
                 (running.pid, Some(running))
             }

@@ -3,11 +3,20 @@
 
 mod atomic;
 mod gates;
+mod gates_env_file;
+mod gates_hook;
+mod gates_log;
+mod gates_mock;
+mod gates_service;
+mod gates_sqlite;
+mod job_files;
 mod jobs;
 mod log;
 mod log_crash;
 mod migrate;
+mod plan;
 mod processes;
+mod report;
 mod signals;
 mod status;
 mod support;

@@ -8,10 +8,10 @@ use std::process::Command;
 use serde::Deserialize;
 use withal_core::{AsyncContextManager, ExitCase};
 
-use super::{Equip, Kind, Setting, Template, Variable};
+use super::{Equip, Kind, NoUndo, Setting, Template, Variable};
 
 /// A variable of the command's environment.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Env {
     name: Variable,
@@ -28,8 +28,10 @@ pub(super) struct Options {
 
 impl Kind for Env {
     const NAME: &'static str = "env";
+    const CAN_BE_OUTLIVED: bool = true;
     type Options = Options;
     type Gate = Set;
+    type Undo = NoUndo;
 
     fn gate(self, setting: &Setting<'_>) -> anyhow::Result<Set> {
         Ok(Set {

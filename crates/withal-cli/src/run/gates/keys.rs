@@ -2,12 +2,18 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::de::{Error as _, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, forward_to_deserialize_any};
+use toml::Spanned;
+use toml::de::DeString;
 
 use crate::message::shown;
+use crate::source::Flaw;
+use crate::suggest;
 
 /// The name of an environment variable.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -53,6 +59,85 @@ impl fmt::Display for Variable {
     }
 }
 
+/// A path or another text of the system in a journal: as text where it is one, else as bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Bytes {
+    Text(String),
+    Raw(Vec<u8>),
+}
+
+impl<T: AsRef<OsStr> + ?Sized> From<&T> for Bytes {
+    fn from(text: &T) -> Bytes {
+        let text = text.as_ref();
+        match text.to_str() {
+            Some(text) => Bytes::Text(text.to_owned()),
+            None => Bytes::Raw(text.as_bytes().to_vec()),
+        }
+    }
+}
+
+impl From<Bytes> for OsString {
+    fn from(bytes: Bytes) -> OsString {
+        match bytes {
+            Bytes::Text(text) => text.into(),
+            Bytes::Raw(bytes) => OsString::from_vec(bytes),
+        }
+    }
+}
+
+impl From<Bytes> for PathBuf {
+    fn from(bytes: Bytes) -> PathBuf {
+        OsString::from(bytes).into()
+    }
+}
+
+/// `NAME` or `NAME=VALUE`.
+pub(super) fn split(argument: &OsStr) -> (&OsStr, Option<&OsStr>) {
+    let bytes = argument.as_bytes();
+    let equals = bytes.iter().position(|byte| *byte == b'=');
+    match equals.map(|equals| bytes.split_at(equals)) {
+        Some((name, [_, value @ ..])) => (OsStr::from_bytes(name), Some(OsStr::from_bytes(value))),
+        _ => (argument, None),
+    }
+}
+
+/// A port to listen on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "toml::Value")]
+pub(super) enum Port {
+    /// One that nobody listens on.
+    #[default]
+    Free,
+    Number(u16),
+}
+
+impl Port {
+    /// What the kernel takes for it: it chooses one if it is 0.
+    pub(super) fn number(self) -> u16 {
+        match self {
+            Port::Free => 0,
+            Port::Number(number) => number,
+        }
+    }
+}
+
+impl TryFrom<toml::Value> for Port {
+    type Error = &'static str;
+
+    fn try_from(value: toml::Value) -> Result<Port, &'static str> {
+        const REMEDY: &str = "not a port; write a number from 1 to 65535, or \"free\"";
+        match value {
+            toml::Value::String(text) if text == "free" => Ok(Port::Free),
+            toml::Value::Integer(number) => {
+                let number = u16::try_from(number).ok().filter(|number| *number > 0);
+                number.map(Port::Number).ok_or(REMEDY)
+            }
+            _ => Err(REMEDY),
+        }
+    }
+}
+
 /// `"500ms"`, `"5s"`, `"1h 30m"`, or plain seconds, as a number or a text.
 pub(crate) fn duration<'de, D>(deserializer: D) -> Result<Option<Duration>, D::Error>
 where
@@ -78,4 +163,62 @@ where
     };
     let parsed = crate::cli::duration(&text);
     parsed.map(Some).map_err(D::Error::custom)
+}
+
+/// A text that `parse` reads.
+pub(crate) fn parsed<'de, D, T>(
+    deserializer: D,
+    parse: fn(&str) -> Result<T, String>,
+) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let text = String::deserialize(deserializer)?;
+    parse(&text).map_err(|why| D::Error::custom(format!("`{text}`: {why}")))
+}
+
+/// A key that `what` does not have.
+pub(crate) fn unknown(key: &Spanned<DeString<'_>>, what: &str, known: &[&str]) -> Flaw {
+    let name = key.get_ref();
+    let instead = suggest::instead(name, known);
+    Flaw::at(key.span(), format!("{what} has no key `{name}`; {instead}"))
+}
+
+/// The keys of a table that is read as `T`; nothing if its `Deserialize` was not derived, or does
+/// not know them itself.
+pub(crate) fn of<'de, T: Deserialize<'de>>() -> Option<&'static [&'static str]> {
+    let mut keys = None;
+    let _refused = T::deserialize(Ask(&mut keys));
+    keys
+}
+
+/// The same for a table whose `Deserialize` is derived.
+pub(crate) fn keys_of_table<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
+    of::<T>().unwrap_or_default()
+}
+
+/// Takes note of what is asked for, and has nothing to give.
+struct Ask<'a>(&'a mut Option<&'static [&'static str]>);
+
+impl<'de> Deserializer<'de> for Ask<'_> {
+    type Error = serde::de::value::Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        _visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        *self.0 = Some(fields);
+        Err(Self::Error::custom("nothing to give"))
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Self::Error> {
+        Err(Self::Error::custom("nothing to give"))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
 }

@@ -1,5 +1,6 @@
-//! `--lock`: an exclusive lock on a file.
+//! `--lock`: a lock on a file.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,21 +14,27 @@ use withal_core::{AsyncContextManager, ExitCase};
 use withal_os::{FileLock, HeldLock, LockError};
 use withal_scope::cancellable;
 
-use super::{Busy, Equip, Kind, Setting, Template, keys};
+use super::{Busy, Equip, Kind, NoUndo, Setting, Template, keys};
 use crate::cli::duration;
 use crate::message::shown;
+use crate::run::Deposit;
 
 /// How long to pause between two tries while the time to wait is limited.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// An exclusive lock on a file.
-#[derive(Debug, Deserialize)]
+/// A lock on a file, exclusive if nothing else is said.
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Lock {
     path: Template,
     /// How long to wait; for ever if nothing is said.
     #[serde(default, deserialize_with = "keys::duration")]
     wait: Option<Duration>,
+    /// Whether others may hold it with us, if theirs is shared, too.
+    #[serde(default)]
+    shared: bool,
+    /// The exit status if it is busy.
+    busy_code: Option<u8>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -44,13 +51,19 @@ pub(super) struct Options {
 
 impl Kind for Lock {
     const NAME: &'static str = "lock";
+    const ATTRIBUTES: &'static [&'static str] = &["path"];
+    const CAN_BE_OUTLIVED: bool = true;
     type Options = Options;
     type Gate = Acquire;
+    type Undo = NoUndo;
 
     fn gate(self, setting: &Setting<'_>) -> anyhow::Result<Acquire> {
         Ok(Acquire {
             path: setting.path(&self.path)?,
             limit: self.wait,
+            is_shared: self.shared,
+            busy_code: self.busy_code,
+            deposit: setting.ties.deposit.clone(),
         })
     }
 }
@@ -74,6 +87,8 @@ impl super::Options for Options {
         let locks = self.lock.into_iter().map(|path| Lock {
             path: path.into_os_string().into(),
             wait: self.lock_wait,
+            shared: false,
+            busy_code: None,
         });
         Ok(locks.collect())
     }
@@ -94,13 +109,18 @@ fn place(path: &Path) -> PathBuf {
 
 pub(super) struct Acquire {
     path: PathBuf,
+    is_shared: bool,
+    busy_code: Option<u8>,
     /// How long to wait; `None` is for ever.
     limit: Option<Duration>,
+    /// The lock must not be free before the command has ended, even if this process is killed.
+    deposit: Deposit,
 }
 
 impl fmt::Display for Acquire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "lock {}", shown(&self.path))
+        let shared = if self.is_shared { "shared " } else { "" };
+        write!(f, "{shared}lock {}", shown(&self.path))
     }
 }
 
@@ -109,8 +129,11 @@ impl AsyncContextManager for Acquire {
     type Error = anyhow::Error;
 
     async fn enter(self) -> anyhow::Result<HeldLock> {
+        let deposit = self.deposit.clone();
         let waited = cancellable(self.wait()).await;
-        waited.context("cancelled")?
+        let held = waited.context("cancelled")??;
+        deposit.keep(held.file())?;
+        Ok(held)
     }
 
     async fn exit(held: HeldLock, _case: ExitCase) -> anyhow::Result<()> {
@@ -125,7 +148,10 @@ impl Acquire {
     ///
     /// Dropped, it holds no lock, or will let go of it as soon as it gets it.
     async fn wait(self) -> anyhow::Result<HeldLock> {
-        let lock = FileLock::exclusive(self.path);
+        let lock = match self.is_shared {
+            true => FileLock::shared(self.path),
+            false => FileLock::exclusive(self.path),
+        };
         let Some(limit) = self.limit else {
             // The kernel's queue: served in order, and at once. Nobody waits for the thread.
             let locked = spawn_blocking(|| lock.lock()).await;
@@ -136,24 +162,34 @@ impl Acquire {
             match lock.try_lock() {
                 Ok(held) => return Ok(held),
                 Err(error) if !error.is_busy() => return Err(error.into()),
-                Err(error) if start.elapsed() >= limit => return Err(busy(&error, limit)),
+                Err(error) if start.elapsed() >= limit => {
+                    return Err(busy(&error, limit, self.busy_code));
+                }
                 Err(_) => sleep(PAUSE.min(limit.saturating_sub(start.elapsed()))).await,
             }
         }
     }
 }
 
-fn busy(error: &LockError, limit: Duration) -> anyhow::Error {
+fn busy(error: &LockError, limit: Duration, code: Option<u8>) -> anyhow::Error {
     let waited = match limit.is_zero() {
         true => String::new(),
         false => format!(", still after {}", humantime::format_duration(limit)),
     };
-    Busy(format!("{error}{waited}")).into()
+    Busy {
+        text: format!("{error}{waited}"),
+        code,
+    }
+    .into()
 }
 
 impl Equip for HeldLock {
     /// The lock is withal's own; the command does not get its descriptor.
     fn equip(&mut self, _command: &mut Command) -> anyhow::Result<()> {
         Ok(())
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, OsString)> {
+        vec![("path", self.path().into())]
     }
 }

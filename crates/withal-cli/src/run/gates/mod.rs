@@ -4,33 +4,60 @@
 //! short for that ([`Options`]), and an async context manager whose resource [equips](Equip) the
 //! command. A kind is known by its `mod` and by its name in the list at `kinds!`.
 
+mod described;
 mod env;
+mod env_file;
+mod helper;
+mod hook;
 mod keys;
 mod lock;
+mod log;
+mod mock;
 mod noted;
 mod output;
+mod preview;
+mod service;
+mod source;
+mod sqlite;
 mod tempdir;
 mod template;
+mod undo;
 mod with;
 
 use std::ffi::OsString;
 use std::fmt;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Context as _;
 use clap::ArgMatches;
 use serde::de::{DeserializeOwned, Deserializer};
-use withal_core::AsyncContextManager;
+use serde::{Deserialize, Serialize};
+use withal_core::{AsyncContextManager, ExitCase};
 use withal_scope::AsyncExitStack;
 
+use crate::message::{Level, Messages};
+use crate::run::journal::Journal;
+use crate::run::{Alarms, Deposit, Keep, RunId, Services};
+use described::When;
 use noted::{Limits, Noted};
 
-pub(crate) use keys::Variable;
+pub(crate) use described::{Origin, described};
+pub(crate) use keys::{Variable, duration, keys_of_table, parsed, unknown as unknown_key};
 pub(crate) use noted::Held;
 pub(crate) use output::{gate as output, open as open_output};
-pub(crate) use template::{Attributes, Template};
+pub(crate) use preview::{Preview, Previews};
+pub(crate) use template::{Attributes, Template, Unresolved};
+pub(crate) use undo::{NoUndo, Recovery, Undo};
+
+/// What undoes a gate of any kind, as it stands in journals: `{"kind": …, "undo": …}`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct AnyUndo(Tagged);
 
 /// Lists the kinds of gates; their order here is that of the help text only.
 macro_rules! kinds {
@@ -57,6 +84,14 @@ macro_rules! kinds {
         /// The names of all kinds.
         const NAMES: &[&str] = &[$(<$file::$kind as Kind>::NAME),+];
 
+        /// The keys that gates of the kind `name` have beside those of every gate.
+        fn keys_of(name: &str) -> Option<&'static [&'static str]> {
+            $(if name == <$file::$kind as Kind>::NAME {
+                return keys::of::<$file::$kind>();
+            })+
+            None
+        }
+
         /// Reads what is said of a gate of the kind `name`; `None` if there is no such kind.
         fn read<'de, D: Deserializer<'de>>(
             name: &str,
@@ -68,15 +103,63 @@ macro_rules! kinds {
             })+
             None
         }
+
+        #[derive(Debug, Serialize, Deserialize)]
+        #[serde(tag = "kind", content = "undo", rename_all = "kebab-case")]
+        enum Tagged {
+            $($kind(<$file::$kind as Kind>::Undo),)+
+        }
+
+        impl AnyUndo {
+            /// Whether what it undoes is still there after the machine has started again.
+            pub(crate) fn outlives_reboot(&self) -> bool {
+                match &self.0 {
+                    $(Tagged::$kind(_) => <<$file::$kind as Kind>::Undo as Undo>::OUTLIVES_REBOOT,)+
+                }
+            }
+
+            /// As [`Undo::undo`].
+            pub(crate) async fn undo(self, recovery: &Recovery) -> anyhow::Result<()> {
+                match self.0 {
+                    $(Tagged::$kind(undo) => undo.undo(recovery).await,)+
+                }
+            }
+        }
+
+        $(impl Listed for $file::$kind {
+            fn any(undo: Self::Undo) -> AnyUndo {
+                AnyUndo(Tagged::$kind(undo))
+            }
+        })+
     };
 }
 
-kinds!(lock::Lock, tempdir::TempDir, output::Output, env::Env);
+kinds!(
+    lock::Lock,
+    tempdir::Tempdir,
+    output::Output,
+    log::Log,
+    sqlite::Sqlite,
+    mock::Mock,
+    env::Env,
+    env_file::EnvFile,
+    service::Service,
+    hook::Hook,
+);
 
 /// A kind of gate: its keys, and the gate they ask for.
-trait Kind: DeserializeOwned + Send + 'static {
+trait Kind: DeserializeOwned + Clone + Send + 'static {
     /// Its name in job files and after `--with`.
     const NAME: &'static str;
+
+    /// What others can refer to: the names that [`Equip::attributes`] gives.
+    const ATTRIBUTES: &'static [&'static str] = &[];
+
+    /// Whether it takes the command's stdout, so that there can be no other such gate.
+    const TAKES_STDOUT: bool = false;
+
+    /// Whether what the command leaves running can do without it.
+    const CAN_BE_OUTLIVED: bool = false;
 
     /// The options that ask for such gates.
     type Options: Options<Kind = Self>;
@@ -88,8 +171,34 @@ trait Kind: DeserializeOwned + Send + 'static {
         + Send
         + 'static;
 
+    /// What undoes such a gate if its process dies; [`NoUndo`] where that is enough.
+    type Undo: Undo + fmt::Debug;
+
     /// The gate, when its turn has come: what it refers to has been acquired.
+    ///
+    /// This acquires nothing and changes nothing. A plan is made of it, too, with `‹id.attribute›`
+    /// in place of what is not there yet.
     fn gate(self, setting: &Setting<'_>) -> anyhow::Result<Self::Gate>;
+
+    /// What will undo the gate, whatever comes of acquiring it: written down before that, so its
+    /// names are chosen by now.
+    fn intent(_gate: &Self::Gate) -> Option<Self::Undo> {
+        None
+    }
+
+    /// The same with what is known only now: device and inode, ids a server has given. It takes the
+    /// intent's place.
+    fn acquired(_resource: &Resource<Self>) -> Option<Self::Undo> {
+        None
+    }
+}
+
+/// What entering a gate of the kind `K` gives.
+type Resource<K> = <<K as Kind>::Gate as AsyncContextManager>::Resource;
+
+/// A kind that stands in the list at `kinds!`.
+trait Listed: Kind {
+    fn any(undo: Self::Undo) -> AnyUndo;
 }
 
 /// Command-line options that ask for gates of one kind.
@@ -97,10 +206,28 @@ trait Options: clap::Args {
     /// The option that asks for a gate, once for each; no dashes.
     const OPTION: &'static str;
 
-    type Kind: Kind;
+    type Kind: Listed;
 
     /// The gates, in the order of the option's values.
     fn gates(self) -> anyhow::Result<Vec<Self::Kind>>;
+}
+
+/// No options: such gates are asked for by keys alone.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+struct OnlyKeys<K: 'static> {
+    #[arg(skip)]
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<K: Listed> Options for OnlyKeys<K> {
+    /// That of gates with keys, which are not asked for here.
+    const OPTION: &'static str = "with";
+    type Kind = K;
+
+    fn gates(self) -> anyhow::Result<Vec<K>> {
+        Ok(Vec::new())
+    }
 }
 
 /// What a gate's resource does for the command before it starts.
@@ -121,10 +248,49 @@ pub(crate) trait Equip {
 /// What a gate can see of its surroundings.
 #[derive(Debug)]
 pub(crate) struct Setting<'a> {
+    /// What others refer to the gate by.
+    pub(crate) id: Option<&'a str>,
     /// What relative paths are relative to.
     pub(crate) directory: &'a Path,
     /// What the gates before it have.
     pub(crate) attributes: &'a Attributes,
+    /// Whether a gate takes the command's stdout.
+    pub(crate) is_stdout_taken: bool,
+    /// What the rest of the run lends it.
+    pub(crate) ties: &'a Ties,
+}
+
+/// What ties a gate to the rest of the run; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Ties {
+    /// Names that must be known before there is anything so named are made from it.
+    pub(crate) run: RunId,
+    /// Stops the command, if what the gate holds is lost.
+    pub(crate) alarms: Alarms,
+    /// Where processes of gates are known, so that they are not taken for the command's.
+    pub(crate) services: Services,
+    /// Keeps descriptors open that must outlive this process.
+    pub(crate) deposit: Deposit,
+    /// Whether gates leave what they made, where their own keys do not say.
+    pub(crate) keep: Keep,
+    /// Set when undoing begins, if somebody waits for it to be over.
+    pub(crate) is_hurried: Arc<AtomicBool>,
+    pub(crate) messages: Messages,
+}
+
+impl Ties {
+    /// Those of a run that is only planned: nothing comes of them.
+    fn of_plan() -> anyhow::Result<Ties> {
+        Ok(Ties {
+            run: RunId::random()?,
+            alarms: Alarms::new().0,
+            services: Services::default(),
+            deposit: Deposit::default(),
+            keep: Keep::default(),
+            is_hurried: Arc::default(),
+            messages: Messages::new(Level::Quiet),
+        })
+    }
 }
 
 impl Setting<'_> {
@@ -141,15 +307,37 @@ impl Setting<'_> {
 
 /// A lock that somebody else holds.
 #[derive(Debug)]
-pub(crate) struct Busy(String);
+pub(crate) struct Busy {
+    text: String,
+    /// The exit status for it, if the gate has one of its own.
+    pub(crate) code: Option<u8>,
+}
+
+impl Busy {
+    fn new(text: impl Into<String>) -> Busy {
+        Busy {
+            text: text.into(),
+            code: None,
+        }
+    }
+}
 
 impl fmt::Display for Busy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 impl std::error::Error for Busy {}
+
+/// Whether the command itself succeeded, whatever became of the gates inside this one.
+fn has_succeeded(case: &ExitCase) -> bool {
+    match case {
+        ExitCase::Succeeded => true,
+        ExitCase::Errored(error) => error.body().is_none(),
+        _ => false,
+    }
+}
 
 /// A gate that is to be acquired.
 pub(crate) struct Planned {
@@ -158,6 +346,12 @@ pub(crate) struct Planned {
     /// What others refer to it by.
     id: Option<String>,
     limits: Limits,
+    when: When,
+    /// What its relative paths are relative to.
+    directory: PathBuf,
+    /// Where it is described, if it is described by keys.
+    origin: Option<Origin>,
+    takes_stdout: bool,
     gate: BoxGate,
 }
 
@@ -166,9 +360,11 @@ pub(crate) struct Planned {
 pub(crate) struct Place<'a> {
     pub(crate) stack: &'a mut AsyncExitStack,
     pub(crate) command: &'a mut Command,
-    pub(crate) directory: &'a Path,
     pub(crate) attributes: Attributes,
+    pub(crate) is_stdout_taken: bool,
     pub(crate) held: &'a Held,
+    pub(crate) ties: Ties,
+    pub(crate) journal: Journal,
 }
 
 impl Planned {
@@ -177,19 +373,22 @@ impl Planned {
             label: label.into(),
             id: None,
             limits: Limits::default(),
+            when: When::Always,
+            directory: PathBuf::new(),
+            origin: None,
+            takes_stdout: gate.takes_stdout(),
             gate,
         }
     }
 
     /// A gate that no keys ask for.
-    fn ready<G>(label: &'static str, gate: G) -> Planned
-    where
-        G: AsyncContextManager<Resource: Equip, Error = anyhow::Error>
-            + fmt::Display
-            + Send
-            + 'static,
-    {
-        Planned::new(label, Box::new(Ready(gate)))
+    fn ready<K: Listed>(label: &'static str, gate: K::Gate) -> Planned {
+        Planned::new(label, Box::new(Ready::<K>(gate)))
+    }
+
+    /// Whether it takes the command's stdout.
+    pub(crate) fn takes_stdout(&self) -> bool {
+        self.takes_stdout
     }
 
     /// Enters it, then equips the command.
@@ -198,9 +397,17 @@ impl Planned {
             label,
             id,
             limits,
+            when,
+            directory,
             gate,
+            ..
         } = self;
-        let attributes = gate.enter(label, limits, place).await?;
+        if !when.holds() {
+            return Ok(());
+        }
+        let attributes = gate
+            .enter(label, id.as_deref(), limits, &directory, place)
+            .await?;
         if let Some(id) = id {
             let _ = place.attributes.insert(id, attributes);
         }
@@ -210,11 +417,25 @@ impl Planned {
 
 /// A gate of any kind, on its way to a stack.
 trait Gate: Send {
+    /// What others can refer to.
+    fn attributes(&self) -> &'static [&'static str];
+
+    /// Whether it takes the command's stdout.
+    fn takes_stdout(&self) -> bool;
+
+    /// Whether what the command leaves running can do without it.
+    fn can_be_outlived(&self) -> bool;
+
+    /// What would be entered.
+    fn what(&self, setting: &Setting<'_>) -> anyhow::Result<String>;
+
     /// Enters it on the stack, then equips the command. Gives what others can refer to.
     fn enter<'a>(
         self: Box<Self>,
         label: String,
+        id: Option<&'a str>,
         limits: Limits,
+        directory: &'a Path,
         place: &'a mut Place<'_>,
     ) -> Entering<'a>;
 }
@@ -224,43 +445,81 @@ type BoxGate = Box<dyn Gate>;
 type Entering<'a> =
     Pin<Box<dyn Future<Output = anyhow::Result<Vec<(&'static str, OsString)>>> + 'a>>;
 
-impl<K: Kind> Gate for K {
+impl<K: Listed> Gate for K {
+    fn attributes(&self) -> &'static [&'static str] {
+        K::ATTRIBUTES
+    }
+
+    fn takes_stdout(&self) -> bool {
+        K::TAKES_STDOUT
+    }
+
+    fn can_be_outlived(&self) -> bool {
+        K::CAN_BE_OUTLIVED
+    }
+
+    fn what(&self, setting: &Setting<'_>) -> anyhow::Result<String> {
+        Ok(self.clone().gate(setting)?.to_string())
+    }
+
     fn enter<'a>(
         self: Box<Self>,
         label: String,
+        id: Option<&'a str>,
         limits: Limits,
+        directory: &'a Path,
         place: &'a mut Place<'_>,
     ) -> Entering<'a> {
         Box::pin(async move {
             let setting = Setting {
-                directory: place.directory,
+                id,
+                is_stdout_taken: place.is_stdout_taken,
+                directory,
                 attributes: &place.attributes,
+                ties: &place.ties,
             };
             let gate = self.gate(&setting).with_context(|| label.clone())?;
-            Box::new(Ready(gate)).enter(label, limits, place).await
+            let ready = Box::new(Ready::<K>(gate));
+            ready.enter(label, id, limits, directory, place).await
         })
     }
 }
 
 /// A gate that knows all it needs.
-struct Ready<G>(G);
+struct Ready<K: Kind>(K::Gate);
 
-impl<G> Gate for Ready<G>
-where
-    G: AsyncContextManager<Resource: Equip, Error = anyhow::Error> + fmt::Display + Send + 'static,
-{
+impl<K: Listed> Gate for Ready<K> {
+    fn attributes(&self) -> &'static [&'static str] {
+        K::ATTRIBUTES
+    }
+
+    fn takes_stdout(&self) -> bool {
+        K::TAKES_STDOUT
+    }
+
+    fn can_be_outlived(&self) -> bool {
+        K::CAN_BE_OUTLIVED
+    }
+
+    fn what(&self, _setting: &Setting<'_>) -> anyhow::Result<String> {
+        Ok(self.0.to_string())
+    }
+
     fn enter<'a>(
         self: Box<Self>,
         label: String,
+        _id: Option<&'a str>,
         limits: Limits,
+        _directory: &'a Path,
         place: &'a mut Place<'_>,
     ) -> Entering<'a> {
         Box::pin(async move {
-            let gate = Noted {
+            let gate = Noted::<K> {
                 gate: self.0,
                 label: label.clone(),
                 limits,
                 held: place.held.clone(),
+                journal: place.journal.clone(),
             };
             let mut lent = place.stack.enter_async_context(gate).await?;
             let equipped = lent.resource.equip(place.command);

@@ -8,20 +8,24 @@ use anyhow::Context as _;
 use tokio::time::timeout;
 use withal_core::{AsyncContextManager, ExitCase};
 
-use super::Equip;
+use super::{Equip as _, Kind, Listed, Resource};
 use crate::message::Messages;
+use crate::run::account::{Chronicle, Entry};
+use crate::run::journal::{Journal, Record};
 
 /// The names of what is held right now, and how that is told.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     names: Arc<Mutex<Vec<String>>>,
+    chronicle: Chronicle,
     messages: Messages,
 }
 
 impl Held {
-    pub(crate) fn new(messages: Messages) -> Held {
+    pub(crate) fn new(chronicle: Chronicle, messages: Messages) -> Held {
         Held {
             names: Arc::default(),
+            chronicle,
             messages,
         }
     }
@@ -44,18 +48,26 @@ impl Held {
         }
     }
 
+    /// Warns of what the journal could not be told: all goes on without it.
+    fn tell(&self, written: anyhow::Result<()>) {
+        if let Err(error) = written {
+            self.messages.warn(format_args!("{error:#}"));
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<String>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A gate that is noted in [`Held`] while it is held, and that names itself in its errors.
-pub(super) struct Noted<G> {
-    pub(super) gate: G,
+pub(super) struct Noted<K: Kind> {
+    pub(super) gate: K::Gate,
     /// What its errors begin with.
     pub(super) label: String,
     pub(super) limits: Limits,
     pub(super) held: Held,
+    pub(super) journal: Journal,
 }
 
 /// How long a gate may take.
@@ -65,43 +77,78 @@ pub(super) struct Limits {
     pub(super) release: Option<Duration>,
 }
 
-pub(super) struct NotedResource<R> {
-    pub(super) resource: R,
+pub(super) struct NotedResource<K: Kind> {
+    pub(super) resource: Resource<K>,
     label: String,
     name: String,
     release_limit: Option<Duration>,
     held: Held,
+    journal: Journal,
+    /// Its number there.
+    number: usize,
+    entry: Entry,
 }
 
-impl<G> AsyncContextManager for Noted<G>
-where
-    G: AsyncContextManager<Resource: Equip, Error = anyhow::Error> + fmt::Display + Send,
-{
-    type Resource = NotedResource<G::Resource>;
+impl<K: Listed> AsyncContextManager for Noted<K> {
+    type Resource = NotedResource<K>;
     type Error = anyhow::Error;
 
     async fn enter(self) -> anyhow::Result<Self::Resource> {
         let name = self.gate.to_string();
         self.held.messages.step(format_args!("acquiring {name}"));
+        let undo = K::intent(&self.gate).map(K::any);
+        let intended = self.journal.intend(name.clone(), undo);
+        let gate = intended.with_context(|| self.label.clone())?;
+        let chronicle = self.held.chronicle.clone();
+        let entry = chronicle.acquiring(&self.label, K::NAME, &name);
         let acquired = within(self.limits.acquire, "acquired", self.gate.enter()).await;
-        let resource = acquired.with_context(|| self.label.clone())?;
+        let resource = match acquired {
+            Ok(resource) => resource,
+            Err(error) => {
+                chronicle.acquired(entry, Err(format!("{error:#}")));
+                // What fails to be acquired leaves nothing; but who was given up at a limit may
+                // have: that stays to be undone.
+                if !error.is::<OverLimit>() {
+                    self.held.tell(self.journal.released(gate));
+                }
+                return Err(error.context(self.label));
+            }
+        };
+        let undo = K::acquired(&resource).map(K::any);
+        self.held
+            .tell(self.journal.write(&Record::Acquired { gate, undo }));
         let name = match resource.detail() {
             Some(detail) => format!("{name} ({detail})"),
             None => name,
         };
         self.held.acquired(&name);
+        chronicle.acquired(entry, Ok(&name));
         Ok(NotedResource {
             resource,
             label: self.label,
             name,
             release_limit: self.limits.release,
             held: self.held,
+            journal: self.journal,
+            number: gate,
+            entry,
         })
     }
 
     async fn exit(noted: Self::Resource, case: ExitCase) -> anyhow::Result<()> {
-        let release = G::exit(noted.resource, case);
+        let gate = noted.number;
+        noted
+            .held
+            .tell(noted.journal.write(&Record::Releasing { gate }));
+        let chronicle = &noted.held.chronicle;
+        chronicle.releasing(noted.entry);
+        let release = K::Gate::exit(noted.resource, case);
         let outcome = within(noted.release_limit, "undone", release).await;
+        let error = outcome.as_ref().err().map(|error| format!("{error:#}"));
+        chronicle.released(noted.entry, error);
+        if outcome.is_ok() {
+            noted.held.tell(noted.journal.released(gate));
+        }
         noted.held.undone(&noted.name, &outcome);
         outcome.context(noted.label)
     }
@@ -110,13 +157,28 @@ where
 /// What `work` gives, if it gives it soon enough.
 async fn within<T>(
     limit: Option<Duration>,
-    what: &str,
+    what: &'static str,
     work: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
     let Some(limit) = limit else {
         return work.await;
     };
-    let shown = humantime::format_duration(limit);
     let done = timeout(limit, work).await;
-    done.map_err(|_| anyhow::anyhow!("not {what} within {shown}"))?
+    done.map_err(|_| OverLimit { what, limit })?
 }
+
+/// A gate took longer than it may.
+#[derive(Debug)]
+struct OverLimit {
+    what: &'static str,
+    limit: Duration,
+}
+
+impl fmt::Display for OverLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let limit = humantime::format_duration(self.limit);
+        write!(f, "not {} within {limit}", self.what)
+    }
+}
+
+impl std::error::Error for OverLimit {}

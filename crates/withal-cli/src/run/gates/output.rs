@@ -2,23 +2,74 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+use std::io::Seek as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::task::spawn_blocking;
 use withal_core::{AsyncContextManager, ExitCase};
-use withal_os::{AtomicFile, AtomicWriter, WriteErrorKind};
+use withal_os::{AtomicFile, AtomicWriter, Durability, WriteErrorKind};
 
-use super::{Equip, Kind, Planned, Setting, Template};
+use super::keys::Bytes;
+use super::{Equip, Kind, Planned, Recovery, Setting, Template, Undo, has_succeeded};
+use crate::atomic;
 use crate::message::shown;
 
 /// The command's stdout in a file, replaced whole if the command succeeds.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Output {
     path: Template,
+    /// The file's mode, whatever it was.
+    #[serde(default, deserialize_with = "mode_key")]
+    mode: Option<u32>,
+    /// Whether to leave what a command that failed has written, in `FILE.partial`.
+    #[serde(default)]
+    keep_partial: bool,
+    #[serde(default)]
+    sync: Sync,
+}
+
+/// What a power loss leaves.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Sync {
+    /// The old file or the new one, and the new one once withal has ended.
+    #[default]
+    Full,
+    /// The old file or the new one.
+    File,
+    /// Perhaps neither.
+    None,
+}
+
+impl Sync {
+    fn durability(self) -> Durability {
+        match self {
+            Sync::Full => Durability::Durable,
+            Sync::File => Durability::Content,
+            Sync::None => Durability::Atomic,
+        }
+    }
+}
+
+/// `"640"`, or `0o640`.
+fn mode_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(u32),
+        Text(String),
+    }
+    const WHY: &str = "not a mode; write it in octal, as \"640\" or 0o640";
+    let wrong = |_| serde::de::Error::custom(WHY);
+    match Written::deserialize(deserializer).map_err(|_| serde::de::Error::custom(WHY))? {
+        Written::Number(mode @ 0..=0o7777) => Ok(Some(mode)),
+        Written::Number(_) => Err(serde::de::Error::custom(WHY)),
+        Written::Text(text) => atomic::mode(&text).map(Some).map_err(wrong),
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -27,16 +78,37 @@ pub(super) struct Options {
     /// Write stdout to FILE, which is replaced whole if the command succeeds, else left as it was
     #[arg(short, long, value_name = "FILE")]
     output: Vec<PathBuf>,
+
+    /// If the command fails, leave what it has written in FILE.partial
+    #[arg(long, requires = "output")]
+    keep_partial: bool,
 }
 
 impl Kind for Output {
     const NAME: &'static str = "output";
+    const ATTRIBUTES: &'static [&'static str] = &["path"];
+    const TAKES_STDOUT: bool = true;
     type Options = Options;
     type Gate = Write;
+    type Undo = RemoveTemporary;
 
     fn gate(self, setting: &Setting<'_>) -> anyhow::Result<Write> {
+        let writer = AtomicWriter::create(setting.path(&self.path)?);
+        let writer = writer.durability(self.sync.durability());
         Ok(Write {
-            writer: AtomicWriter::create(setting.path(&self.path)?),
+            writer: match self.mode {
+                Some(mode) => writer.mode(mode),
+                None => writer,
+            },
+            keeps_partial: self.keep_partial,
+        })
+    }
+
+    fn intent(gate: &Write) -> Option<RemoveTemporary> {
+        // Where there is no current directory nothing relative is found either.
+        let path = std::path::absolute(gate.writer.path()).ok()?;
+        Some(RemoveTemporary {
+            path: (&path).into(),
         })
     }
 }
@@ -53,6 +125,9 @@ impl super::Options for Options {
         let outputs = self.output.into_iter();
         let outputs = outputs.map(|path| Output {
             path: path.into_os_string().into(),
+            mode: None,
+            keep_partial: self.keep_partial,
+            sync: Sync::default(),
         });
         Ok(outputs.collect())
     }
@@ -60,7 +135,11 @@ impl super::Options for Options {
 
 /// The command's stdout as `writer` says; `option` is what asked for that.
 pub(crate) fn gate(writer: AtomicWriter, option: &'static str) -> Planned {
-    Planned::ready(option, Write { writer })
+    let write = Write {
+        writer,
+        keeps_partial: false,
+    };
+    Planned::ready::<Output>(option, write)
 }
 
 /// Opens it.
@@ -81,6 +160,7 @@ pub(crate) fn open(writer: AtomicWriter) -> anyhow::Result<AtomicFile> {
 
 pub(super) struct Write {
     writer: AtomicWriter,
+    keeps_partial: bool,
 }
 
 impl fmt::Display for Write {
@@ -89,41 +169,86 @@ impl fmt::Display for Write {
     }
 }
 
+pub(super) struct Written {
+    file: AtomicFile,
+    keeps_partial: bool,
+}
+
 impl AsyncContextManager for Write {
-    type Resource = AtomicFile;
+    type Resource = Written;
     type Error = anyhow::Error;
 
-    async fn enter(self) -> anyhow::Result<AtomicFile> {
-        open(self.writer)
+    async fn enter(self) -> anyhow::Result<Written> {
+        Ok(Written {
+            file: open(self.writer)?,
+            keeps_partial: self.keeps_partial,
+        })
     }
 
     /// Syncing may take long: off the main thread, which has signals to answer.
-    async fn exit(file: AtomicFile, case: ExitCase) -> anyhow::Result<()> {
+    async fn exit(written: Written, case: ExitCase) -> anyhow::Result<()> {
         let is_whole = has_succeeded(&case);
         let ended = spawn_blocking(move || match is_whole {
-            true => file.commit(),
-            false => file.abort(),
+            true => Ok(written.file.commit()?),
+            false => written.abort(),
         });
-        Ok(ended.await.context("the commit panicked")??)
+        ended.await.context("the commit panicked")?
     }
 }
 
-/// Whether the command itself succeeded, whatever became of the gates inside this one.
-fn has_succeeded(case: &ExitCase) -> bool {
-    match case {
-        ExitCase::Succeeded => true,
-        ExitCase::Errored(error) => error.body().is_none(),
-        _ => false,
+impl Written {
+    fn abort(mut self) -> anyhow::Result<()> {
+        let kept = match self.keeps_partial {
+            true => self.keep_partial(),
+            false => Ok(()),
+        };
+        self.file.abort()?;
+        kept
+    }
+
+    /// Copies what is written into `FILE.partial`, which is replaced whole, too.
+    fn keep_partial(&mut self) -> anyhow::Result<()> {
+        let mut path = self.file.path().as_os_str().to_owned();
+        path.push(".partial");
+        let mut partial = AtomicWriter::create(path)
+            .durability(Durability::Atomic)
+            .open()?;
+        let mut written = self.file.file();
+        // The command had the same file description, with its position.
+        written.rewind()?;
+        let mut copy = partial.file();
+        let copied = std::io::copy(&mut written, &mut copy);
+        let _length = copied.with_context(|| shown(partial.path()))?;
+        Ok(partial.commit()?)
     }
 }
 
-impl Equip for AtomicFile {
+impl Equip for Written {
     fn equip(&mut self, command: &mut Command) -> anyhow::Result<()> {
-        let _ = command.stdout(self.file().try_clone()?);
+        let _ = command.stdout(self.file.file().try_clone()?);
         Ok(())
     }
 
     fn attributes(&self) -> Vec<(&'static str, OsString)> {
-        vec![("path", self.path().into())]
+        vec![("path", self.file.path().into())]
+    }
+}
+
+/// Removes the temporary file of a writer that was killed in its commit; before that it has no name
+/// and the kernel frees it. The lock that it is held under says that its writer is dead.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct RemoveTemporary {
+    /// The target.
+    path: Bytes,
+}
+
+impl Undo for RemoveTemporary {
+    async fn undo(self, _recovery: &Recovery) -> anyhow::Result<()> {
+        let path = PathBuf::from(self.path);
+        if !path.parent().is_some_and(Path::is_dir) {
+            return Ok(()); // nothing can be left in what is gone
+        }
+        let removed = spawn_blocking(|| AtomicWriter::create(path).remove_stale()).await;
+        Ok(removed.context("the removal panicked")??)
     }
 }

@@ -7,6 +7,9 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+use crate::message::shown;
+use crate::suggest;
+
 /// Text in which `${id.attribute}` stands for what the gate `id` has, `${env.NAME}` for a variable
 /// of withal's own environment, and `$$` for a dollar sign.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -18,6 +21,23 @@ enum Part {
     Text(OsString),
     Reference(Reference),
 }
+
+/// A reference that leads nowhere.
+#[derive(Debug)]
+pub(crate) struct Unresolved {
+    pub(crate) reference: Reference,
+    pub(crate) why: String,
+    /// Whether there is no such gate, rather than no such attribute.
+    pub(super) is_gate_unknown: bool,
+}
+
+impl fmt::Display for Unresolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`: {}", self.reference, self.why)
+    }
+}
+
+impl std::error::Error for Unresolved {}
 
 /// `id.attribute`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,31 +64,77 @@ impl Template {
         }
         Ok(text)
     }
+
+    /// The text, if it refers to no gate.
+    pub(crate) fn resolve_alone(&self) -> anyhow::Result<OsString> {
+        let references = self.0.iter().filter_map(|part| match part {
+            Part::Reference(reference) => Some(reference),
+            Part::Text(_) => None,
+        });
+        for reference in references {
+            if reference.id != ENVIRONMENT {
+                return Err(Unresolved {
+                    reference: reference.clone(),
+                    why: "the program is named before gates are acquired; write \
+                          `command = [\"env\", \"…\"]`"
+                        .to_owned(),
+                    is_gate_unknown: false,
+                }
+                .into());
+            }
+        }
+        self.resolve(&Attributes::new())
+    }
+
+    /// Whether it refers to the gate `id`.
+    pub(crate) fn refers_to(&self, id: &str) -> bool {
+        let mut parts = self.0.iter();
+        parts.any(|part| matches!(part, Part::Reference(reference) if reference.id == id))
+    }
 }
 
-impl Reference {
-    fn resolve(&self, attributes: &Attributes) -> anyhow::Result<OsString> {
-        let Reference { id, attribute } = self;
-        if id == ENVIRONMENT {
-            return std::env::var_os(attribute)
-                .ok_or_else(|| anyhow::anyhow!("`{self}`: the variable is not set"));
-        }
-        let known = attributes.get(id).ok_or_else(|| {
-            anyhow::anyhow!("`{self}`: no gate before this one has the id `{id}`")
-        })?;
-        let value = known.iter().find(|(name, _)| name == attribute);
-        value.map(|(_, value)| value.clone()).ok_or_else(|| {
-            let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-            anyhow::anyhow!("`{self}`: the gate has {}", one_of(&names))
+/// The text with what stands for it in place of each reference, variables included: their values
+/// may be secrets.
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|part| match part {
+            Part::Text(literal) => f.write_str(&shown(literal)),
+            Part::Reference(Reference { id, attribute }) => {
+                f.write_str(&placeholder(id, attribute))
+            }
         })
     }
 }
 
-/// `no attributes`, or `only these: a, b`.
-fn one_of(names: &[&str]) -> String {
-    match names.is_empty() {
-        true => "no attributes".to_owned(),
-        false => format!("only these: {}", names.join(", ")),
+/// What stands for a value that is not known yet, or not to be shown.
+pub(super) fn placeholder(id: &str, attribute: &str) -> String {
+    format!("‹{id}.{attribute}›")
+}
+
+impl Reference {
+    fn resolve(&self, attributes: &Attributes) -> Result<OsString, Unresolved> {
+        let unresolved = |why: String| Unresolved {
+            reference: self.clone(),
+            why,
+            is_gate_unknown: false,
+        };
+        let Reference { id, attribute } = self;
+        if id == ENVIRONMENT {
+            return std::env::var_os(attribute)
+                .ok_or_else(|| unresolved("the variable is not set; set it".to_owned()));
+        }
+        let known = attributes.get(id).ok_or_else(|| Unresolved {
+            is_gate_unknown: true,
+            ..unresolved(format!("no gate before this one has the id `{id}`"))
+        })?;
+        let value = known.iter().find(|(name, _)| name == attribute);
+        value.map(|(_, value)| value.clone()).ok_or_else(|| {
+            let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+            unresolved(format!(
+                "the gate has no `{attribute}`; {}",
+                suggest::instead(attribute, &names)
+            ))
+        })
     }
 }
 
@@ -185,11 +251,11 @@ mod tests {
         );
         check(
             "${work.url}",
-            Err("`${work.url}`: the gate has only these: path"),
+            Err("`${work.url}`: the gate has no `url`; there is `path`"),
         );
         check(
             "${env.NO_SUCH_VARIABLE}",
-            Err("`${env.NO_SUCH_VARIABLE}`: the variable is not set"),
+            Err("`${env.NO_SUCH_VARIABLE}`: the variable is not set; set it"),
         );
     }
 }

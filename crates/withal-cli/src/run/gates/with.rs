@@ -1,11 +1,12 @@
 //! `--with`: a gate of any kind, with the keys a job file has for it.
 
-use clap::ArgMatches;
-use serde::Deserialize;
-use toml::{Table, Value};
+use std::path::Path;
 
-use super::noted::Limits;
-use super::{NAMES, Planned, keys, read};
+use clap::ArgMatches;
+use toml::de::{DeTable, DeValue};
+use toml::{Spanned, Value};
+
+use super::{Planned, described};
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -35,86 +36,83 @@ fn kind(text: &str) -> &str {
 
 fn parse(text: &str) -> Result<Planned, String> {
     let (name, keys) = text.split_once(':').unwrap_or((text, ""));
-    let keys = table(keys)?;
-    let read = planned(name, name, keys);
-    read.ok_or_else(|| format!("no such kind of gate; there are {}", NAMES.join(", ")))?
-        .map_err(|error| error.message().to_owned())
+    let keys = in_toml(keys)?;
+    let keys = parsed(&keys).ok_or("its keys are not as in TOML")?;
+    let name = Spanned::new(0..0, name.to_owned());
+    let planned = described(&name, keys, Path::new("")).map_err(|flaw| flaw.why)?;
+    Ok(Planned {
+        origin: None,
+        ..planned
+    })
 }
 
-/// The keys that gates of every kind have.
-#[derive(Debug, Deserialize)]
-struct Common {
-    id: Option<String>,
-    #[serde(default, deserialize_with = "keys::duration")]
-    timeout: Option<std::time::Duration>,
-    #[serde(default, deserialize_with = "keys::duration")]
-    teardown_timeout: Option<std::time::Duration>,
-}
-
-const COMMON: [&str; 3] = ["id", "timeout", "teardown_timeout"];
-
-/// A gate of the kind `name`; `None` if there is no such kind.
-fn planned(name: &str, label: &str, mut keys: Table) -> Option<Result<Planned, toml::de::Error>> {
-    let mut common = Table::new();
-    for key in COMMON {
-        common.extend(keys.remove_entry(key));
+/// The keys as a table of TOML: as they are, or, if they are none, with quotes around texts.
+fn in_toml(text: &str) -> Result<String, String> {
+    let as_it_is = format!("keys = {{{text}}}");
+    if parsed(&as_it_is).is_some() {
+        return Ok(as_it_is);
     }
-    let common: Common = match common.try_into() {
-        Ok(common) => common,
-        Err(error) => return Some(Err(error)),
-    };
-    let gate = match read(name, keys)? {
-        Ok(gate) => gate,
-        Err(error) => return Some(Err(error)),
-    };
-    let label = common.id.as_deref().unwrap_or(label).to_owned();
-    Some(Ok(Planned {
-        label,
-        id: common.id,
-        limits: Limits {
-            acquire: common.timeout,
-            release: common.teardown_timeout,
-        },
-        gate,
-    }))
-}
-
-/// `key=value` after `key=value`, as in TOML, where a text needs no quotes.
-fn table(text: &str) -> Result<Table, String> {
-    if let Ok(table) = format!("keys = {{{text}}}").parse::<Table>()
-        && let Some(Value::Table(keys)) = table.get("keys")
-    {
-        return Ok(keys.clone());
-    }
-    let pairs = text.split(',').map(|pair| {
+    let pairs = pairs(text).into_iter().map(|pair| {
         let (key, value) = pair
             .split_once('=')
             .ok_or_else(|| format!("`{pair}`: no value; write `key=value`"))?;
-        Ok((key.trim().to_owned(), value_of(value.trim())))
+        let (key, value) = (key.trim(), value.trim());
+        let value = match DeTable::parse(&format!("value = {value}")) {
+            Ok(_) => value.to_owned(),
+            Err(_) => Value::from(value).to_string(),
+        };
+        Ok(format!("{key} = {value}"))
     });
-    pairs.collect()
+    let pairs: Result<Vec<String>, String> = pairs.collect();
+    Ok(format!("keys = {{{}}}", pairs?.join(", ")))
 }
 
-fn value_of(text: &str) -> Value {
-    let parsed = format!("value = {text}").parse::<Table>();
-    let parsed = parsed.ok().and_then(|mut table| table.remove("value"));
-    parsed.unwrap_or_else(|| Value::String(text.to_owned()))
+/// The parts between commas, but for those in brackets and quotes.
+fn pairs(text: &str) -> Vec<&str> {
+    let mut pairs = Vec::new();
+    let (mut start, mut depth, mut quote, mut is_escaped) = (0, 0_usize, None, false);
+    for (at, character) in text.char_indices() {
+        match (quote, character) {
+            _ if std::mem::take(&mut is_escaped) => {}
+            (Some('"'), '\\') => is_escaped = true,
+            (Some(open), _) if open == character => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(character),
+            (None, '[' | '{') => depth += 1,
+            (None, ']' | '}') => depth = depth.saturating_sub(1),
+            (None, ',') if depth == 0 => {
+                pairs.push(text.get(start..at).unwrap_or_default());
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    pairs.push(text.get(start..).unwrap_or_default());
+    pairs
+}
+
+fn parsed(text: &str) -> Option<Spanned<DeTable<'_>>> {
+    let mut table = DeTable::parse(text).ok()?;
+    let keys = table.get_mut().remove("keys")?;
+    match (keys.span(), keys.into_inner()) {
+        (span, DeValue::Table(keys)) => Some(Spanned::new(span, keys)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use toml::Value;
+    use toml::{Table, Value};
 
-    use super::{parse, table};
+    use super::{in_toml, parse};
 
     #[test]
     fn keys_are_written_as_in_toml_or_without_quotes() {
         let check = |text: &str, expected: &[(&str, Value)]| {
             let expected = expected.iter().cloned();
-            let expected = expected
-                .map(|(key, value)| (key.to_owned(), value))
-                .collect();
-            assert_eq!(table(text), Ok(expected), "{text}");
+            let expected = expected.map(|(key, value)| (key.to_owned(), value));
+            let table: Table = in_toml(text).unwrap().parse().unwrap();
+            assert_eq!(table["keys"], Value::Table(expected.collect()), "{text}");
         };
         let text = |text: &str| Value::String(text.to_owned());
         check("", &[]);
@@ -131,8 +129,18 @@ mod tests {
             &[("on", Value::Boolean(true)), ("path", text("x"))],
         );
         let words = Value::Array(vec![text("rm"), text("-r")]);
-        check(r#"release=["rm", "-r"]"#, &[("release", words)]);
-        assert!(table("path").is_err());
+        check(r#"release=["rm", "-r"]"#, &[("release", words.clone())]);
+        check(
+            r#"id=h,release=["rm", "-r"],path="a,\"b""#,
+            &[
+                ("id", text("h")),
+                ("release", words),
+                ("path", text("a,\"b")),
+            ],
+        );
+        check("path=it's,b=c", &[("path", text("it's,b=c"))]);
+        check("path=a \"b\" \\c", &[("path", text("a \"b\" \\c"))]);
+        assert!(in_toml("path").is_err());
     }
 
     #[test]
@@ -141,11 +149,27 @@ mod tests {
             assert_eq!(parse(text).err().as_deref(), Some(expected), "{text}");
         };
         check(
-            "temp",
-            "no such kind of gate; there are lock, tempdir, output, env",
+            "elephant",
+            "`elephant`: no such kind of gate; there are lock, tempdir, output, log, sqlite, mock, \
+             env, env-file, service, hook",
         );
-        check("lock:", "missing field `path`");
-        check("tempdir:enc=X", "unknown field `enc`, expected `env`");
+        check(
+            "tempdri",
+            "`tempdri`: no such kind of gate; did you mean `tempdir`?",
+        );
+        check("lock:", "no `path`; write `path = …`");
+        check(
+            "tempdir:enc=X",
+            "a gate `tempdir` has no key `enc`; did you mean `env`?",
+        );
+        check(
+            "tempdir:id=a b",
+            "`a b`: no id; write letters, digits, `-` and `_`",
+        );
+        check(
+            "tempdir:when=never",
+            "`never`: not known; write `always` or `env:NAME`",
+        );
         check("tempdir:env=A=B", "`A=B`: not a variable's name");
         check(
             "lock:path=a,wait=x",

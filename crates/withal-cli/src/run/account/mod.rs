@@ -1,0 +1,88 @@
+//! What a run leaves to be read: a report, metrics, a picture.
+
+mod chronicle;
+mod metrics;
+mod report;
+mod sink;
+mod timeline;
+
+use std::time::Duration;
+
+use super::job::Job;
+use super::{Exit, RunId};
+
+use chronicle::Events;
+
+pub(crate) use chronicle::{Chronicle, Entry};
+pub(crate) use sink::Destination;
+
+/// All there is to tell of a run that has ended.
+#[derive(Debug)]
+pub(super) struct Account {
+    pub(super) run: RunId,
+    pub(super) job: String,
+    pub(super) file: Option<String>,
+    /// Its references are not filled in: there may be secrets among them.
+    pub(super) command: Vec<String>,
+    pub(super) outcome: &'static str,
+    /// Why the command was not run.
+    pub(super) error: Option<String>,
+    /// The signal that killed the command, or withal.
+    pub(super) signal: Option<i32>,
+    pub(super) timed_out: bool,
+    pub(super) exit: Exit,
+    events: Events,
+    length: Duration,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) outcome: &'static str,
+    pub(super) error: Option<String>,
+    pub(super) signal: Option<i32>,
+    pub(super) timed_out: bool,
+    pub(super) exit: Exit,
+}
+
+impl Account {
+    pub(super) fn new(job: &Job, run: RunId, chronicle: &Chronicle, end: End) -> Account {
+        let (events, length) = chronicle.so_far();
+        Account {
+            run,
+            job: job.name(),
+            file: job.file.as_ref().map(crate::message::shown),
+            command: job.words().collect(),
+            outcome: end.outcome,
+            error: end.error,
+            signal: end.signal,
+            timed_out: end.timed_out,
+            exit: end.exit,
+            events,
+            length,
+        }
+    }
+
+    /// Writes what was asked for. What cannot be written is told, and changes nothing: the command
+    /// has ended as it has.
+    pub(super) fn write(&self, job: &Job, report: Option<Destination>) {
+        let settings = &job.settings;
+        let tell = |option: &str, written: anyhow::Result<()>| {
+            if let Err(error) = written {
+                job.messages.error(format_args!("--{option}: {error:#}"));
+            }
+        };
+        if let Some(report) = report {
+            tell(
+                "report",
+                report::json(self).and_then(|text| report.write(&text)),
+            );
+        }
+        if let Some(path) = &settings.metrics {
+            tell("metrics", metrics::write(self, path));
+        }
+        if let Some(path) = &settings.timeline {
+            tell("timeline", sink::replace(path, &timeline::svg(self)));
+        }
+    }
+}

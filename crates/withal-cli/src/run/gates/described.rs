@@ -1,0 +1,187 @@
+//! A gate as a table of keys describes it, in a job file or after `--with`.
+
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, Deserializer};
+
+use super::noted::Limits;
+use super::{NAMES, Planned, Unresolved, Variable, keys, keys_of, read};
+use crate::source::{Flaw, Source};
+use crate::suggest;
+
+/// The keys that gates of every kind have.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Common {
+    id: Option<Spanned<String>>,
+    #[serde(default, deserialize_with = "keys::duration")]
+    timeout: Option<Duration>,
+    #[serde(default, deserialize_with = "keys::duration")]
+    teardown_timeout: Option<Duration>,
+    #[serde(default)]
+    when: When,
+}
+
+pub(super) const COMMON: [&str; 4] = ["id", "timeout", "teardown_timeout", "when"];
+
+/// When a gate is acquired.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) enum When {
+    #[default]
+    Always,
+    /// If this variable is set, and not to nothing.
+    Set(Variable),
+}
+
+impl When {
+    pub(super) fn holds(&self) -> bool {
+        match self {
+            When::Always => true,
+            When::Set(variable) => std::env::var_os(variable).is_some_and(|it| !it.is_empty()),
+        }
+    }
+}
+
+impl TryFrom<String> for When {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<When, String> {
+        match text.split_once(':') {
+            None if text == "always" => Ok(When::Always),
+            Some(("env", name)) => Ok(When::Set(name.to_owned().try_into()?)),
+            _ => Err(format!("`{text}`: not known; write `always` or `env:NAME`")),
+        }
+    }
+}
+
+/// Where a gate is described.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    pub(crate) span: Range<usize>,
+    /// Its texts, which may refer to other gates.
+    pub(crate) texts: Vec<Spanned<String>>,
+}
+
+impl Origin {
+    /// A text of a file.
+    pub(crate) fn of(span: Range<usize>, source: &Source) -> Origin {
+        let text = Spanned::new(span.clone(), source.written(span.clone()).to_owned());
+        Origin {
+            span,
+            texts: vec![text],
+        }
+    }
+
+    /// What is wrong, where it is.
+    pub(crate) fn flaw(&self, error: &anyhow::Error, source: &Source) -> Flaw {
+        let why = format!("{error:#}");
+        let Some(unresolved) = error.downcast_ref::<Unresolved>() else {
+            return Flaw::at(self.span.clone(), why);
+        };
+        let reference = unresolved.reference.to_string();
+        let mut texts = self.texts.iter();
+        let span = match texts.find(|text| text.get_ref().contains(&reference)) {
+            Some(text) => source.part(text.span(), &reference),
+            None => self.span.clone(),
+        };
+        Flaw::at(span, why)
+    }
+
+    /// Whether a text of it refers to the gate `id`.
+    pub(super) fn refers_to(&self, id: &str) -> bool {
+        let reference = format!("${{{id}.");
+        let mut texts = self.texts.iter();
+        texts.any(|text| text.get_ref().contains(&reference))
+    }
+}
+
+/// The gate of the kind `name` with these keys; relative paths in them are relative to `directory`.
+pub(crate) fn described(
+    name: &Spanned<String>,
+    mut keys: Spanned<DeTable<'_>>,
+    directory: &Path,
+) -> Result<Planned, Flaw> {
+    let (span, name) = (name.span(), name.get_ref().as_str());
+    if !NAMES.contains(&name) {
+        let why = format!(
+            "`{name}`: no such kind of gate; {}",
+            suggest::instead(name, NAMES)
+        );
+        return Err(Flaw::at(span, why));
+    }
+    let origin = Origin {
+        span: keys.span(),
+        texts: texts(keys.get_ref()),
+    };
+    check_keys(name, keys.get_ref())?;
+    let mut common = DeTable::new();
+    for key in COMMON {
+        common.extend(keys.get_mut().remove_entry(key));
+    }
+    let common = Deserializer::from(Spanned::new(keys.span(), common));
+    let common = Common::deserialize(common).map_err(Flaw::from)?;
+    if let Some(id) = &common.id {
+        check_id(id)?;
+    }
+    let gate = read(name, Deserializer::from(keys)).expect("the kind is among the names")?;
+    let id = common.id.map(Spanned::into_inner);
+    Ok(Planned {
+        id: id.clone(),
+        limits: Limits {
+            acquire: common.timeout,
+            release: common.teardown_timeout,
+        },
+        when: common.when,
+        directory: directory.to_owned(),
+        origin: Some(origin),
+        ..Planned::new(id.unwrap_or_else(|| name.to_owned()), gate)
+    })
+}
+
+fn check_keys(name: &str, keys: &DeTable<'_>) -> Result<(), Flaw> {
+    let Some(own) = keys_of(name) else {
+        return Ok(());
+    };
+    let known = [own, &COMMON].concat();
+    match keys
+        .keys()
+        .find(|key| !known.contains(&key.get_ref().as_ref()))
+    {
+        Some(unknown) => Err(keys::unknown(unknown, &format!("a gate `{name}`"), &known)),
+        None => Ok(()),
+    }
+}
+
+fn check_id(id: &Spanned<String>) -> Result<(), Flaw> {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_".contains(c);
+    let name = id.get_ref();
+    if name.is_empty() || !name.chars().all(is_plain) {
+        let why = format!("`{name}`: no id; write letters, digits, `-` and `_`");
+        return Err(Flaw::at(id.span(), why));
+    }
+    if name == super::template::ENVIRONMENT {
+        let why = "`env` is the environment, as in `${env.HOME}`; give the gate another id";
+        return Err(Flaw::at(id.span(), why));
+    }
+    Ok(())
+}
+
+/// All texts of a table, tables in it included.
+fn texts(table: &DeTable<'_>) -> Vec<Spanned<String>> {
+    fn collect(value: &Spanned<DeValue<'_>>, texts: &mut Vec<Spanned<String>>) {
+        match value.get_ref() {
+            DeValue::String(text) => texts.push(Spanned::new(value.span(), text.to_string())),
+            DeValue::Array(values) => values.iter().for_each(|value| collect(value, texts)),
+            DeValue::Table(table) => table.values().for_each(|value| collect(value, texts)),
+            _ => {}
+        }
+    }
+    let mut all = Vec::new();
+    table.values().for_each(|value| collect(value, &mut all));
+    all
+}

@@ -1,0 +1,236 @@
+//! What gates would acquire, found out without acquiring anything.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use super::described::{Origin, When};
+use super::template::placeholder;
+use super::{Attributes, Planned, Setting, Template, Ties, Unresolved};
+use crate::message::shown;
+use crate::suggest;
+
+/// What one gate would be.
+#[derive(Debug)]
+pub(crate) struct Preview {
+    pub(crate) id: Option<String>,
+    pub(crate) what: String,
+    /// What it says of its limits, and of when it is acquired.
+    pub(crate) notes: Vec<String>,
+}
+
+/// What is wrong with a gate, by its position.
+#[derive(Debug)]
+pub(crate) struct Wrong {
+    pub(crate) gate: usize,
+    pub(crate) error: anyhow::Error,
+}
+
+/// Gates, and what can be known of them beforehand.
+pub(crate) struct Previews<'a> {
+    gates: &'a [Planned],
+    attributes: Attributes,
+    ties: Ties,
+    pub(crate) previews: Vec<Preview>,
+    pub(crate) wrong: Vec<Wrong>,
+}
+
+impl<'a> Previews<'a> {
+    pub(crate) fn of(gates: &'a [Planned]) -> anyhow::Result<Previews<'a>> {
+        let mut previews = Previews {
+            gates,
+            attributes: Attributes::new(),
+            ties: Ties::of_plan()?,
+            previews: Vec::new(),
+            wrong: Vec::new(),
+        };
+        for (position, gate) in gates.iter().enumerate() {
+            previews.look_at(position, gate);
+        }
+        previews.check_stdout();
+        Ok(previews)
+    }
+
+    fn look_at(&mut self, position: usize, gate: &Planned) {
+        let is_acquired = gate.when.holds();
+        let setting = Setting {
+            id: gate.id.as_deref(),
+            is_stdout_taken: self.gates.iter().any(Planned::takes_stdout),
+            directory: &gate.directory,
+            attributes: &self.attributes,
+            ties: &self.ties,
+        };
+        // A placeholder that begins a path may stand for an absolute one.
+        let base = gate.directory.join("‹");
+        let what = gate.gate.what(&setting);
+        let what = what.map(|what| what.replace(&shown(&base), "‹"));
+        match what {
+            Ok(what) => self.previews.push(Preview {
+                id: gate.id.clone(),
+                what,
+                notes: gate.notes(),
+            }),
+            // What is left out need not be right: what it lacks may be why it is left out.
+            Err(_) if !is_acquired => self.previews.push(Preview {
+                id: gate.id.clone(),
+                what: gate.label.clone(),
+                notes: gate.notes(),
+            }),
+            Err(error) => {
+                let error = self.explain(position, error);
+                self.wrong(position, error);
+            }
+        }
+        let Some(id) = &gate.id else {
+            return;
+        };
+        if self
+            .gates
+            .iter()
+            .take(position)
+            .any(|other| other.id.as_ref() == Some(id))
+        {
+            let error = anyhow::anyhow!("another gate has the id `{id}`, too; give one another");
+            self.wrong(position, error);
+        }
+        if is_acquired {
+            let names = gate.gate.attributes().iter();
+            let values = names.map(|name| (*name, OsString::from(placeholder(id, name))));
+            let _ = self.attributes.insert(id.clone(), values.collect());
+        }
+    }
+
+    fn wrong(&mut self, gate: usize, error: anyhow::Error) {
+        self.wrong.push(Wrong { gate, error });
+    }
+
+    /// There is one stdout.
+    fn check_stdout(&mut self) {
+        let mut takers = (0..).zip(self.gates);
+        let mut takers = takers.by_ref().filter(|(_, gate)| gate.takes_stdout);
+        if let (Some(_), Some((second, _))) = (takers.next(), takers.next()) {
+            let error = anyhow::anyhow!("another gate takes the one stdout there is; leave one");
+            self.wrong(second, error);
+        }
+    }
+
+    /// What the command leaves running must be able to do without the gates.
+    pub(crate) fn check_outlived(&mut self) {
+        for (position, gate) in self.gates.iter().enumerate() {
+            if !gate.gate.can_be_outlived() {
+                let error = anyhow::anyhow!(
+                    "is undone under what the command leaves running; write `--orphans wait`, \
+                     not `detach`"
+                );
+                self.wrong(position, error);
+            }
+        }
+    }
+
+    /// Checks a text that is used once all gates are acquired.
+    pub(crate) fn check(&self, template: &Template) -> anyhow::Result<()> {
+        let resolved = template.resolve(&self.attributes);
+        resolved
+            .map(drop)
+            .map_err(|error| self.explain(self.gates.len(), error))
+    }
+
+    /// Why a reference of the gate at `position` leads nowhere, as far as the other gates say.
+    fn explain(&self, position: usize, error: anyhow::Error) -> anyhow::Error {
+        let mut unresolved = match error.downcast::<Unresolved>() {
+            Ok(unresolved) => unresolved,
+            Err(error) => return error,
+        };
+        if !unresolved.is_gate_unknown {
+            return unresolved.into();
+        }
+        let id = &unresolved.reference.id;
+        let found = self
+            .gates
+            .iter()
+            .position(|gate| gate.id.as_ref() == Some(id));
+        unresolved.why = match found {
+            None => {
+                let earlier = self.gates.iter().take(position);
+                let ids: Vec<&str> = earlier.filter_map(|gate| gate.id.as_deref()).collect();
+                format!(
+                    "no gate before has the id `{id}`; {}",
+                    suggest::instead(id, &ids)
+                )
+            }
+            Some(it) if it == position => {
+                "a gate cannot refer to itself; only gates before it can be referred to".to_owned()
+            }
+            Some(later) if later > position => match self.leads_back(later, position) {
+                true => format!("`{id}` refers to this gate, too; one of them has to do without"),
+                false => format!("`{id}` is acquired after this gate; move it before this gate"),
+            },
+            Some(earlier) => {
+                let when = self.gates.get(earlier).map(|gate| &gate.when);
+                match when {
+                    Some(When::Set(name)) => format!(
+                        "`{id}` is left out, because `{name}` is not set; set it, or leave this out, too"
+                    ),
+                    _ => unresolved.why,
+                }
+            }
+        };
+        unresolved.into()
+    }
+
+    /// Whether what the gate `from` refers to leads to the gate `to`.
+    fn leads_back(&self, from: usize, to: usize) -> bool {
+        let mut seen = vec![false; self.gates.len()];
+        let mut open = vec![from];
+        while let Some(at) = open.pop() {
+            if at == to {
+                return true;
+            }
+            let Some(origin) = self.gates.get(at).and_then(|gate| gate.origin.as_ref()) else {
+                continue;
+            };
+            for (next, gate) in self.gates.iter().enumerate() {
+                let is_meant = gate.id.as_ref().is_some_and(|id| origin.refers_to(id));
+                if let Some(seen) = seen.get_mut(next)
+                    && is_meant
+                    && !std::mem::replace(seen, true)
+                {
+                    open.push(next);
+                }
+            }
+        }
+        false
+    }
+}
+
+impl Planned {
+    /// The same, its relative paths relative to `directory`.
+    pub(crate) fn within(mut self, directory: &Path) -> Planned {
+        self.directory = directory.to_owned();
+        self
+    }
+
+    pub(crate) fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
+    }
+
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let limit = |what: &str, limit: Option<std::time::Duration>| {
+            limit.map(|limit| format!("{what} within {}", humantime::format_duration(limit)))
+        };
+        let when = match &self.when {
+            When::Always => None,
+            When::Set(name) if self.when.holds() => Some(format!("because {name} is set")),
+            When::Set(name) => Some(format!("left out: {name} is not set")),
+        };
+        let notes = [
+            limit("acquired", self.limits.acquire),
+            limit("undone", self.limits.release),
+            when,
+        ];
+        notes.into_iter().flatten().collect()
+    }
+}

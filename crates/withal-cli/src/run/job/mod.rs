@@ -1,0 +1,249 @@
+//! What is to be done: from the command line, from a job file, or from both.
+
+mod file;
+mod plan;
+mod settings;
+
+use std::env;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use toml::Spanned;
+
+use super::Safety;
+use super::account::Destination;
+use super::gates::{Origin, Planned, Previews, Template};
+use super::release::{HURRIED_LIMIT, LIMIT, Released};
+use super::status::{BUSY, Exit};
+use super::supervise::Limits;
+use crate::message::Messages;
+use crate::source::Source;
+use file::{Flaws, JobFile};
+
+pub(crate) use file::BadFile;
+pub(crate) use plan::print as print_plan;
+pub(crate) use settings::{Keep, Orphans, Settings, Sink, TeardownErrors};
+
+/// What is to be done.
+pub(crate) struct Job {
+    pub(crate) gates: Vec<Planned>,
+    pub(crate) program: OsString,
+    pub(crate) arguments: Vec<Template>,
+    /// Where the command runs; here, if nothing is said.
+    pub(crate) cwd: Option<Cwd>,
+    pub(crate) settings: Settings,
+    /// The file it comes from.
+    pub(crate) file: Option<PathBuf>,
+    /// What tells it from other jobs: runs of the same job undo what an earlier one has left.
+    pub(crate) identity: String,
+    pub(crate) safety: Safety,
+    pub(crate) messages: Messages,
+}
+
+/// A directory, relative to another.
+#[derive(Debug)]
+pub(crate) struct Cwd {
+    pub(crate) base: PathBuf,
+    pub(crate) path: Template,
+}
+
+/// What the command line says.
+pub(crate) struct Asked {
+    pub(crate) gates: Vec<Planned>,
+    pub(crate) settings: Settings,
+    pub(crate) file: Option<PathBuf>,
+    /// What stands after `--`: the command, or further arguments of the file's command.
+    pub(crate) words: Vec<OsString>,
+    pub(crate) safety: Safety,
+    pub(crate) messages: Messages,
+}
+
+impl Asked {
+    /// The job, checked as far as that can be done without acquiring anything.
+    pub(crate) fn job(mut self) -> anyhow::Result<Job> {
+        match self.file.take() {
+            Some(path) => self.with_file(path),
+            None => {
+                let mut words = self.words.into_iter();
+                let job = Job {
+                    identity: identity(&self.settings, None),
+                    safety: self.safety,
+                    gates: self.gates,
+                    program: words.next().expect("without a file there is a command"),
+                    arguments: words.map(Template::from).collect(),
+                    cwd: None,
+                    settings: self.settings,
+                    file: None,
+                    messages: self.messages,
+                };
+                check(&job, &[], None)?;
+                Ok(job)
+            }
+        }
+    }
+
+    /// The file's gates come first, so that these may refer to them, and win.
+    fn with_file(self, path: PathBuf) -> anyhow::Result<Job> {
+        let file = JobFile::read(&path)?;
+        let here = env::current_dir().context("the working directory")?;
+        let mut gates = file.gates;
+        gates.extend(self.gates.into_iter().map(|gate| gate.within(&here)));
+        let mut texts = file.command.clone();
+        texts.push(file.cwd.clone());
+        let mut words = file.command.into_iter().map(Spanned::into_inner);
+        let program = words.next().expect("a file's command is not empty");
+        let settings = self.settings.or(file.settings);
+        let job = Job {
+            identity: identity(&settings, Some(&here.join(&path))),
+            safety: self.safety,
+            gates,
+            program: program.resolve_alone().unwrap_or_default(),
+            arguments: words
+                .chain(self.words.into_iter().map(Template::from))
+                .collect(),
+            cwd: Some(Cwd {
+                base: file.directory,
+                path: file.cwd.into_inner(),
+            }),
+            settings,
+            file: Some(path),
+            messages: self.messages,
+        };
+        check(&job, &texts, Some(&file.source))?;
+        Ok(job)
+    }
+}
+
+/// The name that was given, or else the file; without one, the same words in the same directory are
+/// the same job.
+fn identity(settings: &Settings, file: Option<&Path>) -> String {
+    if let Some(name) = &settings.name {
+        return name.clone();
+    }
+    if let Some(file) = file {
+        return crate::message::shown(file);
+    }
+    let mut words = Vec::new();
+    for word in env::args_os().skip(2) {
+        words.extend_from_slice(word.as_bytes());
+        words.push(0);
+    }
+    let directory = env::current_dir().unwrap_or_default();
+    words.extend_from_slice(directory.as_os_str().as_bytes());
+    format!("{:08x}", crc32c::crc32c(&words))
+}
+
+/// Looks for what is wrong with a job whose command and directory are `texts` of `source`.
+fn check(job: &Job, texts: &[Spanned<Template>], source: Option<&Source>) -> anyhow::Result<()> {
+    let mut previews = Previews::of(&job.gates)?;
+    if job.settings.orphans == Some(Orphans::Detach) {
+        previews.check_outlived();
+    }
+    let mut flaws = Flaws::default();
+    if let Some(source) = source {
+        for (position, text) in texts.iter().enumerate() {
+            let template = text.get_ref();
+            let checked = match position {
+                0 => template.resolve_alone().map(drop),
+                _ => previews.check(template),
+            };
+            if let Err(error) = checked {
+                let origin = Origin::of(text.span(), source);
+                flaws.0.push(origin.flaw(&error, source));
+            }
+        }
+    }
+    let mut others = Vec::new();
+    for wrong in previews.wrong {
+        let gate = job.gates.get(wrong.gate);
+        match (gate.and_then(Planned::origin), source) {
+            (Some(origin), Some(source)) => flaws.0.push(origin.flaw(&wrong.error, source)),
+            _ => others.push((gate.map_or("", Planned::label), wrong.error)),
+        }
+    }
+    match (source, others.into_iter().next()) {
+        (Some(source), _) if !flaws.0.is_empty() => Err(flaws.report(source).into()),
+        (_, Some((label, error))) => Err(error.context(label.to_owned())),
+        _ => Ok(()),
+    }
+}
+
+impl Job {
+    /// A command with gates and no journal, and nothing else said.
+    pub(crate) fn simple(
+        gates: Vec<Planned>,
+        program: OsString,
+        arguments: Vec<OsString>,
+        messages: Messages,
+    ) -> Job {
+        Job {
+            gates,
+            program,
+            arguments: arguments.into_iter().map(Template::from).collect(),
+            cwd: None,
+            settings: Settings::default(),
+            file: None,
+            identity: "atomic".to_owned(),
+            safety: Safety {
+                keeper: true,
+                journal: false,
+                recover: false,
+            },
+            messages,
+        }
+    }
+
+    /// The command as it is written: its references may stand for secrets.
+    pub(super) fn words(&self) -> impl Iterator<Item = String> {
+        let arguments = self.arguments.iter().map(ToString::to_string);
+        std::iter::once(crate::message::shown(&self.program)).chain(arguments)
+    }
+
+    /// What the job is called: as it was named, or after its file or program.
+    pub(crate) fn name(&self) -> String {
+        let stem = |path: &Path| {
+            let stem = path.file_stem().unwrap_or(path.as_os_str());
+            crate::message::shown(stem)
+        };
+        let given = self.settings.name.clone();
+        given.unwrap_or_else(|| match &self.file {
+            Some(file) => stem(file),
+            None => stem(Path::new(&self.program)),
+        })
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            timeout: self.settings.timeout,
+            grace: self.settings.grace(),
+            signal: self.settings.signal(),
+            orphans: self.settings.orphans.unwrap_or_default(),
+        }
+    }
+
+    /// How long undoing may take.
+    pub(super) fn teardown_limit(&self, is_hurried: bool) -> Duration {
+        let default = if is_hurried { HURRIED_LIMIT } else { LIMIT };
+        self.settings.teardown_timeout.unwrap_or(default)
+    }
+
+    /// Whether a success is none if the gates ended so.
+    pub(super) fn minds(&self, released: &Released) -> bool {
+        let is_clean = matches!(released, Released::Clean);
+        !is_clean && self.settings.teardown_errors.unwrap_or_default() == TeardownErrors::Fail
+    }
+
+    /// Where the report goes, if one is asked for.
+    pub(super) fn report(&self) -> anyhow::Result<Option<Destination>> {
+        let sink = self.settings.report.as_ref();
+        sink.map(Destination::open).transpose()
+    }
+
+    /// The exit status when a lock is busy whose gate says `code`.
+    pub(super) fn busy(&self, code: Option<u8>) -> Exit {
+        Exit::Code(self.settings.busy_code.or(code).unwrap_or(BUSY))
+    }
+}

@@ -1,0 +1,268 @@
+//! What a run leaves to be read.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::Sandbox;
+
+/// A report without what differs from run to run, and what is checked of that.
+#[track_caller]
+fn stripped(text: &str) -> Value {
+    let mut report: Value = serde_json::from_str(text).unwrap();
+    let object = report.as_object_mut().unwrap();
+    assert_eq!(object.remove("run").unwrap().as_str().unwrap().len(), 32);
+    for key in ["started", "ended"] {
+        let time = object.remove(key).unwrap();
+        let _ = time.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    }
+    let length = object.remove("duration_seconds").unwrap().as_f64().unwrap();
+    let command = object.remove("command_seconds").unwrap().as_f64();
+    assert!(command.unwrap_or_default() <= length);
+    for gate in object["gates"].as_array_mut().unwrap() {
+        let gate = gate.as_object_mut().unwrap();
+        let mut sum = 0.0;
+        for key in ["acquire_seconds", "hold_seconds", "release_seconds"] {
+            sum += gate.remove(key).unwrap().as_f64().unwrap_or_default();
+        }
+        assert!(sum <= length + 0.001, "{sum} {length}");
+    }
+    let marks = object["marks"].as_array().unwrap().iter();
+    let marks = marks.map(|mark| mark["what"].clone()).collect();
+    let _ = object.insert("marks".to_owned(), marks);
+    report
+}
+
+#[test]
+fn a_report_has_what_happened_in_one_object() {
+    let sandbox = Sandbox::new();
+    let options = [
+        "--report",
+        "run.json",
+        "--name",
+        "nightly",
+        "-l",
+        "lock",
+        "-w",
+        "tempdir:id=work",
+    ];
+    sandbox
+        .run(
+            &[
+                &options[..],
+                &["-e", "A=hunter2", "--", "sh", "-c", "exit 3"],
+            ]
+            .concat(),
+        )
+        .check_code(3);
+    let text = sandbox.read("run.json");
+    assert!(!text.contains("hunter2"));
+    let mut report = stripped(&text);
+    let what = report["gates"][1]["what"].take();
+    assert!(
+        what.as_str().unwrap().starts_with("tempdir TMPDIR (/"),
+        "{what}"
+    );
+    let gate = |label: &str, kind: &str, what: Value| json!({ "label": label, "kind": kind, "what": what, "outcome": "released", "error": null });
+    let expected = json!({
+        "version": 1,
+        "job": "nightly",
+        "file": null,
+        "command": ["sh", "-c", "exit 3"],
+        "outcome": "failed",
+        "exit": 3,
+        "signal": null,
+        "timed_out": false,
+        "killed": false,
+        "error": null,
+        "gates": [
+            gate("--lock", "lock", json!("lock lock")),
+            gate("work", "tempdir", Value::Null),
+            gate("--env", "env", json!("env A")),
+        ],
+        "orphans": [],
+        "marks": [],
+        "teardown_errors": [],
+    });
+    assert_eq!(report, expected);
+}
+
+#[test]
+fn a_report_has_what_was_done_by_force() {
+    let sandbox = Sandbox::new();
+    let script = "trap '' TERM; echo $$ > pid; while :; do sleep 0.01; done";
+    let options = ["--report", "run.json", "-T", "100ms", "-k", "50ms", "--"];
+    sandbox
+        .run(&[&options[..], &["sh", "-c", script]].concat())
+        .check_code(124);
+    let report = stripped(&sandbox.read("run.json"));
+    let expected = json!(["timed_out", 124, "SIGKILL", true, true, ["timeout", "KILL"]]);
+    let keys = ["outcome", "exit", "signal", "timed_out", "killed", "marks"];
+    let found: Value = keys.iter().map(|key| report[key].clone()).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_report_names_what_was_left_running() {
+    let sandbox = Sandbox::new();
+    let script = "setsid sleep 60 & while ! [ -e /proc/$!/comm ]; do :; done";
+    sandbox
+        .run(&["--report", "run.json", "--", "sh", "-c", script])
+        .check_code(0);
+    let report = stripped(&sandbox.read("run.json"));
+    assert_eq!(report["orphans"].as_array().unwrap().len(), 1, "{report}");
+}
+
+#[test]
+fn a_report_has_why_nothing_was_run_and_what_was_not_undone() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .run(&["--report", "run.json", "-t", "-o", "no/out", "--", "true"])
+        .check_code(125);
+    let report = stripped(&sandbox.read("run.json"));
+    assert_eq!(report["outcome"], "not_acquired");
+    assert!(
+        report["error"].as_str().unwrap().contains("no/out"),
+        "{report}"
+    );
+    let outcomes: Vec<_> = report["gates"].as_array().unwrap().iter().collect();
+    assert_eq!(outcomes[0]["outcome"], "released");
+    assert_eq!(outcomes[1]["outcome"], "acquire_failed");
+
+    let script = "mv $TMPDIR $TMPDIR-moved; mkdir $TMPDIR";
+    let started = sandbox.start_run(&["--report", "run.json", "-t", "--", "sh", "-c", script]);
+    started.finish_unchecked().check_code(123);
+    let report = stripped(&sandbox.read("run.json"));
+    assert_eq!(report["gates"][0]["outcome"], "release_failed");
+    assert_eq!(report["teardown_errors"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&report["outcome"], &report["exit"]),
+        (&json!("succeeded"), &json!(123))
+    );
+}
+
+#[test]
+fn a_report_goes_to_a_descriptor() {
+    let sandbox = Sandbox::new();
+    let ended = sandbox.shell("$W run --report fd:3 -- echo own 3>&1 | cat");
+    let (own, report) = ended.stdout.split_once('\n').unwrap();
+    assert_eq!(own, "own");
+    assert_eq!(stripped(report)["exit"], 0);
+    sandbox
+        .shell("$W run --report fd:3 -- true 3>run.json")
+        .check_code(0);
+    assert_eq!(stripped(&sandbox.read("run.json"))["exit"], 0);
+    let ended = sandbox.run(&["--report", "fd:97", "-l", "lock", "--", "touch", "started"]);
+    ended.check_code(125);
+    assert!(
+        ended.stderr.contains("fd:97: no such descriptor"),
+        "{ended:?}"
+    );
+    assert!(!sandbox.has("started") && !sandbox.has("lock"));
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_told_and_changes_no_status() {
+    let sandbox = Sandbox::new();
+    let ended = sandbox.run(&["--report", "no/run.json", "--", "sh", "-c", "exit 6"]);
+    ended.check_code(6);
+    assert!(ended.stderr.starts_with("withal: --report: "), "{ended:?}");
+}
+
+/// The samples of a file of metrics, by their names with labels.
+fn samples(text: &str) -> Vec<(&str, f64)> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            (series, value.parse().unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn metrics_keep_when_a_job_succeeded_last() {
+    let sandbox = Sandbox::new();
+    let run = |script: &str| {
+        let options = [
+            "--metrics",
+            "m.prom",
+            "--name",
+            "a \"b\"",
+            "-w",
+            "tempdir:id=work",
+        ];
+        let _ = sandbox.run(&[&options[..], &["--", "sh", "-c", script]].concat());
+        sandbox.read("m.prom")
+    };
+    let find = |text: &str, series: &str| {
+        let found = samples(text).into_iter().find(|(name, _)| *name == series);
+        found.map(|(_, value)| value)
+    };
+    let job = r#"{job="a \"b\""}"#;
+    let success = format!("withal_run_last_success_timestamp_seconds{job}");
+    let code = format!("withal_run_last_exit_code{job}");
+    let before = run("exit 4");
+    assert_eq!(
+        (find(&before, &code), find(&before, &success)),
+        (Some(4.0), None)
+    );
+    let first = run("exit 0");
+    let when = find(&first, &success);
+    assert!(
+        find(&first, &code) == Some(0.0) && when.is_some(),
+        "{first}"
+    );
+    let second = run("exit 5");
+    assert_eq!(
+        (find(&second, &code), find(&second, &success)),
+        (Some(5.0), when)
+    );
+    let gate = r#"{job="a \"b\"",gate="work",kind="tempdir"}"#;
+    for stage in ["acquire", "hold", "release"] {
+        let series = format!("withal_run_gate_{stage}_duration_seconds{gate}");
+        assert!(find(&second, &series).is_some(), "{series}: {second}");
+    }
+    // Each series has its type before it, and is written once.
+    let mut names: Vec<&str> = samples(&second).into_iter().map(|(name, _)| name).collect();
+    for name in &names {
+        let family = name.split('{').next().unwrap();
+        assert!(
+            second.contains(&format!("# TYPE {family} gauge\n{family}{{")),
+            "{name}"
+        );
+    }
+    names.sort_unstable();
+    let count = names.len();
+    names.dedup();
+    assert_eq!(names.len(), count);
+}
+
+#[test]
+fn a_timeline_shows_every_gate_the_command_and_the_signals() {
+    let sandbox = Sandbox::new();
+    let script = "trap '' TERM; while :; do sleep 0.01; done";
+    let options = [
+        "--timeline",
+        "t.svg",
+        "-T",
+        "100ms",
+        "-k",
+        "50ms",
+        "-l",
+        "a<b",
+        "-t",
+        "--",
+    ];
+    let _ = sandbox.run(&[&options[..], &["sh", "-c", script]].concat());
+    let picture = fs::read_to_string(sandbox.path("t.svg")).unwrap();
+    let count = |part: &str| picture.matches(part).count();
+    // One of each in the key as well.
+    assert_eq!(count("class=\"hollow\""), 3);
+    assert_eq!(count("class=\"solid\""), 3);
+    assert_eq!(count("class=\"hatched\""), 3);
+    assert_eq!(count("class=\"failed\""), 2);
+    assert_eq!(count("class=\"mark\""), 2);
+    assert!(picture.contains("lock a&lt;b") && !picture.contains("a<b"));
+    assert!(picture.contains("prefers-color-scheme: dark"));
+}
