@@ -1,6 +1,6 @@
 //! How long each socket has been what it is.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::super::kind::{Peer, Socket, SocketKey, State};
@@ -69,9 +69,11 @@ impl Ledger {
                 *seen = new;
             }
         }
-        self.open.retain(|_, seen| {
+        // A duplicate may be what is left of a socket.
+        let open: HashSet<u64> = sockets.iter().map(|socket| socket.key.inode).collect();
+        self.open.retain(|key, seen| {
             let is_open = seen.scan == self.scans;
-            if !is_open {
+            if !is_open && !open.contains(&key.inode) {
                 self.closed.push_back((at, seen.cause));
             }
             is_open

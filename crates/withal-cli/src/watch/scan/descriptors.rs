@@ -1,5 +1,7 @@
 //! What one descriptor is, by what its link in `/proc` says.
 
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hasher as _};
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, FileType, StatxFlags, readlinkat_raw, statx};
@@ -15,9 +17,16 @@ use super::Lost;
 pub(super) struct Found<'a> {
     pid: i32,
     folder: &'a OwnedFd,
+    /// What paths were at the last look, by descriptor.
+    known: &'a Paths,
+    pub(super) paths: Paths,
     pub(super) census: Census,
     pub(super) sockets: Vec<SocketKey>,
 }
+
+/// What the paths of descriptors are, with a hash of each path: one that is the same for the same
+/// descriptor is not looked at again.
+pub(super) type Paths = HashMap<u32, (u64, Kind)>;
 
 /// What a link says.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,18 +38,20 @@ enum Link {
 }
 
 impl<'a> Found<'a> {
-    pub(super) fn new(pid: i32, folder: &'a OwnedFd) -> Found<'a> {
+    pub(super) fn new(pid: i32, folder: &'a OwnedFd, known: &'a Paths) -> Found<'a> {
         Found {
             pid,
             folder,
+            known,
+            paths: Paths::with_capacity(known.len()),
             census: Census::default(),
             sockets: Vec::new(),
         }
     }
 
     pub(super) fn add(&mut self, descriptor: u32) -> Result<(), Lost> {
-        // A path may be longer; its beginning is enough.
-        let mut buffer = [0_u8; 256];
+        // No path that the kernel tells is longer.
+        let mut buffer = [0_u8; 4_096];
         let name = DecInt::new(descriptor);
         let target = match readlinkat_raw(self.folder, name.as_c_str(), &mut buffer[..]) {
             Ok(length) => buffer.get(..length).unwrap_or_default(),
@@ -50,7 +61,7 @@ impl<'a> Found<'a> {
         };
         let kind = match link(target) {
             Link::Kind(kind) => Some(kind),
-            Link::Path => self.file(&name)?,
+            Link::Path => self.path(descriptor, &name, target)?,
             Link::Socket(inode) => {
                 self.sockets.push(SocketKey {
                     pid: self.pid,
@@ -64,6 +75,27 @@ impl<'a> Found<'a> {
             *self.census.counts.entry(kind).or_default() += 1;
         }
         Ok(())
+    }
+
+    /// What a path is; a file that was deleted since has another one, which says so.
+    fn path(
+        &mut self,
+        descriptor: u32,
+        name: &DecInt,
+        target: &[u8],
+    ) -> Result<Option<Kind>, Lost> {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(target);
+        let hash = hasher.finish();
+        let known = self.known.get(&descriptor);
+        let kind = match known.filter(|(known, _)| *known == hash) {
+            Some((_, kind)) => Some(*kind),
+            None => self.file(name)?,
+        };
+        if let Some(kind) = kind {
+            let _ = self.paths.insert(descriptor, (hash, kind));
+        }
+        Ok(kind)
     }
 
     /// What the file behind a descriptor is, without asking a server for it: a network file system

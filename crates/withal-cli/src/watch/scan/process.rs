@@ -10,8 +10,9 @@ use procfs::{Current as _, ProcError, Uptime};
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir, SeekFrom, StatxFlags, openat, seek, statx};
 
 use super::super::kind::Census;
+use super::Lost;
+use super::descriptors::{Found, Paths};
 use super::sockets::Sockets;
-use super::{Lost, descriptors};
 use crate::message::shown;
 
 /// How much of a folder is read at once: about 1,000 names.
@@ -24,6 +25,7 @@ pub(super) struct Watched {
     folder: OwnedFd,
     /// Whether the kernel keeps the number of descriptors as the folder's size: Linux 6.2 does.
     has_count: bool,
+    paths: Paths,
 }
 
 impl Watched {
@@ -37,6 +39,7 @@ impl Watched {
             process,
             folder,
             has_count: size(&own)? > 0,
+            paths: Paths::new(),
         })
     }
 
@@ -75,7 +78,7 @@ impl Watched {
 
     /// Adds what each of its descriptors is.
     pub(super) fn look(&mut self, sockets: &mut Sockets, census: &mut Census) -> Result<(), Lost> {
-        let mut found = descriptors::Found::new(self.pid(), &self.folder);
+        let mut found = Found::new(self.pid(), &self.folder, &self.paths);
         self.each(|descriptor| found.add(descriptor))?;
         let keys = std::mem::take(&mut found.sockets);
         sockets.resolve(&self.process, &self.folder, keys, &mut found.census)?;
@@ -87,6 +90,7 @@ impl Watched {
             *census.counts.entry(kind).or_default() += count;
         }
         census.sockets.append(&mut found.census.sockets);
+        self.paths = found.paths;
         Ok(())
     }
 

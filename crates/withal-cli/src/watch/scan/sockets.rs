@@ -2,7 +2,8 @@
 //!
 //! The kernel tells the protocol of a descriptor as its attribute `system.sockprotoname`, whatever
 //! network namespace it is in; it is asked once for each socket. The tables of the process's own
-//! namespace, `/proc/PID/net/tcp` and `tcp6`, are read only if there is a TCP socket.
+//! namespace, `/proc/PID/net/tcp` and `tcp6`, are read only if there is such a socket: to read one, the kernel
+//! looks at all TCP sockets of the machine.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -20,9 +21,16 @@ use super::Lost;
 /// The protocols of the sockets that are open, by their inodes.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
-    known: HashMap<u64, Kind>,
+    known: HashMap<u64, Protocol>,
     /// Those that this look has seen.
-    seen: HashMap<u64, Kind>,
+    seen: HashMap<u64, Protocol>,
+}
+
+/// A kind, and whether it may stand in the table of IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Protocol {
+    kind: Kind,
+    may_be_v6: bool,
 }
 
 impl Sockets {
@@ -44,53 +52,62 @@ impl Sockets {
         census: &mut Census,
     ) -> Result<(), Lost> {
         let mut tcp = HashMap::new();
+        let mut has_v6 = false;
         for key in keys {
-            let Some(kind) = self.kind(process, folder, key)? else {
+            let Some(protocol) = self.protocol(process, folder, key)? else {
                 continue;
             };
-            *census.counts.entry(kind).or_default() += 1;
-            if kind == Kind::Tcp {
+            *census.counts.entry(protocol.kind).or_default() += 1;
+            if protocol.kind == Kind::Tcp {
+                has_v6 |= protocol.may_be_v6;
                 tcp.entry(key.inode).or_insert_with(Vec::new).push(key);
             }
         }
         if !tcp.is_empty() {
-            let table = table(process)?;
+            let table = table(process, has_v6)?;
             add_states(&table, tcp, census);
         }
         Ok(())
     }
 
-    /// The kind of a socket; none if it has just been closed.
-    fn kind(
+    /// The protocol of a socket; none if it has just been closed.
+    fn protocol(
         &mut self,
         process: &Process,
         folder: &OwnedFd,
         key: SocketKey,
-    ) -> Result<Option<Kind>, Lost> {
+    ) -> Result<Option<Protocol>, Lost> {
         let known = self
             .seen
             .get(&key.inode)
             .or_else(|| self.known.get(&key.inode));
-        let kind = match known {
-            Some(kind) => *kind,
+        let protocol = match known {
+            Some(protocol) => *protocol,
             None => match protocol(folder, key.descriptor) {
-                Ok(kind) => kind,
+                Ok(protocol) => protocol,
                 Err(Errno::NOENT) => return Ok(None),
                 Err(Errno::ACCESS | Errno::PERM) => return Err(Lost::Denied),
                 // Not every kernel has this attribute.
-                Err(_) => kind_by_tables(process, key.inode)?,
+                Err(_) => Protocol {
+                    kind: kind_by_tables(process, key.inode)?,
+                    may_be_v6: true,
+                },
             },
         };
-        let _ = self.seen.insert(key.inode, kind);
-        Ok(Some(kind))
+        let _ = self.seen.insert(key.inode, protocol);
+        Ok(Some(protocol))
     }
 }
 
-fn protocol(folder: &OwnedFd, descriptor: u32) -> Result<Kind, Errno> {
+fn protocol(folder: &OwnedFd, descriptor: u32) -> Result<Protocol, Errno> {
     let path = format!("/proc/self/fd/{}/{descriptor}", folder.as_raw_fd());
     let mut buffer = [0_u8; 32];
     let length = getxattr(path, "system.sockprotoname", &mut buffer[..])?;
-    Ok(kind_of(buffer.get(..length).unwrap_or_default()))
+    let name = buffer.get(..length).unwrap_or_default();
+    Ok(Protocol {
+        kind: kind_of(name),
+        may_be_v6: name.contains(&b'6'),
+    })
 }
 
 /// The kind for a protocol's name in the kernel, as `TCPv6` or `UNIX-STREAM`.
@@ -104,7 +121,10 @@ fn kind_of(protocol: &[u8]) -> Kind {
 }
 
 fn kind_by_tables(process: &Process, inode: u64) -> Result<Kind, Lost> {
-    if table(process)?.iter().any(|entry| entry.inode == inode) {
+    if table(process, true)?
+        .iter()
+        .any(|entry| entry.inode == inode)
+    {
         return Ok(Kind::Tcp);
     }
     let udp = or_empty(process.udp())?
@@ -121,9 +141,11 @@ fn kind_by_tables(process: &Process, inode: u64) -> Result<Kind, Lost> {
 }
 
 /// The TCP sockets of the process's network namespace.
-fn table(process: &Process) -> Result<Vec<TcpNetEntry>, Lost> {
+fn table(process: &Process, has_v6: bool) -> Result<Vec<TcpNetEntry>, Lost> {
     let mut table = or_empty(process.tcp())?;
-    table.append(&mut or_empty(process.tcp6())?);
+    if has_v6 {
+        table.append(&mut or_empty(process.tcp6())?);
+    }
     Ok(table)
 }
 

@@ -60,8 +60,9 @@ impl View for Plain {
 /// Says how a watch ended, with its table and its verdict.
 pub(super) fn end(output: &mut Output, picture: &Picture, ending: &Ending) -> anyhow::Result<()> {
     let mut text = format!("{} {}\n", output.title(), words::header(picture));
-    if let Some(report) = picture.model.report(picture.at) {
-        text.push_str(&table(&report));
+    match picture.model.report(picture.at) {
+        Some(report) => text.push_str(&table(&report)),
+        None => text.push_str(" no sample was taken\n"),
     }
     if let Some(words) = words::ending(ending, &picture.about) {
         let _ = writeln!(text, "{words}");
