@@ -145,7 +145,7 @@ impl<'a> Supervisor<'a> {
     /// A signal while the command runs.
     fn signalled(&mut self, arrived: Arrived) {
         self.running.pass_on(&arrived);
-        if !arrived.asks_to_stop() || !arrived.was_sent {
+        if !arrived.asks_to_stop() || !arrived.was_sent() {
             return;
         }
         let insists = matches!(arrived.signal, Signal::SIGTERM | Signal::SIGINT);
@@ -196,7 +196,7 @@ impl<'a> Supervisor<'a> {
         if !arrived.asks_to_stop() {
             return;
         }
-        let insists = match arrived.was_sent {
+        let insists = match arrived.was_sent() {
             true => std::mem::replace(&mut self.asked_to_stop, true),
             false => {
                 let before = self.ctrl_c_at.replace(Instant::now());

@@ -39,6 +39,7 @@ use withal_core::AsyncContextManager;
 use withal_scope::AsyncExitStack;
 
 use crate::message::Messages;
+use crate::run::journal::Journal;
 use crate::run::{Alarms, Deposit, RunId, Services};
 use noted::{Limits, Noted};
 
@@ -298,6 +299,7 @@ pub(crate) struct Place<'a> {
     pub(crate) is_stdout_taken: bool,
     pub(crate) held: &'a Held,
     pub(crate) ties: Ties,
+    pub(crate) journal: Journal,
 }
 
 impl Planned {
@@ -406,6 +408,7 @@ impl<K: Listed> Gate for Ready<K> {
                 label: label.clone(),
                 limits,
                 held: place.held.clone(),
+                journal: place.journal.clone(),
             };
             let mut lent = place.stack.enter_async_context(gate).await?;
             let equipped = lent.resource.equip(place.command);
