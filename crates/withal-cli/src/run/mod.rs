@@ -260,17 +260,23 @@ async fn session(
         ties,
         journal: journal.clone(),
     };
-    let recovered = job.safety.recover && job.safety.journal;
-    let acquired = tokio::select! {
-        biased;
-        stop = next_stop(&mut signals, &services) => Err(Outcome::Interrupted(stop)),
-        lost = raised.next() => Err(Outcome::Lost(lost)),
-        acquired = async {
-            if recovered {
-                recover::before(&job.identity, messages).await;
-            }
-            acquire(gates, &job, &mut place).await
-        } => acquired.map_err(Outcome::NotAcquired),
+    // Processes that undo what an earlier run has left are waited for by themselves.
+    let recovered = match job.safety.recover && job.safety.journal {
+        false => Ok(()),
+        true => tokio::select! {
+            biased;
+            stop = signals.next_stop() => Err(Outcome::Interrupted(stop)),
+            () = recover::before(&job.identity, messages) => Ok(()),
+        },
+    };
+    let acquired = match recovered {
+        Err(outcome) => Err(outcome),
+        Ok(()) => tokio::select! {
+            biased;
+            stop = next_stop(&mut signals, &services) => Err(Outcome::Interrupted(stop)),
+            lost = raised.next() => Err(Outcome::Lost(lost)),
+            acquired = acquire(gates, &job, &mut place) => acquired.map_err(Outcome::NotAcquired),
+        },
     };
     // What was lost at the last moment counts, too.
     let acquired = acquired.and_then(|()| {
@@ -316,7 +322,7 @@ async fn session(
         stack,
         outcome.case(),
         &mut signals,
-        &services,
+        || services.reap_all(),
         &held,
         messages,
         job.teardown_limit(outcome.is_hurried()),
@@ -328,6 +334,9 @@ async fn session(
     exit
 }
 
+/// The variable that names the run.
+const RUN: &str = "WITHAL_RUN";
+
 /// Lets the command know which run it is in, and marks all that descends from it.
 fn name_run(command: &mut Command, id: RunId) {
     let runs = match std::env::var_os(leftovers::COOKIE).filter(|runs| !runs.is_empty()) {
@@ -338,7 +347,7 @@ fn name_run(command: &mut Command, id: RunId) {
         None => id.to_string().into(),
     };
     let _ = command.env(leftovers::COOKIE, runs);
-    let _ = command.env("WITHAL_RUN", id.to_string());
+    let _ = command.env(RUN, id.to_string());
 }
 
 fn note_command(journal: &Journal, running: Running, messages: Messages) {

@@ -345,7 +345,7 @@ async fn finish(found: &Found, story: Story, distance: Distance, messages: Messa
         Ok(journal) => journal,
         Err(error) => return Outcome::Pending(vec![format!("{error:#}")]),
     };
-    let recovery = Recovery::new(&story, distance, messages);
+    let recovery = Recovery::new(&story, distance, &journal, messages);
     // What they use is not taken away from processes that live.
     let errors = match leftovers::end(&story, distance, messages).await {
         Ok(()) => undo_gates(&journal, story.gates, &recovery).await,

@@ -8,7 +8,6 @@ use withal_core::{Error, ExitCase};
 use withal_scope::AsyncExitStack;
 
 use super::gates::Held;
-use super::services::Services;
 use super::signals::{Arrived, Signals};
 use super::supervise::SECOND_CTRL_C;
 use crate::message::{Messages, say};
@@ -29,12 +28,13 @@ pub(super) enum Released {
     Abandoned(Arrived),
 }
 
-/// Undoes everything on `stack`. What goes wrong is told here.
+/// Undoes everything on `stack`; `reap` is called when children have ended. What goes wrong is told
+/// here.
 pub(super) async fn release(
     mut stack: AsyncExitStack,
     case: ExitCase,
     signals: &mut Signals,
-    services: &Services,
+    mut reap: impl FnMut(),
     held: &Held,
     messages: Messages,
     limit: Duration,
@@ -71,7 +71,7 @@ pub(super) async fn release(
                     list(held)
                 ));
             }
-            Some(arrived) if arrived.is_about_children() => services.reap_all(),
+            Some(arrived) if arrived.is_about_children() => reap(),
             Some(_) => {}
         }
     }
@@ -119,7 +119,6 @@ mod tests {
 
     use super::{LIMIT, Released, release};
     use crate::message::{Level, Messages};
-    use crate::run::Services;
     use crate::run::account::Chronicle;
     use crate::run::gates::Held;
     use crate::run::signals::Blocked;
@@ -139,8 +138,7 @@ mod tests {
             let mut signals = blocked.listen().unwrap();
             let held = Held::new(Chronicle::new(), messages);
             held.acquired("gate");
-            let services = Services::default();
-            release(stack, case, &mut signals, &services, &held, messages, LIMIT).await
+            release(stack, case, &mut signals, || (), &held, messages, LIMIT).await
         })
     }
 

@@ -60,7 +60,7 @@ pub(super) async fn take_over(
 
 async fn undo(journal: &Journal, story: Story, messages: Messages) -> anyhow::Result<()> {
     let id = story.opened.id;
-    let recovery = Recovery::new(&story, Distance::Here, messages);
+    let recovery = Recovery::new(&story, Distance::Here, journal, messages);
     let undone = timeout(LIMIT, undo_gates(journal, story.gates, &recovery)).await;
     let errors = undone.unwrap_or_else(|_| vec!["it took too long".to_owned()]);
     for error in &errors {

@@ -5,6 +5,7 @@ mod atomic;
 mod gates;
 mod gates_env_file;
 mod gates_hook;
+mod gates_killed;
 mod gates_log;
 mod gates_mock;
 mod gates_service;

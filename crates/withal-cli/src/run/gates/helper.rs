@@ -16,10 +16,10 @@ use rustix::process::WaitStatus;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::{Attributes, Template};
+use super::{Attributes, Recovery, Template, Ties};
 use crate::message::shown;
 use crate::process;
-use crate::run::{Service, Services};
+use crate::run::{RUN, RunId, Service, Services};
 
 /// A program and its arguments, no shell between them.
 #[derive(Clone, Debug, Deserialize)]
@@ -72,6 +72,31 @@ pub(super) fn stderr() -> anyhow::Result<Stdio> {
     Ok(stderr.context("cannot share stderr")?.into())
 }
 
+/// What processes of gates belong to.
+#[derive(Clone, Debug)]
+pub(super) struct Owner {
+    run: RunId,
+    services: Services,
+}
+
+impl From<&Ties> for Owner {
+    fn from(ties: &Ties) -> Owner {
+        Owner {
+            run: ties.run,
+            services: ties.services.clone(),
+        }
+    }
+}
+
+impl From<&Recovery> for Owner {
+    fn from(recovery: &Recovery) -> Owner {
+        Owner {
+            run: recovery.run,
+            services: recovery.services.clone(),
+        }
+    }
+}
+
 /// A process of a gate. Dropped while it runs, its group is killed.
 #[derive(Debug)]
 pub(super) struct Helper {
@@ -80,9 +105,12 @@ pub(super) struct Helper {
 }
 
 impl Helper {
-    /// Starts `command` with no stdin.
-    pub(super) fn start(mut command: Command, services: &Services) -> anyhow::Result<Helper> {
-        let _ = command.stdin(Stdio::null()).process_group(0);
+    /// Starts `command`, with no stdin, and the run's name in its environment.
+    pub(super) fn start(mut command: Command, owner: &Owner) -> anyhow::Result<Helper> {
+        let _ = command
+            .env(RUN, owner.run.to_string())
+            .stdin(Stdio::null())
+            .process_group(0);
         // What this process reads as data would never reach the other.
         process::hand_on(&mut command, SigSet::empty());
         let child = command.spawn();
@@ -94,7 +122,7 @@ impl Helper {
         let pid = pid.expect("process ids fit their own type");
         Ok(Helper {
             child,
-            service: services.register(Pid::from_raw(pid)),
+            service: owner.services.register(Pid::from_raw(pid)),
         })
     }
 

@@ -15,11 +15,10 @@ use tokio::net::unix::pipe;
 use withal_core::{AsyncContextManager, ExitCase};
 use withal_scope::cancellable;
 
-use super::helper::{self, Argv, Ended, Helper};
+use super::helper::{self, Argv, Ended, Helper, Owner};
 use super::keys::Bytes;
 use super::{Attributes, Equip, Kind, OnlyKeys, Recovery, Resource, Setting, Undo};
 use crate::message::say;
-use crate::run::Services;
 
 /// How long `acquire` may take to end when nobody wants it any more.
 const GRACE: Duration = Duration::from_secs(1);
@@ -72,7 +71,7 @@ impl Kind for Hook {
             acquire: acquire.transpose()?,
             release: release.transpose()?,
             directory: here.join(setting.directory),
-            services: setting.ties.services.clone(),
+            owner: setting.ties.into(),
         })
     }
 
@@ -136,7 +135,7 @@ pub(super) struct Run {
     acquire: Option<Vec<OsString>>,
     release: Option<Releasing>,
     directory: PathBuf,
-    services: Services,
+    owner: Owner,
 }
 
 impl fmt::Display for Run {
@@ -155,7 +154,7 @@ pub(super) struct Held {
     printed: OsString,
     release: Option<Vec<OsString>>,
     directory: PathBuf,
-    services: Services,
+    owner: Owner,
 }
 
 impl AsyncContextManager for Run {
@@ -173,13 +172,13 @@ impl AsyncContextManager for Run {
             printed,
             release: release.transpose()?,
             directory: self.directory,
-            services: self.services,
+            owner: self.owner,
         })
     }
 
     async fn exit(held: Held, _case: ExitCase) -> anyhow::Result<()> {
         match held.release {
-            Some(argv) => release(&argv, &held.directory, &held.services).await,
+            Some(argv) => release(&argv, &held.directory, &held.owner).await,
             None => Ok(()),
         }
     }
@@ -192,7 +191,7 @@ impl Run {
     async fn acquire(&self, argv: &[OsString]) -> anyhow::Result<OsString> {
         let mut command = helper::command(argv, &self.directory)?;
         let _ = command.stdout(Stdio::piped());
-        let mut acquiring = Helper::start(command, &self.services)?;
+        let mut acquiring = Helper::start(command, &self.owner)?;
         let stdout = acquiring.take_stdout().context("no stdout")?;
         let stdout = pipe::Receiver::from_owned_fd(stdout).context("cannot read a pipe")?;
         let Some(ended) = cancellable(finish(&acquiring, &stdout)).await else {
@@ -224,7 +223,7 @@ impl Run {
         let Some(Releasing::Known(argv)) = &self.release else {
             return;
         };
-        if let Err(error) = release(argv, &self.directory, &self.services).await {
+        if let Err(error) = release(argv, &self.directory, &self.owner).await {
             // Nobody waits for this gate any more.
             say(format_args!("hook: {error:#}"));
         }
@@ -280,11 +279,11 @@ fn keep(part: &[u8], read: usize, printed: &mut Vec<u8>) {
     printed.extend(part.iter().take(read.min(room)));
 }
 
-async fn release(argv: &[OsString], directory: &Path, services: &Services) -> anyhow::Result<()> {
+async fn release(argv: &[OsString], directory: &Path, owner: &Owner) -> anyhow::Result<()> {
     let mut command = helper::command(argv, directory)?;
     // stdout is the command's.
     let _ = command.stdout(helper::stderr()?);
-    let ended = Helper::start(command, services)?.ended().await?;
+    let ended = Helper::start(command, owner)?.ended().await?;
     let program = helper::program(argv);
     anyhow::ensure!(ended.is_success(), "`{program}` {ended}");
     Ok(())
@@ -318,9 +317,9 @@ impl Release {
 }
 
 impl Undo for Release {
-    async fn undo(self, _recovery: &Recovery) -> anyhow::Result<()> {
+    async fn undo(self, recovery: &Recovery) -> anyhow::Result<()> {
         let argv: Vec<OsString> = self.argv.into_iter().map(OsString::from).collect();
         let directory = PathBuf::from(self.directory);
-        release(&argv, &directory, &Services::default()).await
+        release(&argv, &directory, &recovery.into()).await
     }
 }

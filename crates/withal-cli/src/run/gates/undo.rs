@@ -4,9 +4,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::message::Messages;
-use crate::run::RunId;
 use crate::run::identity::Distance;
-use crate::run::journal::Story;
+use crate::run::journal::{Journal, Story};
+use crate::run::{RunId, Services};
 
 /// What undoes a gate whose processes have died.
 ///
@@ -47,14 +47,23 @@ pub(crate) struct Recovery {
     /// Whether the machine has not been started anew since: device numbers and process ids mean
     /// what they meant.
     pub(crate) is_same_boot: bool,
+    /// Where processes that undo something are known: if they are killed, too, the next to recover
+    /// the run ends what is left of them.
+    pub(crate) services: Services,
     pub(crate) messages: Messages,
 }
 
 impl Recovery {
-    pub(crate) fn new(story: &Story, distance: Distance, messages: Messages) -> Recovery {
+    pub(crate) fn new(
+        story: &Story,
+        distance: Distance,
+        journal: &Journal,
+        messages: Messages,
+    ) -> Recovery {
         Recovery {
             run: story.opened.id,
             is_same_boot: matches!(distance, Distance::Here | Distance::OtherNamespace),
+            services: Services::new(journal.clone(), messages),
             messages,
         }
     }

@@ -2,7 +2,6 @@
 
 mod output;
 mod ready;
-mod undo;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -18,12 +17,12 @@ use tokio::task::{JoinSet, spawn_blocking};
 use withal_core::{AsyncContextManager, ExitCase};
 use withal_scope::cancellable;
 
-use super::helper::{self, Argv, Helper};
+use super::helper::{self, Argv, Helper, Owner};
 use super::keys::{self, Port};
-use super::{Attributes, Equip, Kind, OnlyKeys, Resource, Setting, Template, Ties, source};
+use super::{Attributes, Equip, Kind, NoUndo, OnlyKeys, Setting, Template, Ties, source};
+use crate::run::name_run;
 use output::{Output, Printing};
 use ready::{Ready, Watch};
-use undo::{Identity, Stop};
 
 /// How long it may take to end after it was asked to. Together with the rest of undoing that fits
 /// what a run that is asked to stop may take.
@@ -71,7 +70,8 @@ impl Kind for Service {
     const ATTRIBUTES: &'static [&'static str] = &["pid", "port"];
     type Options = OnlyKeys<Service>;
     type Gate = Start;
-    type Undo = Stop;
+    /// Processes of gates are in the journal as they are; recovery ends them after the command.
+    type Undo = NoUndo;
 
     fn gate(self, setting: &Setting<'_>) -> anyhow::Result<Start> {
         let port = match self.port {
@@ -99,19 +99,8 @@ impl Kind for Service {
             on_exit: self.on_exit,
             output: output.transpose()?,
             directory: setting.directory.to_owned(),
-            cookie: undo::cookie(setting.ties.run)?,
             ties: setting.ties.clone(),
         })
-    }
-
-    fn intent(start: &Start) -> Option<Stop> {
-        Some(Stop::new(&start.cookie, None, start.stop, start.grace))
-    }
-
-    fn acquired(running: &Resource<Service>) -> Option<Stop> {
-        let identity = Some(running.identity);
-        let (cookie, stop, grace) = (&running.cookie, running.stop, running.grace);
-        Some(Stop::new(cookie, identity, stop, grace))
     }
 }
 
@@ -133,8 +122,6 @@ pub(super) struct Start {
     on_exit: OnExit,
     output: Option<PathBuf>,
     directory: PathBuf,
-    /// In its environment, and so in that of all it starts.
-    cookie: String,
     ties: Ties,
 }
 
@@ -146,8 +133,6 @@ impl fmt::Display for Start {
 
 pub(super) struct Running {
     helper: Helper,
-    identity: Identity,
-    cookie: String,
     printing: Printing,
     /// Tells its death.
     watching: JoinSet<()>,
@@ -166,19 +151,13 @@ impl AsyncContextManager for Start {
         let (source, guard, write) = source::pipe()?;
         let mut command = helper::command(&self.argv, &self.directory)?;
         let copy = write.try_clone().context("no descriptor left")?;
-        let _ = command
-            .env(undo::COOKIE, &self.cookie)
-            .stdout(copy)
-            .stderr(write);
+        let _ = command.stdout(copy).stderr(write);
+        name_run(&mut command, self.ties.run);
         let program = helper::program(&self.argv);
-        let helper = Helper::start(command, &self.ties.services)?;
-        let identity = Identity::of(helper.pid())?;
+        let owner = Owner::from(&self.ties);
+        let helper = Helper::start(command, &owner)?;
         let printing = Printing::start(source, guard, output, self.watch.line())?;
-        let ready = cancellable(
-            self.watch
-                .wait(&program, &helper, &self.ties.services, &printing),
-        )
-        .await;
+        let ready = cancellable(self.watch.wait(&program, &helper, &owner, &printing)).await;
         match ready.context("cancelled").flatten() {
             Ok(()) => {}
             Err(error) => {
@@ -198,8 +177,6 @@ impl AsyncContextManager for Start {
         ));
         Ok(Running {
             helper,
-            identity,
-            cookie: self.cookie,
             printing,
             watching,
             port: self.port,

@@ -18,8 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::output::Printing;
-use crate::run::Services;
-use crate::run::gates::helper::{self, Argv, Helper};
+use crate::run::gates::helper::{self, Argv, Helper, Owner};
 use crate::run::gates::{Attributes, Template, keys};
 
 /// How long it may take, if nothing is said.
@@ -185,13 +184,13 @@ impl Watch {
         &self,
         program: &str,
         helper: &Helper,
-        services: &Services,
+        owner: &Owner,
         printing: &Printing,
     ) -> anyhow::Result<()> {
         let mut last = None;
         let tried = tokio::select! {
             biased;
-            ready = timeout(self.within, self.tries(services, printing, &mut last)) => ready,
+            ready = timeout(self.within, self.tries(owner, printing, &mut last)) => ready,
             ended = helper.ended() => {
                 let ended = ended?;
                 anyhow::bail!("`{program}` {ended} before it was ready")
@@ -218,12 +217,7 @@ impl Watch {
     }
 
     /// Tries until it is ready; `last` is why it was not.
-    async fn tries(
-        &self,
-        services: &Services,
-        printing: &Printing,
-        last: &mut Option<anyhow::Error>,
-    ) {
+    async fn tries(&self, owner: &Owner, printing: &Printing, last: &mut Option<anyhow::Error>) {
         loop {
             let tried = async {
                 match &self.what {
@@ -234,7 +228,7 @@ impl Watch {
                         printing.seen().await;
                         Ok(())
                     }
-                    What::Exec(argv) => exec(argv, &self.directory, services).await,
+                    What::Exec(argv) => exec(argv, &self.directory, owner).await,
                 }
             };
             match tried.await {
@@ -283,11 +277,11 @@ async fn status(stream: TcpStream, url: &Url) -> anyhow::Result<StatusCode> {
     }
 }
 
-async fn exec(argv: &[OsString], directory: &Path, services: &Services) -> anyhow::Result<()> {
+async fn exec(argv: &[OsString], directory: &Path, owner: &Owner) -> anyhow::Result<()> {
     let mut command = helper::command(argv, directory)?;
     // What it says until all is well is no news.
     let _ = command.stdout(Stdio::null()).stderr(Stdio::null());
-    let ended = Helper::start(command, services)?.ended().await?;
+    let ended = Helper::start(command, owner)?.ended().await?;
     anyhow::ensure!(ended.is_success(), "`{}` {ended}", helper::program(argv));
     Ok(())
 }
