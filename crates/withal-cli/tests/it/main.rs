@@ -4,10 +4,12 @@
 mod atomic;
 mod gates;
 mod jobs;
+mod kill_matrix;
 mod log;
 mod log_crash;
 mod migrate;
 mod processes;
+mod recover;
 mod signals;
 mod status;
 mod support;

@@ -152,6 +152,29 @@ impl Sandbox {
         self.command(WITHAL, &[&["run"], arguments].concat())
     }
 
+    /// `withal ARGUMENTS`, to its end; what others have left may be there still.
+    #[track_caller]
+    pub(crate) fn withal(&self, arguments: &[&str]) -> Ended {
+        let output = self
+            .command(WITHAL, arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        Ended {
+            status: output.status,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The same, where what it prints is one JSON value.
+    #[track_caller]
+    pub(crate) fn withal_json(&self, arguments: &[&str]) -> serde_json::Value {
+        let ended = self.withal(arguments);
+        serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
+    }
+
     /// `sh -c SCRIPT`, in which `$W` is withal; to its end.
     pub(crate) fn shell(&self, script: &str) -> Ended {
         self.start_shell(script).finish()
