@@ -252,6 +252,38 @@ fn a_killed_run_inside_a_killed_run_goes_with_it() {
     sandbox.check_nothing_is_left();
 }
 
+#[test]
+fn killed_after_any_record_of_its_journal_a_run_is_recovered() {
+    let script = "echo new; setsid sh -c 'setsid sleep 1000 &'; sleep 1000 &";
+    let arguments = ["-t", "-l", "lock", "-o", "out", "--", "sh", "-c", script];
+    for records in 1..=16 {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old\n");
+        let started = sandbox.start_run(&arguments);
+        let (front, keeper) = (started.pid(), started.try_keeper());
+        wait_until("the record, or the end", || {
+            let journal = sandbox.journals().first().map(fs::read);
+            let lines = |text: Vec<u8>| text.iter().filter(|byte| **byte == b'\n').count();
+            let written = journal.and_then(Result::ok).map_or(0, lines);
+            let is_over = fs::read_to_string(format!("/proc/{front}/stat"))
+                .is_ok_and(|stat| stat.contains(") Z "));
+            written >= records || is_over
+        });
+        let _ = kill(front, Signal::SIGKILL);
+        if let Some(keeper) = keeper.or_else(|| started.try_keeper()) {
+            let _ = kill(keeper, Signal::SIGKILL);
+        }
+        let _ = started.finish_unchecked();
+        wait_until("the rest to be undone", || {
+            sandbox.withal(&["recover"]).check_code(0);
+            sandbox.processes().is_empty() && sandbox.journals().is_empty()
+        });
+        sandbox.check_nothing_is_left();
+        let output = sandbox.read("out");
+        assert!(output == "old\n" || output == "new\n", "{output:?}");
+    }
+}
+
 /// Kills front and keeper, neither having the time to notice that the other is gone.
 pub(crate) fn kill_both(started: Started<'_>) {
     let keeper = started.keeper();

@@ -232,16 +232,21 @@ impl Started<'_> {
     /// The process that holds the gates.
     #[track_caller]
     pub(crate) fn keeper(&self) -> Pid {
-        let pid = self.pid();
-        let children = format!("/proc/{pid}/task/{pid}/children");
         let mut keeper = None;
         wait_until("the keeper", || {
-            let listed = fs::read_to_string(&children).unwrap_or_default();
-            let mut listed = listed.split_whitespace();
-            keeper = listed.next_back().and_then(|pid| pid.parse().ok());
+            keeper = self.try_keeper();
             keeper.is_some()
         });
-        Pid::from_raw(keeper.unwrap())
+        keeper.unwrap()
+    }
+
+    /// The same, if there is one now.
+    pub(crate) fn try_keeper(&self) -> Option<Pid> {
+        let pid = self.pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.unwrap_or_default();
+        let keeper = children.split_whitespace().next_back()?;
+        keeper.parse().ok().map(Pid::from_raw)
     }
 
     pub(crate) fn send(&self, signal: Signal) {
