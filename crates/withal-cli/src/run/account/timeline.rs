@@ -240,12 +240,17 @@ fn verdict(account: &Account) -> String {
     format!("{how} · exit {code} · {length} in all")
 }
 
+/// What a gate is called where there is little room: paths without their directories.
 fn label(gate: &GateEvents) -> String {
     let what = gate.name.split(" (").next().unwrap_or(&gate.name);
+    let words = what
+        .split(' ')
+        .map(|word| word.rsplit('/').next().unwrap_or(word));
+    let what = words.collect::<Vec<_>>().join(" ");
     let is_named = !gate.label.starts_with("--") && gate.label != gate.kind;
     match is_named {
         true => format!("{} · {what}", gate.label),
-        false => what.to_owned(),
+        false => what,
     }
 }
 
