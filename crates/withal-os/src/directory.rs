@@ -28,6 +28,39 @@ impl Identity {
     }
 }
 
+/// Which file something is, whatever it is called: to know it again in another process.
+///
+/// The kernel gives an inode to another file once this one is gone, and may number devices anew when
+/// the machine starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileId {
+    /// The filesystem it is on.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+}
+
+impl FileId {
+    /// Of what is at `path`, links not followed; `None` if there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be looked at.
+    pub fn of(path: impl AsRef<Path>) -> io::Result<Option<FileId>> {
+        match rustix::fs::lstat(path.as_ref()) {
+            Ok(stat) => Ok(Some(Identity::of(&stat).into())),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl From<Identity> for FileId {
+    fn from(Identity { device, inode }: Identity) -> FileId {
+        FileId { device, inode }
+    }
+}
+
 /// A directory held by descriptor, so that it stays the same one however it is renamed.
 #[derive(Debug)]
 pub(crate) struct Directory {

@@ -27,9 +27,10 @@ pub use atomic::{
     Stamp, Symlinks, WriteError, WriteErrorKind, write_atomic,
 };
 pub use chdir::{ChangedDir, Chdir, ChdirError, chdir};
+pub use directory::FileId;
 pub use lock::{FileLock, HeldLock, Holder, LockError};
 pub use redirect::{
     Capture, Captured, Redirect, RedirectError, Redirected, capture_stderr, capture_stdout,
     redirect_stderr, redirect_stdout,
 };
-pub use tempdir::{OpenTempDir, TempDir, TempDirError};
+pub use tempdir::{OpenTempDir, TempDir, TempDirError, remove_temp_dir};

@@ -4,9 +4,13 @@
 //! data, and leaves the way out of each state to one place: acquiring (`acquire`), running
 //! (`supervise`), undoing (`release`).
 
+mod alarms;
 mod command;
+mod deposit;
 mod gates;
+mod id;
 mod release;
+mod services;
 mod signals;
 mod status;
 mod supervise;
@@ -23,7 +27,7 @@ use withal_core::{Error, ExitCase};
 use withal_scope::AsyncExitStack;
 
 use command::{NotStarted, Running};
-use gates::{Attributes, Busy, Held, Place};
+use gates::{Attributes, Busy, Held, Place, Ties};
 use release::{Released, release};
 use signals::Signals;
 use supervise::{Ending, Supervisor};
@@ -31,7 +35,11 @@ use tree::Tree;
 
 use crate::message::Messages;
 
+pub(crate) use alarms::Alarms;
+pub(crate) use deposit::Deposit;
 pub(crate) use gates::{Arguments as GateArguments, Planned, open_output, output};
+pub(crate) use id::RunId;
+pub(crate) use services::Services;
 pub(crate) use signals::{Arrived, Blocked};
 pub(crate) use status::Exit;
 pub(crate) use supervise::Limits;
@@ -88,6 +96,8 @@ enum Outcome {
     Interrupted(Arrived),
     /// A gate could not be acquired, so it was not started.
     NotAcquired(anyhow::Error),
+    /// A gate has lost what it held before the command was started.
+    Lost(String),
     NotStarted(NotStarted),
     Ended(Ending),
 }
@@ -103,27 +113,56 @@ async fn session(
     let mut command = Command::new(&job.program);
     let _ = command.args(&job.arguments);
     let held = Held::new(messages);
+    let (alarms, mut raised) = Alarms::new();
+    let ties = match RunId::random() {
+        Ok(run) => Ties {
+            run,
+            alarms,
+            services: Services::default(),
+            deposit: Deposit::default(),
+        },
+        Err(error) => {
+            messages.error(format_args!("{error:#}"));
+            return Exit::FAILED;
+        }
+    };
+    let services = ties.services.clone();
     let mut place = Place {
         stack: &mut stack,
         command: &mut command,
         directory: &job.directory,
         attributes: Attributes::new(),
         held: &held,
+        ties,
     };
     let gates = std::mem::take(&mut job.gates);
     let acquired = tokio::select! {
         biased;
         stop = signals.next_stop() => Err(Outcome::Interrupted(stop)),
+        lost = raised.next() => Err(Outcome::Lost(lost)),
         acquired = acquire(gates, &mut place) => acquired.map_err(Outcome::NotAcquired),
     };
+    // What was lost at the last moment counts, too.
+    let acquired = acquired.and_then(|()| {
+        raised
+            .taken()
+            .map_or(Ok(()), |lost| Err(Outcome::Lost(lost)))
+    });
     let outcome = match acquired {
         Err(outcome) => outcome,
         Ok(()) => match Running::start(command, blocked.inherited()) {
             Err(not_started) => Outcome::NotStarted(not_started),
             Ok(running) => {
                 messages.step(format_args!("started {}", tree::describe(running.pid)));
-                let tree = Tree::new(running.pid, strangers);
-                let supervisor = Supervisor::new(running, tree, &mut signals, job.limits, messages);
+                let tree = Tree::new(running.pid, strangers, services);
+                let supervisor = Supervisor::new(
+                    running,
+                    tree,
+                    &mut signals,
+                    &mut raised,
+                    job.limits,
+                    messages,
+                );
                 Outcome::Ended(supervisor.until_all_are_gone().await)
             }
         },
@@ -156,6 +195,9 @@ impl Outcome {
                 stop.signal.as_str()
             )),
             Outcome::NotAcquired(error) => messages.error(format_args!("{error:#}")),
+            Outcome::Lost(lost) => {
+                messages.error(format_args!("{lost}: the command was not started"));
+            }
             Outcome::NotStarted(not_started) => messages.error(&not_started.reason),
             Outcome::Ended(_) => {}
         }
@@ -166,8 +208,12 @@ impl Outcome {
         match self {
             Outcome::Interrupted(stop) => ExitCase::Signalled(stop.signal as i32),
             Outcome::NotAcquired(error) => errored(format!("{error:#}")),
+            Outcome::Lost(lost) => errored(lost.clone()),
             Outcome::NotStarted(not_started) => errored(not_started.reason.clone()),
             Outcome::Ended(ending) if ending.timed_out => ExitCase::TimedOut,
+            Outcome::Ended(ending) if ending.alarmed => {
+                errored("a gate has stopped the command".to_owned())
+            }
             Outcome::Ended(ending) => match Exit::of_command(ending.status) {
                 Exit::SUCCESS => ExitCase::Succeeded,
                 Exit::Code(code) => errored(format!("the command exited with {code}")),
@@ -181,7 +227,7 @@ impl Outcome {
         match self {
             Outcome::Interrupted(_) => true,
             Outcome::Ended(ending) => ending.asked_to_stop,
-            Outcome::NotAcquired(_) | Outcome::NotStarted(_) => false,
+            Outcome::NotAcquired(_) | Outcome::Lost(_) | Outcome::NotStarted(_) => false,
         }
     }
 
@@ -194,8 +240,10 @@ impl Outcome {
             Outcome::Interrupted(stop) => stop.exit(),
             Outcome::NotAcquired(error) if error.is::<Busy>() => job.busy,
             Outcome::NotAcquired(_) => Exit::FAILED,
+            Outcome::Lost(_) => Exit::TEARDOWN_FAILED,
             Outcome::NotStarted(not_started) => not_started.exit,
             Outcome::Ended(ending) if ending.timed_out && !job.preserve_status => Exit::TIMED_OUT,
+            Outcome::Ended(ending) if ending.alarmed => Exit::TEARDOWN_FAILED,
             Outcome::Ended(ending) => match Exit::of_command(ending.status) {
                 Exit::SUCCESS if ending.has_survivors => Exit::TEARDOWN_FAILED,
                 Exit::SUCCESS if !matches!(released, Released::Clean) => Exit::TEARDOWN_FAILED,

@@ -7,6 +7,7 @@ use nix::unistd::Pid;
 use rustix::process::WaitStatus;
 use tokio::time::Instant;
 
+use super::alarms::Raised;
 use super::command::Running;
 use super::signals::{Arrived, Signals};
 use super::tree::{self, Tree};
@@ -31,6 +32,8 @@ pub(crate) struct Limits {
 pub(super) struct Ending {
     pub(super) status: WaitStatus,
     pub(super) timed_out: bool,
+    /// Whether a gate has stopped it.
+    pub(super) alarmed: bool,
     /// Whether a signal asked to stop while something still ran.
     pub(super) asked_to_stop: bool,
     /// Whether processes are left that could not be killed.
@@ -53,11 +56,13 @@ pub(super) struct Supervisor<'a> {
     running: Running,
     tree: Tree,
     signals: &'a mut Signals,
+    alarms: &'a mut Raised,
     limits: Limits,
     messages: Messages,
     phase: Phase,
     times_out_at: Option<Instant>,
     timed_out: bool,
+    alarmed: bool,
     asked_to_stop: bool,
     ctrl_c_at: Option<Instant>,
 }
@@ -67,6 +72,7 @@ impl<'a> Supervisor<'a> {
         running: Running,
         tree: Tree,
         signals: &'a mut Signals,
+        alarms: &'a mut Raised,
         limits: Limits,
         messages: Messages,
     ) -> Supervisor<'a> {
@@ -74,11 +80,13 @@ impl<'a> Supervisor<'a> {
             running,
             tree,
             signals,
+            alarms,
             limits,
             messages,
             phase: Phase::Free,
             times_out_at: limits.timeout.map(|limit| Instant::now() + limit),
             timed_out: false,
+            alarmed: false,
             asked_to_stop: false,
             ctrl_c_at: None,
         }
@@ -101,7 +109,15 @@ impl<'a> Supervisor<'a> {
             if let Phase::Killing(_) = self.phase {
                 tree::kill_all(&left);
             }
-            let arrived = self.signals.next_before(self.deadline()).await;
+            let (deadline, has_ended) = (self.deadline(), self.tree.ended().is_some());
+            let arrived = tokio::select! {
+                biased;
+                alarm = self.alarms.next(), if !has_ended => {
+                    self.alarm(&alarm);
+                    continue;
+                }
+                arrived = self.signals.next_before(deadline) => arrived,
+            };
             match arrived {
                 Some(arrived) if arrived.is_about_children() => self.stop_with_command().await,
                 Some(arrived) if self.tree.ended().is_none() => self.signalled(arrived),
@@ -143,6 +159,17 @@ impl<'a> Supervisor<'a> {
             Phase::Grace(_) | Phase::Killing(_) => {}
         }
         self.asked_to_stop = true;
+    }
+
+    /// A gate has lost what the command relies on.
+    fn alarm(&mut self, text: &str) {
+        self.messages
+            .error(format_args!("{text}: stopping the command"));
+        self.alarmed = true;
+        if let Phase::Free = self.phase {
+            self.running.stop(self.limits.signal);
+            self.phase = self.grace();
+        }
     }
 
     /// Stops if the command has stopped and a shell waits to hear that of its job: it sees this
@@ -238,6 +265,7 @@ impl<'a> Supervisor<'a> {
         Ending {
             status,
             timed_out: self.timed_out,
+            alarmed: self.alarmed,
             asked_to_stop: self.asked_to_stop,
             has_survivors: !left.is_empty(),
         }

@@ -13,7 +13,9 @@ use anyhow::Context as _;
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
-use rustix::process::{WaitId, WaitIdOptions, WaitOptions, WaitStatus, wait, waitid};
+use rustix::process::{WaitId, WaitIdOptions, WaitStatus, waitid};
+
+use super::services::Services;
 
 /// The command and what has become of its descendants.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(super) struct Tree {
     /// Children this process had before the command: a shell may have started them and then
     /// replaced itself by withal.
     strangers: HashSet<Pid>,
+    /// What the gates have started, which they will end themselves.
+    services: Services,
     /// Whom we have asked to end.
     asked: HashSet<Pid>,
 }
@@ -34,11 +38,12 @@ pub(super) fn adopt_orphans() -> anyhow::Result<HashSet<Pid>> {
 }
 
 impl Tree {
-    pub(super) fn new(command: Pid, strangers: HashSet<Pid>) -> Tree {
+    pub(super) fn new(command: Pid, strangers: HashSet<Pid>, services: Services) -> Tree {
         Tree {
             command,
             ended: None,
             strangers,
+            services,
             asked: HashSet::new(),
         }
     }
@@ -50,8 +55,7 @@ impl Tree {
 
     /// Takes note of every child that has ended, adopted ones included.
     pub(super) fn reap(&mut self) {
-        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            let pid = Pid::from_raw(pid.as_raw_nonzero().get());
+        while let Some((pid, status)) = self.services.reap() {
             let _ = self.asked.remove(&pid);
             let _ = self.strangers.remove(&pid);
             if pid == self.command {
@@ -78,7 +82,8 @@ impl Tree {
             Err(_) => Vec::new(),
         };
         let ours = known.into_iter();
-        ours.filter(|pid| !self.strangers.contains(pid)).collect()
+        ours.filter(|pid| !self.strangers.contains(pid) && !self.services.contains(*pid))
+            .collect()
     }
 
     /// Asks each of `processes` to end, once.

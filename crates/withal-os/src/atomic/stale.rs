@@ -112,6 +112,22 @@ fn sweep_all(parent: &Directory, kind: FileType) -> io::Result<u64> {
     Ok(names)
 }
 
+/// Removes the temporary files of `target` whose writers are dead.
+pub(crate) fn remove_of(parent: &Directory, target: &OsStr) -> io::Result<()> {
+    let mut buffer = [MaybeUninit::uninit(); BUFFER];
+    let mut entries = RawDir::new(parent, &mut buffer);
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        if temporary::is_temporary_of(entry.file_name().to_bytes(), target) {
+            match remove_if_dead(parent, entry.file_name(), FileType::RegularFile) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _gone => {}
+            }
+        }
+    }
+    Ok(())
+}
+
 fn remove_if_dead(parent: &Directory, name: &CStr, kind: FileType) -> io::Result<()> {
     let name = OsStr::from_bytes(name.to_bytes());
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;

@@ -90,6 +90,15 @@ pub(crate) fn is_temporary(name: &[u8]) -> bool {
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
+/// Whether `name` is one that [`name`] gives for `target`.
+pub(crate) fn is_temporary_of(name: &[u8], target: &OsStr) -> bool {
+    let rest = name
+        .strip_prefix(b".")
+        .and_then(|rest| rest.strip_prefix(stem(target).as_bytes()));
+    let length = 1 + random::LENGTH + SUFFIX.len();
+    is_temporary(name) && rest.is_some_and(|rest| rest.len() == length)
+}
+
 /// What the lock of a temporary says.
 pub(crate) enum Lock {
     /// It is ours now, or the filesystem knows no locks.

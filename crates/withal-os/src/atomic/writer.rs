@@ -9,7 +9,9 @@ use withal_core::{ContextManager, ExitCase};
 use crate::atomic::error::WriteError;
 use crate::atomic::file::AtomicFile;
 use crate::atomic::options::{Backup, Durability, Options, Preserve, Symlinks};
+use crate::atomic::stale;
 use crate::atomic::stamp::Stamp;
+use crate::atomic::target::Target;
 
 /// Replaces a file whole or not at all.
 ///
@@ -239,6 +241,20 @@ impl AtomicWriter {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Removes what writers of this target have left beside it when they were killed; the temporary
+    /// files of living ones stay.
+    ///
+    /// Every [`open`](AtomicWriter::open) does so, too; this is for after the last one.
+    ///
+    /// # Errors
+    ///
+    /// The path names no file; the directory cannot be read; a temporary file cannot be removed.
+    pub fn remove_stale(&self) -> Result<(), WriteError> {
+        let target = Target::resolve(&self.path, self.options.symlinks)?;
+        stale::remove_of(&target.parent, &target.name)
+            .map_err(|error| target.failed("cannot remove a temporary file beside it", error))
     }
 
     /// Opens the writer as a plain value.

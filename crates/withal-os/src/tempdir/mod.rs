@@ -9,14 +9,15 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode};
 use withal_core::{ContextManager, ExitCase};
 
 pub use error::TempDirError;
 
-use crate::directory::{Directory, Identity};
+use crate::directory::{Directory, FileId, Identity, file_type};
 use crate::random;
 use crate::report;
+use crate::shown::shown;
 use crate::tree;
 use error::Action;
 
@@ -54,6 +55,8 @@ pub struct TempDir {
     /// `None` is `$TMPDIR`, looked up when it is made.
     parent: Option<PathBuf>,
     prefix: OsString,
+    /// Where it will be, once that is chosen.
+    chosen: Option<PathBuf>,
 }
 
 impl Default for TempDir {
@@ -61,6 +64,7 @@ impl Default for TempDir {
         TempDir {
             parent: None,
             prefix: OsString::from("withal-"),
+            chosen: None,
         }
     }
 }
@@ -85,28 +89,60 @@ impl TempDir {
         self
     }
 
+    /// Chooses the random name now, so that [`path`](TempDir::path) is known before the directory is
+    /// made: whoever writes it down first can remove the directory after a crash, by
+    /// [`remove_temp_dir`].
+    ///
+    /// # Errors
+    ///
+    /// The prefix contains a slash; the current directory, or random bits, cannot be had.
+    pub fn choose(mut self) -> Result<TempDir, TempDirError> {
+        if self.chosen.is_none() {
+            let (parent, action) = self.place();
+            let chosen = self.choose_in(&parent);
+            self.chosen =
+                Some(chosen.map_err(|source| TempDirError::new(&parent, action, source))?);
+        }
+        Ok(self)
+    }
+
+    /// Where the directory will be, once that is [chosen](TempDir::choose).
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.chosen.as_deref()
+    }
+
+    fn choose_in(&self, parent: &Path) -> io::Result<PathBuf> {
+        if self.prefix.as_bytes().contains(&b'/') {
+            let detail = "its prefix contains a slash: give the directory to `new_in`";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, detail));
+        }
+        let mut name = self.prefix.clone();
+        name.push(random::name()?);
+        // Absolute, so that the path stays right after a `chdir`.
+        Ok(std::path::absolute(parent)?.join(name))
+    }
+
+    /// The parent, and what errors say of it.
+    fn place(&self) -> (PathBuf, Action) {
+        match (&self.parent, tmpdir()) {
+            (Some(parent), _) => (parent.clone(), Action::Create),
+            (None, Some(parent)) => (parent, Action::CreateInTmpdir),
+            (None, None) => (PathBuf::from("/tmp"), Action::Create),
+        }
+    }
+
     /// Makes the directory, as a plain value.
     ///
     /// # Errors
     ///
-    /// The parent cannot be opened, or no directory can be made in it; the prefix contains a slash.
+    /// The parent cannot be opened, or no directory can be made in it; the prefix contains a slash;
+    /// a directory that was chosen before is there already.
     pub fn open(self) -> Result<OpenTempDir, TempDirError> {
-        let (parent, action) = match (self.parent, tmpdir()) {
-            (Some(parent), _) => (parent, Action::Create),
-            (None, Some(parent)) => (parent, Action::CreateInTmpdir),
-            (None, None) => (PathBuf::from("/tmp"), Action::Create),
-        };
+        let (parent, action) = self.place();
+        let chosen = self.choose()?.chosen.unwrap_or_default();
         let failed = |source| TempDirError::new(&parent, action.clone(), source);
-        if self.prefix.as_bytes().contains(&b'/') {
-            let detail = "its prefix contains a slash: give the directory to `new_in`";
-            return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, detail)));
-        }
-        // Absolute, so that the path stays right after a `chdir`.
-        let directory = std::path::absolute(&parent)
-            .and_then(|absolute| Directory::open(&absolute))
-            .map_err(failed)?;
-        let mut name = self.prefix;
-        name.push(random::name().map_err(failed)?);
+        let (directory, name) = open_parent(&chosen).map_err(failed)?;
         rustix::fs::mkdirat(&directory, &name, Mode::RWXU).map_err(|error| failed(error.into()))?;
         let fd = open_private(&directory, &name).map_err(|error| {
             let _gone = rustix::fs::unlinkat(&directory, &name, AtFlags::REMOVEDIR);
@@ -121,6 +157,68 @@ impl TempDir {
             armed: true,
         })
     }
+}
+
+/// Removes a directory that a [`TempDir`] made and whose process has died, with all that is in it.
+///
+/// `id` is what it [was](OpenTempDir::id), where that is known: another directory that has its path
+/// now is left alone. So is, in any case, one of another user and what is no directory. That there
+/// is nothing is success.
+///
+/// # Errors
+///
+/// The path has no name at its end; something else is there; something cannot be removed: it is
+/// named, and what else can be removed is.
+///
+/// # Examples
+///
+/// ```
+/// use withal_os::{TempDir, remove_temp_dir};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let chosen = TempDir::new().choose()?;
+/// let path = chosen.path().expect("chosen").to_owned();
+/// remove_temp_dir(&path, None)?; // it has not been made: nothing to do
+/// let made = chosen.open()?;
+/// let id = made.id();
+/// assert_eq!(made.into_path(), path);
+/// remove_temp_dir(&path, Some(id))?;
+/// assert!(!path.exists());
+/// # Ok(())
+/// # }
+/// ```
+pub fn remove_temp_dir(path: &Path, id: Option<FileId>) -> Result<(), TempDirError> {
+    let failed = |source| {
+        let detail = format!("cannot remove `{}`", shown(path));
+        TempDirError::new(path, Action::Remove(detail), source)
+    };
+    let (parent, name) = match open_parent(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    let Some(stat) = parent.stat(&name).map_err(failed)? else {
+        return Ok(());
+    };
+    let found = Identity::of(&stat);
+    let is_another = id.is_some_and(|id| id != FileId::from(found));
+    let is_ours = stat.st_uid == rustix::process::geteuid().as_raw();
+    if is_another || !is_ours || file_type(&stat) != FileType::Directory {
+        return Err(failed(io::Error::other(
+            "what has its name now is not what was made; it is left alone",
+        )));
+    }
+    tree::remove(&parent, &name, found).map_err(|error| TempDirError::removal(path, error))
+}
+
+fn open_parent(path: &Path) -> io::Result<(Directory, OsString)> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "no name at its end",
+        ));
+    };
+    Ok((Directory::open(parent)?, name.to_owned()))
 }
 
 /// Where `$TMPDIR` says; set to nothing it says nothing.
@@ -166,6 +264,12 @@ impl OpenTempDir {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Which directory it is, whatever it is called.
+    #[must_use]
+    pub fn id(&self) -> FileId {
+        self.identity.into()
     }
 
     /// Keeps the directory: it is not removed when the block is left.

@@ -8,7 +8,7 @@ use std::process::Command;
 use serde::Deserialize;
 use withal_core::{AsyncContextManager, ExitCase};
 
-use super::{Equip, Kind, Setting, Template, Variable};
+use super::{Equip, Kind, NoUndo, Setting, Template, Variable};
 
 /// A variable of the command's environment.
 #[derive(Debug, Deserialize)]
@@ -30,6 +30,7 @@ impl Kind for Env {
     const NAME: &'static str = "env";
     type Options = Options;
     type Gate = Set;
+    type Undo = NoUndo;
 
     fn gate(self, setting: &Setting<'_>) -> anyhow::Result<Set> {
         Ok(Set {

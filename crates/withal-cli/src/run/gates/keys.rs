@@ -2,10 +2,12 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::message::shown;
 
@@ -50,6 +52,39 @@ impl AsRef<OsStr> for Variable {
 impl fmt::Display for Variable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&shown(&self.0))
+    }
+}
+
+/// A path or another text of the system in a journal: as text where it is one, else as bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Bytes {
+    Text(String),
+    Raw(Vec<u8>),
+}
+
+impl<T: AsRef<OsStr> + ?Sized> From<&T> for Bytes {
+    fn from(text: &T) -> Bytes {
+        let text = text.as_ref();
+        match text.to_str() {
+            Some(text) => Bytes::Text(text.to_owned()),
+            None => Bytes::Raw(text.as_bytes().to_vec()),
+        }
+    }
+}
+
+impl From<Bytes> for OsString {
+    fn from(bytes: Bytes) -> OsString {
+        match bytes {
+            Bytes::Text(text) => text.into(),
+            Bytes::Raw(bytes) => OsString::from_vec(bytes),
+        }
+    }
+}
+
+impl From<Bytes> for PathBuf {
+    fn from(bytes: Bytes) -> PathBuf {
+        OsString::from(bytes).into()
     }
 }
 

@@ -13,9 +13,10 @@ use withal_core::{AsyncContextManager, ExitCase};
 use withal_os::{FileLock, HeldLock, LockError};
 use withal_scope::cancellable;
 
-use super::{Busy, Equip, Kind, Setting, Template, keys};
+use super::{Busy, Equip, Kind, NoUndo, Setting, Template, keys};
 use crate::cli::duration;
 use crate::message::shown;
+use crate::run::Deposit;
 
 /// How long to pause between two tries while the time to wait is limited.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -46,11 +47,13 @@ impl Kind for Lock {
     const NAME: &'static str = "lock";
     type Options = Options;
     type Gate = Acquire;
+    type Undo = NoUndo;
 
     fn gate(self, setting: &Setting<'_>) -> anyhow::Result<Acquire> {
         Ok(Acquire {
             path: setting.path(&self.path)?,
             limit: self.wait,
+            deposit: setting.ties.deposit.clone(),
         })
     }
 }
@@ -96,6 +99,8 @@ pub(super) struct Acquire {
     path: PathBuf,
     /// How long to wait; `None` is for ever.
     limit: Option<Duration>,
+    /// The lock must not be free before the command has ended, even if this process is killed.
+    deposit: Deposit,
 }
 
 impl fmt::Display for Acquire {
@@ -109,8 +114,11 @@ impl AsyncContextManager for Acquire {
     type Error = anyhow::Error;
 
     async fn enter(self) -> anyhow::Result<HeldLock> {
+        let deposit = self.deposit.clone();
         let waited = cancellable(self.wait()).await;
-        waited.context("cancelled")?
+        let held = waited.context("cancelled")??;
+        deposit.keep(held.file())?;
+        Ok(held)
     }
 
     async fn exit(held: HeldLock, _case: ExitCase) -> anyhow::Result<()> {

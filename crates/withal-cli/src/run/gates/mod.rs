@@ -11,6 +11,7 @@ mod noted;
 mod output;
 mod tempdir;
 mod template;
+mod undo;
 mod with;
 
 use std::ffi::OsString;
@@ -22,15 +23,23 @@ use std::process::Command;
 use anyhow::Context as _;
 use clap::ArgMatches;
 use serde::de::{DeserializeOwned, Deserializer};
+use serde::{Deserialize, Serialize};
 use withal_core::AsyncContextManager;
 use withal_scope::AsyncExitStack;
 
+use crate::run::{Alarms, Deposit, RunId, Services};
 use noted::{Limits, Noted};
 
 pub(crate) use keys::Variable;
 pub(crate) use noted::Held;
 pub(crate) use output::{gate as output, open as open_output};
 pub(crate) use template::{Attributes, Template};
+pub(crate) use undo::{NoUndo, Recovery, Undo};
+
+/// What undoes a gate of any kind, as it stands in journals: `{"kind": …, "undo": …}`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct AnyUndo(Tagged);
 
 /// Lists the kinds of gates; their order here is that of the help text only.
 macro_rules! kinds {
@@ -68,10 +77,38 @@ macro_rules! kinds {
             })+
             None
         }
+
+        #[derive(Debug, Serialize, Deserialize)]
+        #[serde(tag = "kind", content = "undo", rename_all = "kebab-case")]
+        enum Tagged {
+            $($kind(<$file::$kind as Kind>::Undo),)+
+        }
+
+        impl AnyUndo {
+            /// Whether what it undoes is still there after the machine has started again.
+            pub(crate) fn outlives_reboot(&self) -> bool {
+                match &self.0 {
+                    $(Tagged::$kind(_) => <<$file::$kind as Kind>::Undo as Undo>::OUTLIVES_REBOOT,)+
+                }
+            }
+
+            /// As [`Undo::undo`].
+            pub(crate) async fn undo(self, recovery: &Recovery) -> anyhow::Result<()> {
+                match self.0 {
+                    $(Tagged::$kind(undo) => undo.undo(recovery).await,)+
+                }
+            }
+        }
+
+        $(impl Listed for $file::$kind {
+            fn any(undo: Self::Undo) -> AnyUndo {
+                AnyUndo(Tagged::$kind(undo))
+            }
+        })+
     };
 }
 
-kinds!(lock::Lock, tempdir::TempDir, output::Output, env::Env);
+kinds!(lock::Lock, tempdir::Tempdir, output::Output, env::Env);
 
 /// A kind of gate: its keys, and the gate they ask for.
 trait Kind: DeserializeOwned + Send + 'static {
@@ -88,8 +125,31 @@ trait Kind: DeserializeOwned + Send + 'static {
         + Send
         + 'static;
 
+    /// What undoes such a gate if its process dies; [`NoUndo`] where that is enough.
+    type Undo: Undo + fmt::Debug;
+
     /// The gate, when its turn has come: what it refers to has been acquired.
     fn gate(self, setting: &Setting<'_>) -> anyhow::Result<Self::Gate>;
+
+    /// What will undo the gate, whatever comes of acquiring it: written down before that, so its
+    /// names are chosen by now.
+    fn intent(_gate: &Self::Gate) -> Option<Self::Undo> {
+        None
+    }
+
+    /// The same with what is known only now: device and inode, ids a server has given. It takes the
+    /// intent's place.
+    fn acquired(_resource: &Resource<Self>) -> Option<Self::Undo> {
+        None
+    }
+}
+
+/// What entering a gate of the kind `K` gives.
+type Resource<K> = <<K as Kind>::Gate as AsyncContextManager>::Resource;
+
+/// A kind that stands in the list at `kinds!`.
+trait Listed: Kind {
+    fn any(undo: Self::Undo) -> AnyUndo;
 }
 
 /// Command-line options that ask for gates of one kind.
@@ -97,7 +157,7 @@ trait Options: clap::Args {
     /// The option that asks for a gate, once for each; no dashes.
     const OPTION: &'static str;
 
-    type Kind: Kind;
+    type Kind: Listed;
 
     /// The gates, in the order of the option's values.
     fn gates(self) -> anyhow::Result<Vec<Self::Kind>>;
@@ -125,6 +185,21 @@ pub(crate) struct Setting<'a> {
     pub(crate) directory: &'a Path,
     /// What the gates before it have.
     pub(crate) attributes: &'a Attributes,
+    /// What the rest of the run lends it.
+    pub(crate) ties: &'a Ties,
+}
+
+/// What ties a gate to the rest of the run; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Ties {
+    /// Names that must be known before there is anything so named are made from it.
+    pub(crate) run: RunId,
+    /// Stops the command, if what the gate holds is lost.
+    pub(crate) alarms: Alarms,
+    /// Where processes of gates are known, so that they are not taken for the command's.
+    pub(crate) services: Services,
+    /// Keeps descriptors open that must outlive this process.
+    pub(crate) deposit: Deposit,
 }
 
 impl Setting<'_> {
@@ -169,6 +244,7 @@ pub(crate) struct Place<'a> {
     pub(crate) directory: &'a Path,
     pub(crate) attributes: Attributes,
     pub(crate) held: &'a Held,
+    pub(crate) ties: Ties,
 }
 
 impl Planned {
@@ -182,14 +258,8 @@ impl Planned {
     }
 
     /// A gate that no keys ask for.
-    fn ready<G>(label: &'static str, gate: G) -> Planned
-    where
-        G: AsyncContextManager<Resource: Equip, Error = anyhow::Error>
-            + fmt::Display
-            + Send
-            + 'static,
-    {
-        Planned::new(label, Box::new(Ready(gate)))
+    fn ready<K: Listed>(label: &'static str, gate: K::Gate) -> Planned {
+        Planned::new(label, Box::new(Ready::<K>(gate)))
     }
 
     /// Enters it, then equips the command.
@@ -224,7 +294,7 @@ type BoxGate = Box<dyn Gate>;
 type Entering<'a> =
     Pin<Box<dyn Future<Output = anyhow::Result<Vec<(&'static str, OsString)>>> + 'a>>;
 
-impl<K: Kind> Gate for K {
+impl<K: Listed> Gate for K {
     fn enter<'a>(
         self: Box<Self>,
         label: String,
@@ -235,20 +305,18 @@ impl<K: Kind> Gate for K {
             let setting = Setting {
                 directory: place.directory,
                 attributes: &place.attributes,
+                ties: &place.ties,
             };
             let gate = self.gate(&setting).with_context(|| label.clone())?;
-            Box::new(Ready(gate)).enter(label, limits, place).await
+            Box::new(Ready::<K>(gate)).enter(label, limits, place).await
         })
     }
 }
 
 /// A gate that knows all it needs.
-struct Ready<G>(G);
+struct Ready<K: Kind>(K::Gate);
 
-impl<G> Gate for Ready<G>
-where
-    G: AsyncContextManager<Resource: Equip, Error = anyhow::Error> + fmt::Display + Send + 'static,
-{
+impl<K: Listed> Gate for Ready<K> {
     fn enter<'a>(
         self: Box<Self>,
         label: String,
@@ -256,7 +324,7 @@ where
         place: &'a mut Place<'_>,
     ) -> Entering<'a> {
         Box::pin(async move {
-            let gate = Noted {
+            let gate = Noted::<K> {
                 gate: self.0,
                 label: label.clone(),
                 limits,

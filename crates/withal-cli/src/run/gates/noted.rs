@@ -1,6 +1,5 @@
 //! What is held right now, and how that is told.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use anyhow::Context as _;
 use tokio::time::timeout;
 use withal_core::{AsyncContextManager, ExitCase};
 
-use super::Equip;
+use super::{Equip as _, Kind, Listed, Resource};
 use crate::message::Messages;
 
 /// The names of what is held right now, and how that is told.
@@ -50,8 +49,8 @@ impl Held {
 }
 
 /// A gate that is noted in [`Held`] while it is held, and that names itself in its errors.
-pub(super) struct Noted<G> {
-    pub(super) gate: G,
+pub(super) struct Noted<K: Kind> {
+    pub(super) gate: K::Gate,
     /// What its errors begin with.
     pub(super) label: String,
     pub(super) limits: Limits,
@@ -65,19 +64,16 @@ pub(super) struct Limits {
     pub(super) release: Option<Duration>,
 }
 
-pub(super) struct NotedResource<R> {
-    pub(super) resource: R,
+pub(super) struct NotedResource<K: Kind> {
+    pub(super) resource: Resource<K>,
     label: String,
     name: String,
     release_limit: Option<Duration>,
     held: Held,
 }
 
-impl<G> AsyncContextManager for Noted<G>
-where
-    G: AsyncContextManager<Resource: Equip, Error = anyhow::Error> + fmt::Display + Send,
-{
-    type Resource = NotedResource<G::Resource>;
+impl<K: Listed> AsyncContextManager for Noted<K> {
+    type Resource = NotedResource<K>;
     type Error = anyhow::Error;
 
     async fn enter(self) -> anyhow::Result<Self::Resource> {
@@ -100,7 +96,7 @@ where
     }
 
     async fn exit(noted: Self::Resource, case: ExitCase) -> anyhow::Result<()> {
-        let release = G::exit(noted.resource, case);
+        let release = K::Gate::exit(noted.resource, case);
         let outcome = within(noted.release_limit, "undone", release).await;
         noted.held.undone(&noted.name, &outcome);
         outcome.context(noted.label)

@@ -2,16 +2,17 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use withal_core::{AsyncContextManager, ExitCase};
 use withal_os::{AtomicFile, AtomicWriter, WriteErrorKind};
 
-use super::{Equip, Kind, Planned, Setting, Template};
+use super::keys::Bytes;
+use super::{Equip, Kind, Planned, Recovery, Setting, Template, Undo};
 use crate::message::shown;
 
 /// The command's stdout in a file, replaced whole if the command succeeds.
@@ -33,10 +34,19 @@ impl Kind for Output {
     const NAME: &'static str = "output";
     type Options = Options;
     type Gate = Write;
+    type Undo = RemoveTemporary;
 
     fn gate(self, setting: &Setting<'_>) -> anyhow::Result<Write> {
         Ok(Write {
             writer: AtomicWriter::create(setting.path(&self.path)?),
+        })
+    }
+
+    fn intent(gate: &Write) -> Option<RemoveTemporary> {
+        // Where there is no current directory nothing relative is found either.
+        let path = std::path::absolute(gate.writer.path()).ok()?;
+        Some(RemoveTemporary {
+            path: (&path).into(),
         })
     }
 }
@@ -60,7 +70,7 @@ impl super::Options for Options {
 
 /// The command's stdout as `writer` says; `option` is what asked for that.
 pub(crate) fn gate(writer: AtomicWriter, option: &'static str) -> Planned {
-    Planned::ready(option, Write { writer })
+    Planned::ready::<Output>(option, Write { writer })
 }
 
 /// Opens it.
@@ -125,5 +135,24 @@ impl Equip for AtomicFile {
 
     fn attributes(&self) -> Vec<(&'static str, OsString)> {
         vec![("path", self.path().into())]
+    }
+}
+
+/// Removes the temporary file of a writer that was killed in its commit; before that it has no name
+/// and the kernel frees it. The lock that it is held under says that its writer is dead.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct RemoveTemporary {
+    /// The target.
+    path: Bytes,
+}
+
+impl Undo for RemoveTemporary {
+    async fn undo(self, _recovery: &Recovery) -> anyhow::Result<()> {
+        let path = PathBuf::from(self.path);
+        if !path.parent().is_some_and(Path::is_dir) {
+            return Ok(()); // nothing can be left in what is gone
+        }
+        let removed = spawn_blocking(|| AtomicWriter::create(path).remove_stale()).await;
+        Ok(removed.context("the removal panicked")??)
     }
 }

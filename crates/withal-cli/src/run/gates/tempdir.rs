@@ -1,22 +1,25 @@
 //! `--tempdir`: a private directory, its path in a variable.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use withal_core::{AsyncContextManager, ExitCase};
-use withal_os::OpenTempDir;
+use withal_os::{FileId, OpenTempDir, TempDir, remove_temp_dir};
 
-use super::{Equip, Kind, Setting, Variable};
+use super::keys::Bytes;
+use super::{Equip, Kind, Recovery, Setting, Undo, Variable};
 use crate::message::shown;
 
 /// A private directory, its path in a variable.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct TempDir {
+pub(super) struct Tempdir {
     #[serde(default = "tmpdir")]
     env: Variable,
 }
@@ -33,32 +36,46 @@ pub(super) struct Options {
     tempdir: Vec<OsString>,
 }
 
-impl Kind for TempDir {
+impl Kind for Tempdir {
     const NAME: &'static str = "tempdir";
     type Options = Options;
     type Gate = Make;
+    type Undo = Remove;
 
     fn gate(self, _setting: &Setting<'_>) -> anyhow::Result<Make> {
-        Ok(Make { variable: self.env })
+        Ok(Make {
+            directory: TempDir::new().choose()?,
+            variable: self.env,
+        })
+    }
+
+    fn intent(gate: &Make) -> Option<Remove> {
+        gate.directory.path().map(|path| Remove::new(path, None))
+    }
+
+    fn acquired(open: &Open) -> Option<Remove> {
+        let directory = &open.directory;
+        Some(Remove::new(directory.path(), Some(directory.id())))
     }
 }
 
 impl super::Options for Options {
     const OPTION: &'static str = "tempdir";
-    type Kind = TempDir;
+    type Kind = Tempdir;
 
-    fn gates(self) -> anyhow::Result<Vec<TempDir>> {
+    fn gates(self) -> anyhow::Result<Vec<Tempdir>> {
         let gates = self.tempdir.into_iter().map(|name| {
             let variable = Variable::try_from(name);
             let variable =
                 variable.map_err(|why| anyhow::anyhow!("--tempdir: {why}; write `--tempdir=VAR`"));
-            Ok(TempDir { env: variable? })
+            Ok(Tempdir { env: variable? })
         });
         gates.collect()
     }
 }
 
 pub(super) struct Make {
+    directory: TempDir,
     variable: Variable,
 }
 
@@ -79,7 +96,7 @@ impl AsyncContextManager for Make {
 
     async fn enter(self) -> anyhow::Result<Open> {
         Ok(Open {
-            directory: withal_os::TempDir::new().open()?,
+            directory: self.directory.open()?,
             variable: self.variable,
         })
     }
@@ -104,4 +121,48 @@ impl Equip for Open {
     fn detail(&self) -> Option<String> {
         Some(shown(self.directory.path()))
     }
+}
+
+/// Removes the directory, if it is the one that was made.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Remove {
+    path: Bytes,
+    /// Device and inode, once it is made.
+    id: Option<(u64, u64)>,
+}
+
+impl Remove {
+    fn new(path: &Path, id: Option<FileId>) -> Remove {
+        Remove {
+            path: path.into(),
+            id: id.map(|id| (id.device, id.inode)),
+        }
+    }
+}
+
+impl Undo for Remove {
+    async fn undo(self, recovery: &Recovery) -> anyhow::Result<()> {
+        let path = PathBuf::from(self.path);
+        let is_named_so = path.file_name().is_some_and(is_chosen);
+        anyhow::ensure!(
+            path.is_absolute() && is_named_so,
+            "`{}`: no name that a run chooses for a directory; it is left alone",
+            shown(&path)
+        );
+        let mut id = self.id.map(|(device, inode)| FileId { device, inode });
+        if !recovery.is_same_boot
+            && let (Some(id), Some(found)) = (&mut id, FileId::of(&path)?)
+        {
+            // Devices may be numbered anew when a machine starts.
+            id.device = found.device;
+        }
+        let removed = spawn_blocking(move || remove_temp_dir(&path, id)).await;
+        Ok(removed.context("the removal panicked")??)
+    }
+}
+
+/// Whether it is a name that is chosen here: nothing else is ever removed, whatever a journal says.
+fn is_chosen(name: &OsStr) -> bool {
+    let random = name.as_bytes().strip_prefix(b"withal-");
+    random.is_some_and(|random| random.len() == 32 && random.iter().all(u8::is_ascii_hexdigit))
 }

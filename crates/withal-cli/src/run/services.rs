@@ -1,0 +1,104 @@
+//! Processes that gates have started: not the command's, so they are not ended with it.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context as _;
+use nix::unistd::{Pid, getpgid};
+use rustix::process::{PidfdFlags, WaitOptions, WaitStatus, pidfd_open, wait, waitpid};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// The processes that gates have started and will end.
+///
+/// Each leads a process group of its own; the supervisor leaves it and its group alone. It must be
+/// registered before anything is awaited, and it is waited for here, not by the gate: whoever reaps
+/// the command's processes comes across it, too.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Services(Arc<Mutex<HashMap<Pid, Option<WaitStatus>>>>);
+
+/// A process that a gate has started.
+#[derive(Clone, Debug)]
+pub(crate) struct Service {
+    pid: Pid,
+    services: Services,
+}
+
+impl Services {
+    /// Takes note of a child, which leads its own process group.
+    pub(crate) fn register(&self, pid: Pid) -> Service {
+        let _ = self.lock().insert(pid, None);
+        Service {
+            pid,
+            services: self.clone(),
+        }
+    }
+
+    /// Whether a child is a service or belongs to one's group.
+    pub(super) fn contains(&self, pid: Pid) -> bool {
+        let services = self.lock();
+        let leads = |group: Pid| services.contains_key(&group);
+        leads(pid) || (!services.is_empty() && getpgid(Some(pid)).is_ok_and(leads))
+    }
+
+    /// Reaps a child that has ended, whoever it is; a service's status is kept for its gate.
+    pub(super) fn reap(&self) -> Option<(Pid, WaitStatus)> {
+        // Under the lock, so that a gate that asks meanwhile finds the status here.
+        let mut services = self.lock();
+        let (pid, status) = wait(WaitOptions::NOHANG).ok()??;
+        let pid = Pid::from_raw(pid.as_raw_nonzero().get());
+        if let Some(service) = services.get_mut(&pid) {
+            *service = Some(status);
+        }
+        Some((pid, status))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Pid, Option<WaitStatus>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Service {
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// How it has ended, if it has.
+    pub(crate) fn status(&self) -> Option<WaitStatus> {
+        let mut services = self.services.lock();
+        let known = services.get_mut(&self.pid)?;
+        if known.is_none() {
+            let pid = rustix::process::Pid::from_raw(self.pid.as_raw());
+            let ended = waitpid(pid, WaitOptions::NOHANG).ok().flatten();
+            *known = ended.map(|(_, status)| status);
+        }
+        *known
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    ///
+    /// The kernel knows no handles of processes, or gives none.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it has changed nothing.
+    pub(crate) async fn ended(&self) -> anyhow::Result<WaitStatus> {
+        if let Some(status) = self.status() {
+            return Ok(status);
+        }
+        let pid = rustix::process::Pid::from_raw(self.pid.as_raw()).context("no process")?;
+        // Not reaped yet, so it is this process that is opened.
+        let handle = pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(io::Error::from);
+        let handle = handle.context("cannot wait for a process")?;
+        #[expect(
+            deprecated,
+            reason = "its unsafe successor is for types that lend a descriptor; this one owns it"
+        )]
+        let handle = AsyncFd::with_interest(handle, Interest::READABLE)?;
+        let _ready = handle.readable().await?;
+        self.status().context("somebody else has waited for it")
+    }
+}
