@@ -5,12 +5,14 @@ use std::time::Duration;
 use withal_core::{AsyncContextManager, ExitCase};
 use withal_lock::{LostCause, PgLease};
 use withal_scope::{async_with, scope};
-use withal_testkit::proxy::{Direction, Proxy, ProxyStatus};
+use withal_testkit::proxy::{Direction, Proxy};
 use withal_testkit::servers::{postgres, redis};
 
-use super::support::{MINUTE, Trace, each, each_with};
+use super::support::{Asked, MINUTE, Trace, each, each_with, token_of};
 
 const TTL: Duration = Duration::from_millis(900);
+/// For what must not be lost on a machine that has much else to do.
+const LONG: Duration = Duration::from_secs(3);
 
 #[test]
 fn a_silent_network_is_told_before_anybody_else_has_it() {
@@ -50,7 +52,7 @@ fn a_connection_that_breaks_is_replaced() {
     each(async |s, server| {
         let proxy = s.enter(Proxy::to(server.addr())).await?;
         let far = server.place_at(proxy.addr());
-        async_with(far.lease("report").ttl(TTL), async |lease| {
+        async_with(far.lease("report").ttl(LONG), async |lease| {
             for _ in 0..3 {
                 let before = proxy.status().accepted;
                 assert_eq!(proxy.reset().await, 1);
@@ -58,7 +60,7 @@ fn a_connection_that_breaks_is_replaced() {
                     .wait_for(|status| status.accepted > before && status.open > 0)
                     .await;
             }
-            let busy = server.place().lease("report").wait(TTL * 2);
+            let busy = server.place().lease("report").wait(LONG * 2);
             assert!(busy.enter().await.unwrap_err().is_busy());
             Ok(lease.check()?)
         })
@@ -76,8 +78,8 @@ fn a_slow_network_costs_nothing() {
         let proxy = s.enter(Proxy::to(server.addr())).await?;
         let far = server.place_at(proxy.addr());
         proxy.delay(Direction::Both, Duration::from_millis(20));
-        async_with(far.lease("report").ttl(TTL), async |lease| {
-            let busy = server.place().lease("report").wait(TTL * 2);
+        async_with(far.lease("report").ttl(LONG), async |lease| {
+            let busy = server.place().lease("report").wait(LONG * 2);
             assert!(busy.enter().await.unwrap_err().is_busy());
             Ok(lease.check()?)
         })
@@ -156,18 +158,10 @@ fn an_answer_that_is_lost_on_its_way_leaves_nothing() {
         async_with(far.lease("report"), async |_| Ok(())).await?;
         let waits = far.lease("report").ttl(TTL).wait(MINUTE);
         let holds = server.place().lease("report").enter().await?;
+        let asked = Asked::by(&proxy, &far).await;
         scope(async |s| {
-            let task = s.spawn(async move {
-                async_with(waits, async |lease| Ok(lease.token()))
-                    .await
-                    .map_err(Into::into)
-            });
-            // Connecting takes fewer answers: it has asked, and was told to wait.
-            for _ in 0..20 {
-                let before = proxy.status().bytes_to_client;
-                let answered = |status: &ProxyStatus| status.bytes_to_client > before;
-                let _status = proxy.wait_for(answered).await;
-            }
+            let task = s.spawn(token_of(waits));
+            asked.wait().await;
             proxy.freeze(Direction::ToClient);
             let token = holds.token();
             PgLease::exit(holds, ExitCase::Succeeded).await?;

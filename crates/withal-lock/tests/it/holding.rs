@@ -10,7 +10,7 @@ use withal_lock::{Lease, LostCause, PgLease, RedisLease};
 use withal_scope::{async_with, scope};
 use withal_sql::{Database, params};
 
-use super::support::{AnyLease, Kind, MINUTE, Place, Server, each};
+use super::support::{AnyLease, Kind, MINUTE, Place, Server, each, token_of};
 
 /// What a lease protects: it refuses who comes with a smaller token than was seen.
 #[derive(Debug, Default)]
@@ -174,7 +174,7 @@ fn many_that_come_first_make_the_table_once() {
             let tasks: Vec<_> = (0..8)
                 .map(|number| {
                     let lease = place.lease(&format!("key {number}"));
-                    s.spawn(async_with_token(lease))
+                    s.spawn(token_of(lease))
                 })
                 .collect();
             for task in tasks {
@@ -185,10 +185,6 @@ fn many_that_come_first_make_the_table_once() {
         .await?;
         Ok(())
     });
-}
-
-async fn async_with_token(lease: AnyLease) -> Result<i64, BoxError> {
-    Ok(async_with(lease, async |lease| Ok(lease.token())).await?)
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use withal_core::{AsyncContextManager, BoxError, Error, ExitCase};
 use withal_lock::{Lease, LeaseError, PgLease, RedisLease};
-use withal_scope::{Scope, scope};
+use withal_scope::{Scope, async_with, scope};
+use withal_testkit::proxy::ProxyHandle;
 use withal_testkit::servers::{
     Postgres, PostgresServer, Redis, RedisServer, ServerError, postgres, redis,
 };
@@ -166,6 +167,39 @@ pub(crate) fn each_with(
         if let Err(error) = tested {
             panic!("{kind:?}: {error:?}");
         }
+    }
+}
+
+/// The token of a lease, which is given back at once.
+pub(crate) async fn token_of(lease: AnyLease) -> Result<i64, BoxError> {
+    Ok(async_with(lease, async |lease| Ok(lease.token())).await?)
+}
+
+/// What goes through a proxy until somebody was told that a lease is busy.
+pub(crate) struct Asked {
+    proxy: ProxyHandle,
+    until: u64,
+}
+
+impl Asked {
+    /// Of who asks next by way of `far`, where somebody has the lease `report`.
+    pub(crate) async fn by(proxy: &ProxyHandle, far: &Place) -> Asked {
+        let before = proxy.status().bytes_to_client;
+        let busy = far.lease("report").wait(Duration::ZERO).enter().await;
+        assert!(busy.unwrap_err().is_busy());
+        let after = proxy.status().bytes_to_client;
+        // Numbers in it may have some digits more.
+        let until = after + (after - before) + 16;
+        let proxy = proxy.clone();
+        Asked { proxy, until }
+    }
+
+    /// Waits until they are being told again.
+    pub(crate) async fn wait(self) {
+        let until = self.until;
+        self.proxy
+            .wait_for(|status| status.bytes_to_client > until)
+            .await;
     }
 }
 

@@ -6,7 +6,9 @@ use withal_core::AsyncContextManager;
 use withal_lock::LeaseError;
 use withal_scope::{async_with, scope};
 
-use super::support::{MINUTE, Trace, each};
+use withal_testkit::proxy::Proxy;
+
+use super::support::{Asked, MINUTE, Trace, each, token_of};
 
 #[test]
 fn who_has_it_is_named() {
@@ -97,30 +99,24 @@ fn who_is_dead_is_waited_for_no_longer_than_its_time() {
 
 #[test]
 fn a_server_that_is_away_for_a_while_is_waited_for() {
-    each(async |_, server| {
-        let place = server.place();
-        let dead = place
+    each(async |s, server| {
+        let proxy = s.enter(Proxy::to(server.addr())).await?;
+        let far = server.place_at(proxy.addr());
+        let dead = server
+            .place()
             .lease("report")
-            .ttl(Duration::from_secs(2))
+            .ttl(Duration::from_secs(5))
             .enter()
             .await?;
+        let token = dead.token();
         drop(dead);
-        let waits = place.lease("report").wait(MINUTE);
+        let asked = Asked::by(&proxy, &far).await;
         scope(async |s| {
-            let trace = Trace::default();
-            let noted = trace.clone();
-            let task = s.spawn(async move {
-                async_with(waits, async |lease| {
-                    noted.note("held");
-                    Ok(lease.token())
-                })
-                .await
-                .map_err(Into::into)
-            });
+            let task = s.spawn(token_of(far.lease("report").wait(MINUTE)));
+            asked.wait().await;
             server.stop().await?;
-            assert!(trace.take().is_empty());
             server.start().await?;
-            assert!(task.join().await? > 0);
+            assert!(task.join().await? > token);
             Ok(())
         })
         .await?;
