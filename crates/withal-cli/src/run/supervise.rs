@@ -144,6 +144,13 @@ impl<'a> Supervisor<'a> {
 
     /// A signal while the command runs.
     fn signalled(&mut self, arrived: Arrived) {
+        // The command goes on when it is told to, and a lease may have ended while it was stopped.
+        if arrived.signal == Signal::SIGCONT
+            && !self.alarmed
+            && let Some(alarm) = self.alarms.look()
+        {
+            self.alarm(&alarm);
+        }
         self.running.pass_on(&arrived);
         if !arrived.asks_to_stop() || !arrived.was_sent {
             return;

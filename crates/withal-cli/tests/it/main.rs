@@ -3,7 +3,10 @@
 
 mod atomic;
 mod gates;
+mod gates_pg_lock;
+mod gates_redis_lock;
 mod jobs;
+mod leases;
 mod log;
 mod log_crash;
 mod migrate;

@@ -6,9 +6,13 @@
 
 mod env;
 mod keys;
+mod lease;
 mod lock;
 mod noted;
 mod output;
+mod pg_lock;
+mod redis_lock;
+mod reference;
 mod tempdir;
 mod template;
 mod undo;
@@ -108,7 +112,14 @@ macro_rules! kinds {
     };
 }
 
-kinds!(lock::Lock, tempdir::Tempdir, output::Output, env::Env);
+kinds!(
+    lock::Lock,
+    tempdir::Tempdir,
+    output::Output,
+    env::Env,
+    pg_lock::PgLock,
+    redis_lock::RedisLock
+);
 
 /// A kind of gate: its keys, and the gate they ask for.
 trait Kind: DeserializeOwned + Send + 'static {
