@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::{Arg, ArgAction, ArgMatches, FromArgMatches};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use withal_core::{AsyncContextManager, ExitCase, NoticeKind, emit_error};
@@ -14,6 +15,7 @@ use withal_lock::{Lease, LeaseError, LeaseWatch, LostCause};
 
 use super::reference::Reference;
 use super::{Busy, Equip, Recovery, Setting, Template, Ties, Undo, Variable, keys};
+use crate::cli::duration;
 use crate::run::RunId;
 
 /// A server that has leases.
@@ -22,6 +24,12 @@ pub(super) trait Server:
 {
     /// What such a gate is called.
     const NAME: &'static str;
+
+    /// The option that asks for one, without dashes.
+    const OPTION: &'static str;
+
+    /// What the option does.
+    const HELP: &'static str;
 
     /// The variable with its URL, if nothing is said.
     const VARIABLE: &'static str;
@@ -71,29 +79,73 @@ pub(super) enum OnLost {
     Warn,
 }
 
-/// The gates that options ask for.
-pub(super) fn of_options(
-    option: &str,
+/// The options that ask for such gates: the server's own, and `--lease`, which all have in common.
+#[derive(Debug)]
+pub(super) struct Options<S> {
     asked: Vec<String>,
     lease: Option<Duration>,
-) -> anyhow::Result<Vec<Keys>> {
-    for (number, key) in asked.iter().enumerate() {
-        let is_twice = asked.iter().take(number).any(|before| before == key);
-        anyhow::ensure!(
-            !is_twice,
-            "--{option}: `{key}`: given twice, it would wait for itself"
-        );
-    }
-    let keys = asked.into_iter().map(|key| Keys {
-        key: OsString::from(key).into(),
-        url_from: None,
-        lease,
-        wait: None,
-        on_lost: OnLost::Stop,
-        env: token(),
-    });
-    Ok(keys.collect())
+    server: PhantomData<S>,
 }
+
+impl<S: Server> Options<S> {
+    pub(super) fn keys(self) -> anyhow::Result<Vec<Keys>> {
+        for (number, key) in self.asked.iter().enumerate() {
+            let is_twice = self.asked.iter().take(number).any(|before| before == key);
+            anyhow::ensure!(
+                !is_twice,
+                "--{}: `{key}`: given twice, it would wait for itself",
+                S::NAME
+            );
+        }
+        let keys = self.asked.into_iter().map(|key| Keys {
+            key: OsString::from(key).into(),
+            url_from: None,
+            lease: self.lease,
+            wait: None,
+            on_lost: OnLost::Stop,
+            env: token(),
+        });
+        Ok(keys.collect())
+    }
+}
+
+/// By hand, as an option cannot be derived for several kinds: the first would take its value away.
+impl<S: Server> FromArgMatches for Options<S> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Options<S>, clap::Error> {
+        let asked = matches.get_many(S::OPTION);
+        Ok(Options {
+            asked: asked.unwrap_or_default().cloned().collect(),
+            lease: matches.get_one(LEASE).copied(),
+            server: PhantomData,
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Options::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl<S: Server> clap::Args for Options<S> {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let asked = Arg::new(S::OPTION).long(S::NAME).value_name("KEY");
+        let command = command.arg(asked.help(S::HELP).action(ArgAction::Append));
+        if command.get_arguments().any(|it| it.get_id() == LEASE) {
+            return command;
+        }
+        let lease = Arg::new(LEASE).long(LEASE).value_name("DUR");
+        let lease = lease.value_parser(duration).allow_negative_numbers(true);
+        command.arg(
+            lease.help("Renew leases so that they end DUR after the last renewal [default: 30s]"),
+        )
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+const LEASE: &str = "lease";
 
 impl Keys {
     pub(super) fn gate<S: Server>(&self, setting: &Setting<'_>) -> anyhow::Result<Acquire<S>> {

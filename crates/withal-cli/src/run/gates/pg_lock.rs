@@ -7,27 +7,17 @@ use withal_lock::{LeaseError, PgLease};
 
 use super::lease::{self, Acquire, Left, Server};
 use super::{Kind, Setting};
-use crate::cli::duration;
 
 /// A lease on a Postgres database.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
 pub(super) struct PgLock(lease::Keys);
 
-#[derive(Debug, clap::Args)]
-#[group(skip)]
-pub(super) struct Options {
-    /// Hold a lease on KEY in the Postgres of $DATABASE_URL; lost, it stops the command
-    #[arg(long, value_name = "KEY")]
-    pg_lock: Vec<String>,
-
-    /// Renew leases so that they end DUR after the last renewal [default: 30s]
-    #[arg(long, value_name = "DUR", value_parser = duration, allow_negative_numbers = true)]
-    lease: Option<Duration>,
-}
-
 impl Server for PgLease {
     const NAME: &'static str = "pg-lock";
+    const OPTION: &'static str = "pg_lock";
+    const HELP: &'static str =
+        "Hold a lease on KEY in the Postgres of $DATABASE_URL; lost, it stops the command";
     const VARIABLE: &'static str = "DATABASE_URL";
 
     fn lease(url: String, key: &str, owner: &str) -> Self {
@@ -45,7 +35,7 @@ impl Server for PgLease {
 
 impl Kind for PgLock {
     const NAME: &'static str = "pg-lock";
-    type Options = Options;
+    type Options = lease::Options<PgLease>;
     type Gate = Acquire<PgLease>;
     type Undo = Left<PgLease>;
 
@@ -58,12 +48,11 @@ impl Kind for PgLock {
     }
 }
 
-impl super::Options for Options {
-    const OPTION: &'static str = "pg_lock";
+impl super::Options for lease::Options<PgLease> {
+    const OPTION: &'static str = <PgLease as Server>::OPTION;
     type Kind = PgLock;
 
     fn gates(self) -> anyhow::Result<Vec<PgLock>> {
-        let keys = lease::of_options("pg-lock", self.pg_lock, self.lease)?;
-        Ok(keys.into_iter().map(PgLock).collect())
+        Ok(self.keys()?.into_iter().map(PgLock).collect())
     }
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use clap::{ArgMatches, FromArgMatches};
 use serde::Deserialize;
 use withal_lock::{LeaseError, RedisLease};
 
@@ -14,46 +13,11 @@ use super::{Kind, Setting};
 #[serde(transparent)]
 pub(super) struct RedisLock(lease::Keys);
 
-/// The option's own value; `--lease` is that of `--pg-lock`.
-#[derive(Debug, clap::Args)]
-#[group(skip)]
-struct Own {
-    /// Hold a lease on KEY in the Redis of $REDIS_URL; lost, it stops the command
-    #[arg(long, value_name = "KEY")]
-    redis_lock: Vec<String>,
-}
-
-#[derive(Debug)]
-pub(super) struct Options {
-    redis_lock: Vec<String>,
-    lease: Option<Duration>,
-}
-
-impl FromArgMatches for Options {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Options, clap::Error> {
-        let Own { redis_lock } = Own::from_arg_matches(matches)?;
-        let lease = matches.get_one("lease").copied();
-        Ok(Options { redis_lock, lease })
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Options::from_arg_matches(matches)?;
-        Ok(())
-    }
-}
-
-impl clap::Args for Options {
-    fn augment_args(command: clap::Command) -> clap::Command {
-        Own::augment_args(command)
-    }
-
-    fn augment_args_for_update(command: clap::Command) -> clap::Command {
-        Own::augment_args_for_update(command)
-    }
-}
-
 impl Server for RedisLease {
     const NAME: &'static str = "redis-lock";
+    const OPTION: &'static str = "redis_lock";
+    const HELP: &'static str =
+        "Hold a lease on KEY in the Redis of $REDIS_URL; lost, it stops the command";
     const VARIABLE: &'static str = "REDIS_URL";
 
     fn lease(url: String, key: &str, owner: &str) -> Self {
@@ -71,7 +35,7 @@ impl Server for RedisLease {
 
 impl Kind for RedisLock {
     const NAME: &'static str = "redis-lock";
-    type Options = Options;
+    type Options = lease::Options<RedisLease>;
     type Gate = Acquire<RedisLease>;
     type Undo = Left<RedisLease>;
 
@@ -84,12 +48,11 @@ impl Kind for RedisLock {
     }
 }
 
-impl super::Options for Options {
-    const OPTION: &'static str = "redis_lock";
+impl super::Options for lease::Options<RedisLease> {
+    const OPTION: &'static str = <RedisLease as Server>::OPTION;
     type Kind = RedisLock;
 
     fn gates(self) -> anyhow::Result<Vec<RedisLock>> {
-        let keys = lease::of_options("redis-lock", self.redis_lock, self.lease)?;
-        Ok(keys.into_iter().map(RedisLock).collect())
+        Ok(self.keys()?.into_iter().map(RedisLock).collect())
     }
 }
