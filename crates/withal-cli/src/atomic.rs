@@ -12,7 +12,7 @@ use withal_os::{AtomicWriter, Durability, Symlinks};
 
 use crate::input::Input;
 use crate::message::{Level, Messages};
-use crate::run::{self, Exit, Limits};
+use crate::run::{self, Exit, Limits, Safety};
 use crate::stop::Stop;
 
 pub(crate) const USAGE: &str = "\
@@ -136,6 +136,7 @@ impl Arguments {
             return Ok(Job::Pipe(writer, messages));
         };
         Ok(Job::Command(run::Job {
+            name: OPTION.to_owned(),
             gates: vec![run::output(writer, OPTION)],
             directory: PathBuf::new(),
             program,
@@ -147,6 +148,12 @@ impl Arguments {
             },
             busy: Exit::FAILED,
             preserve_status: false,
+            // A temporary file that is left is found by its name.
+            safety: Safety {
+                keeper: true,
+                journal: false,
+                recover: false,
+            },
             messages,
         }))
     }

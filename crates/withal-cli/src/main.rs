@@ -17,6 +17,8 @@ fn main() {
         Ok(cli::Request::Run(job)) => run::run(job),
         Ok(cli::Request::Log(command)) => log::run(command),
         Ok(cli::Request::Atomic(job)) => atomic::run(job),
+        Ok(cli::Request::Recover(arguments)) => run::recover(&arguments),
+        Ok(cli::Request::List(arguments)) => run::ls(&arguments),
         Ok(cli::Request::Migrate(arguments)) => migrate::run(arguments),
         Err(exit) => exit,
     };

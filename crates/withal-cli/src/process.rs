@@ -1,6 +1,6 @@
 //! What a process hands on to a command, and how it ends: the command's only `unsafe`.
 //!
-//! Four things have no safe interface.
+//! Five things have no safe interface.
 //!
 //! - *Which signals came in ignored, and which standard streams closed.* Rust's runtime ignores
 //!   SIGPIPE and opens `/dev/null` for closed streams before `main`, so what was must be read
@@ -12,6 +12,8 @@
 //!   runs after the streams are in place and closes none but those that came in closed.
 //! - *Setting a disposition to its default.* `SIG_DFL` runs no code of ours, and no handler is
 //!   ever installed here.
+//! - *Forking.* The child of a process with one thread may do whatever its parent might: no lock is
+//!   held by a thread that it does not have. [`fork`] asks the kernel how many there are.
 //! - *Raising a signal by number*, real-time ones too, which no enumeration knows.
 
 #![expect(
@@ -21,6 +23,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::ptr;
@@ -29,6 +32,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nix::libc::{self, c_int};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::SigSet;
+use nix::unistd::ForkResult;
 
 use crate::run::Exit;
 
@@ -82,6 +86,24 @@ fn is_ignored_now(signal: c_int) -> bool {
 /// Whether this process was started with `signal` ignored, as by `nohup`.
 pub(crate) fn came_ignored(signal: c_int) -> bool {
     (0..64).contains(&signal) && IGNORED.load(Ordering::Relaxed) & (1 << signal) != 0
+}
+
+/// Makes a second process of this one.
+///
+/// # Errors
+///
+/// There are other threads already, or the kernel does not say; it has no room for a process.
+pub(crate) fn fork() -> io::Result<ForkResult> {
+    // A directory's links are its parent's, its own and those of the directories in it: one for
+    // each thread.
+    let threads = std::fs::metadata("/proc/self/task")?
+        .nlink()
+        .saturating_sub(2);
+    if threads != 1 {
+        return Err(io::Error::other(format!("there are {threads} threads")));
+    }
+    // SAFETY: this is the only thread.
+    unsafe { nix::unistd::fork() }.map_err(io::Error::from)
 }
 
 /// Lets children be waited for: an ignored SIGCHLD would reap them before we see how they ended.

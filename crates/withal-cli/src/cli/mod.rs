@@ -4,6 +4,7 @@ mod help;
 mod values;
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Pars
 use nix::sys::signal::Signal;
 
 use crate::message::{Level, Messages, say};
-use crate::run::{Exit, GateArguments, Job, Limits};
+use crate::run::{self, Exit, GateArguments, Job, Limits, Safety};
 use crate::{atomic, log, migrate};
 
 pub(crate) use values::{duration, time_limit};
@@ -23,6 +24,8 @@ pub(crate) enum Request {
     Log(log::Command),
     Atomic(atomic::Job),
     Migrate(migrate::Arguments),
+    Recover(run::RecoverArguments),
+    List(run::ListArguments),
 }
 
 #[derive(Debug, Parser)]
@@ -43,6 +46,14 @@ enum Subcommand {
     /// Acquire locks, directories and files, run a command, undo them on every path
     #[command(after_help = help::AFTER, override_usage = help::USAGE, disable_help_flag = true)]
     Run(RunArguments),
+
+    /// Finish the teardown of runs that were killed
+    #[command(after_help = run::RECOVER_HELP)]
+    Recover(run::RecoverArguments),
+
+    /// List runs that live, and those that were killed and are not undone
+    #[command(name = "ls")]
+    List(run::ListArguments),
 
     /// Write, read, check and repair logs that are whole after any crash
     #[command(
@@ -100,6 +111,18 @@ struct Options {
     #[arg(long)]
     preserve_status: bool,
 
+    /// Do it all in one process; if that is killed, `withal recover` undoes the rest
+    #[arg(long)]
+    no_keeper: bool,
+
+    /// Keep no journal; if withal is killed, all its processes at once, nobody undoes the rest
+    #[arg(long)]
+    no_journal: bool,
+
+    /// Leave what an earlier run of the same job has left when it was killed
+    #[arg(long)]
+    no_recover: bool,
+
     /// Say what is acquired, started and undone
     #[arg(short, long, conflicts_with = "quiet")]
     verbose: bool,
@@ -126,6 +149,8 @@ pub(crate) fn parse() -> Result<Request, Exit> {
         Subcommand::Run(run) => job(run, matches).map(Request::Run),
         Subcommand::Log(command) => command.check().map(Request::Log),
         Subcommand::Atomic(arguments) => arguments.job().map(Request::Atomic),
+        Subcommand::Recover(arguments) => Ok(Request::Recover(arguments)),
+        Subcommand::List(arguments) => Ok(Request::List(arguments)),
         Subcommand::Migrate(arguments) => Ok(Request::Migrate(arguments)),
     };
     request.map_err(|error| {
@@ -143,6 +168,7 @@ fn job(arguments: RunArguments, matches: &ArgMatches) -> anyhow::Result<Job> {
     };
     let mut words = arguments.command.into_iter();
     Ok(Job {
+        name: name(),
         gates: arguments.gates.in_order(matches)?,
         directory: PathBuf::new(),
         program: words.next().expect("clap requires at least one word"),
@@ -154,8 +180,25 @@ fn job(arguments: RunArguments, matches: &ArgMatches) -> anyhow::Result<Job> {
         },
         busy: Exit::Code(options.busy_code),
         preserve_status: options.preserve_status,
+        safety: Safety {
+            keeper: !options.no_keeper,
+            journal: !options.no_journal,
+            recover: !options.no_recover,
+        },
         messages: Messages::new(level),
     })
+}
+
+/// What a job is called that has no name: the same words in the same directory are the same job.
+fn name() -> String {
+    let mut words = Vec::new();
+    for word in std::env::args_os().skip(2) {
+        words.extend_from_slice(word.as_bytes());
+        words.push(0);
+    }
+    let directory = std::env::current_dir().unwrap_or_default();
+    words.extend_from_slice(directory.as_os_str().as_bytes());
+    format!("{:08x}", crc32c::crc32c(&words))
 }
 
 /// Prints help where that was asked for, and else one line that says what is wrong.

@@ -14,7 +14,7 @@ use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::unistd::{Pid, getpgid, getpgrp, getppid, getsid, tcgetpgrp};
 
 use super::Exit;
-use super::signals::Arrived;
+use super::signals::{Arrived, Origin};
 use crate::message::shown;
 use crate::process;
 
@@ -31,13 +31,41 @@ pub(super) struct Running {
     pub(super) pid: Pid,
     /// Whether it leads a process group of its own, so that the terminal's signals, if there are
     /// any, do not reach it.
-    has_own_group: bool,
+    pub(super) has_own_group: bool,
+    is_shells_job: bool,
+}
+
+/// What the shell that started us expects, looked at before there is a second process.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terminal {
+    /// Whether there is one whose Ctrl-C and Ctrl-Z are meant for the command, too.
+    pub(super) is_there: bool,
+    /// Whether our parent is a shell with job control that runs us, and so the command, as a job:
+    /// then it is told of stops, and can continue what has stopped.
+    pub(super) is_shells_job: bool,
+}
+
+impl Terminal {
+    pub(super) fn look() -> Terminal {
+        let parent = getppid();
+        let is_there = has_terminal();
+        let is_elsewhere = getpgid(Some(parent)).is_ok_and(|group| group != getpgrp());
+        let is_on_our_terminal = getsid(Some(parent)) == getsid(None);
+        Terminal {
+            is_there,
+            is_shells_job: is_there && is_elsewhere && is_on_our_terminal,
+        }
+    }
 }
 
 impl Running {
     /// Starts `command` with its gates' contributions, and lets go of what they gave it.
-    pub(super) fn start(mut command: Command, mask: SigSet) -> Result<Running, NotStarted> {
-        let has_own_group = !has_terminal();
+    pub(super) fn start(
+        mut command: Command,
+        mask: SigSet,
+        terminal: Terminal,
+    ) -> Result<Running, NotStarted> {
+        let has_own_group = !terminal.is_there;
         if has_own_group {
             let _ = command.process_group(0);
         }
@@ -51,13 +79,14 @@ impl Running {
         Ok(Running {
             pid: Pid::from_raw(pid),
             has_own_group,
+            is_shells_job: terminal.is_shells_job,
         })
     }
 
     /// Passes a signal on, unless it has reached the command already: on a terminal the command
     /// shares our process group, so that it gets what the terminal sends.
     pub(super) fn pass_on(&self, arrived: &Arrived) {
-        if arrived.was_sent || self.has_own_group {
+        if arrived.origin == Origin::Process || self.has_own_group {
             let is_for_all = arrived.asks_to_stop() || arrived.signal == Signal::SIGCONT;
             self.send(arrived.signal, is_for_all);
         }
@@ -69,13 +98,9 @@ impl Running {
         self.send(Signal::SIGCONT, true);
     }
 
-    /// Whether our parent is a shell with job control that runs us, and so the command, as a job:
-    /// then it is told of stops, and can continue what has stopped.
+    /// Whether somebody is to be told that the command has stopped: see [`Terminal`].
     pub(super) fn is_shells_job(&self) -> bool {
-        let parent = getppid();
-        let is_elsewhere = getpgid(Some(parent)).is_ok_and(|group| group != getpgrp());
-        let is_on_our_terminal = getsid(Some(parent)) == getsid(None);
-        !self.has_own_group && is_elsewhere && is_on_our_terminal
+        self.is_shells_job
     }
 
     /// Signals the command, or, if `is_for_all`, the group it leads.

@@ -1,19 +1,27 @@
 //! `withal run`: acquire gates, run a command, undo the gates, on every path.
 //!
-//! One process does it all. It blocks the signals it handles before it has threads, reads them as
-//! data, and leaves the way out of each state to one place: acquiring (`acquire`), running
-//! (`supervise`), undoing (`release`).
+//! Two processes do it: the front, which the user sees, and the keeper, which holds the gates
+//! (`front`). What is done is written to a journal before (`journal`), so that whoever is left when
+//! one of them is killed, or a later `withal`, can undo it (`recover`). The keeper blocks the
+//! signals it handles before it has threads, reads them as data, and leaves the way out of each
+//! state to one place: acquiring (`acquire`), running (`supervise`), undoing (`release`).
 
 mod alarms;
 mod command;
 mod deposit;
+mod front;
 mod gates;
 mod id;
+mod identity;
+mod journal;
+mod leftovers;
+mod recover;
 mod release;
 mod services;
 mod signals;
 mod status;
 mod supervise;
+mod take_over;
 mod tree;
 
 use std::collections::HashSet;
@@ -23,22 +31,28 @@ use std::process::Command;
 
 use anyhow::Context as _;
 use nix::unistd::Pid;
+use tokio::runtime::Runtime;
 use withal_core::{Error, ExitCase};
 use withal_scope::AsyncExitStack;
 
-use command::{NotStarted, Running};
+use alarms::Raised;
+use command::{NotStarted, Running, Terminal};
+use front::{Keeper, Kept, Side};
 use gates::{Attributes, Busy, Held, Place, Ties};
+use identity::{Host, Process};
+use journal::{Directory, Journal, Opened, Record};
 use release::{Released, release};
 use signals::Signals;
 use supervise::{Ending, Supervisor};
 use tree::Tree;
 
-use crate::message::Messages;
+use crate::message::{Messages, shown};
 
 pub(crate) use alarms::Alarms;
 pub(crate) use deposit::Deposit;
 pub(crate) use gates::{Arguments as GateArguments, Planned, open_output, output};
 pub(crate) use id::RunId;
+pub(crate) use recover::{Arguments as RecoverArguments, ListArguments, RECOVER_HELP, ls, recover};
 pub(crate) use services::Services;
 pub(crate) use signals::{Arrived, Blocked};
 pub(crate) use status::Exit;
@@ -46,6 +60,8 @@ pub(crate) use supervise::Limits;
 
 /// What is to be done.
 pub(crate) struct Job {
+    /// What it is called: runs of one name undo what an earlier one has left.
+    pub(crate) name: String,
     pub(crate) gates: Vec<Planned>,
     /// What relative paths are relative to.
     pub(crate) directory: PathBuf,
@@ -56,34 +72,143 @@ pub(crate) struct Job {
     pub(crate) busy: Exit,
     /// Whether a command that was stopped by the timeout gives its own status.
     pub(crate) preserve_status: bool,
+    pub(crate) safety: Safety,
     pub(crate) messages: Messages,
+}
+
+/// What is done against being killed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Safety {
+    /// A second process, which outlives the first or is outlived by it.
+    pub(crate) keeper: bool,
+    /// A journal that outlives both.
+    pub(crate) journal: bool,
+    /// What earlier runs of the same job have left is undone first.
+    pub(crate) recover: bool,
 }
 
 /// Does the job. Nothing of it is left, and the answer is how this process should end.
 pub(crate) fn run(job: Job) -> Exit {
     let messages = job.messages;
-    match prepare_and_run(job) {
-        Ok(exit) => exit,
-        Err(error) => {
-            messages.error(format_args!("{error:#}"));
-            Exit::FAILED
+    prepare_and_run(job).unwrap_or_else(|error| {
+        messages.error(format_args!("{error:#}"));
+        Exit::FAILED
+    })
+}
+
+/// What a run has from its beginning, in both processes.
+struct Run {
+    id: RunId,
+    journal: Journal,
+    blocked: Blocked,
+    strangers: HashSet<Pid>,
+    terminal: Terminal,
+}
+
+fn prepare_and_run(job: Job) -> anyhow::Result<Exit> {
+    // Threads and processes inherit the mask, so it comes first.
+    let blocked = Blocked::new()?;
+    let messages = job.messages;
+    let strangers = tree::adopt_orphans(messages);
+    let id = RunId::random()?;
+    let run = Run {
+        id,
+        journal: open_journal(&job, id)?,
+        blocked,
+        strangers,
+        terminal: Terminal::look(),
+    };
+    if !job.safety.keeper || !front::is_needed(messages) {
+        return keep(job, run, None);
+    }
+    match front::split(run.terminal.is_there)? {
+        Side::Keeper(keeper) => {
+            // What the front was given is not this process's; nor has it inherited to be a reaper.
+            let strangers = tree::adopt_orphans(messages);
+            let exit = keep(job, Run { strangers, ..run }, Some(&keeper));
+            let exit = exit.unwrap_or_else(|error| {
+                messages.error(format_args!("{error:#}"));
+                Exit::FAILED
+            });
+            keeper.tell(exit);
+            Ok(Exit::SUCCESS)
+        }
+        Side::Front(front) => {
+            let Run {
+                journal,
+                blocked,
+                mut strangers,
+                terminal,
+                ..
+            } = run;
+            let is_shells_job = terminal.is_shells_job;
+            match front.wait(&blocked, is_shells_job, &mut strangers)? {
+                (Kept::Done(exit), _) => Ok(exit),
+                (Kept::Killed, deposits) => {
+                    let exit = runtime(messages)?.block_on(take_over::take_over(
+                        &journal, &blocked, strangers, job.limits, messages,
+                    ));
+                    drop(deposits);
+                    exit
+                }
+            }
         }
     }
 }
 
-fn prepare_and_run(job: Job) -> anyhow::Result<Exit> {
-    // Threads inherit the mask, so it comes before the runtime.
-    let blocked = Blocked::new()?;
-    let strangers = tree::adopt_orphans()?;
-    let messages = job.messages;
+fn open_journal(job: &Job, id: RunId) -> anyhow::Result<Journal> {
+    let words = std::iter::once(&job.program).chain(&job.arguments);
+    let opened = Opened {
+        version: journal::VERSION,
+        id,
+        job: job.name.clone(),
+        argv: words.map(|word| journal::masked(&shown(word))).collect(),
+        cwd: std::env::current_dir().map_or_else(|_| String::new(), |path| shown(&path)),
+        host: Host::this(),
+        uid: rustix::process::geteuid().as_raw(),
+        at: journal::now(),
+        front: Process::of(nix::unistd::getpid()),
+    };
+    match job.safety.journal {
+        true => Journal::create(&Directory::here()?, opened),
+        false => Journal::unwritten(opened),
+    }
+}
+
+fn runtime(messages: Messages) -> anyhow::Result<Runtime> {
     withal_core::set_notice_hook(move |notice| messages.warn(notice));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    let runtime = runtime.context("cannot start the runtime")?;
+    runtime.context("cannot start the runtime")
+}
+
+/// Does the job in this process.
+fn keep(job: Job, run: Run, keeper: Option<&Keeper>) -> anyhow::Result<Exit> {
+    let messages = job.messages;
+    if keeper.is_some()
+        && let Some(process) = Process::of(nix::unistd::getpid())
+    {
+        run.journal.write(&Record::Keeper { process })?;
+    }
+    let runtime = runtime(messages)?;
     let exit = runtime.block_on(async {
-        let signals = blocked.listen()?;
-        Ok(session(job, signals, &blocked, strangers).await)
+        let mut signals = run.blocked.listen()?;
+        let deposit = match keeper {
+            Some(keeper) => {
+                signals.follow(keeper.front, keeper.socket.clone())?;
+                Deposit::with_front(keeper.socket.clone())
+            }
+            None => Deposit::default(),
+        };
+        let (alarms, raised) = Alarms::new();
+        let ties = Ties {
+            run: run.id,
+            alarms,
+            services: Services::new(run.journal.clone(), messages),
+            deposit,
+        };
+        Ok(session(job, signals, raised, ties, run).await)
     });
     // A thread may still wait for a lock that nobody wants any more.
     runtime.shutdown_background();
@@ -105,28 +230,18 @@ enum Outcome {
 async fn session(
     mut job: Job,
     mut signals: Signals,
-    blocked: &Blocked,
-    strangers: HashSet<Pid>,
+    mut raised: Raised,
+    ties: Ties,
+    run: Run,
 ) -> Exit {
     let messages = job.messages;
+    let journal = &run.journal;
+    let services = ties.services.clone();
     let mut stack = AsyncExitStack::new();
     let mut command = Command::new(&job.program);
     let _ = command.args(&job.arguments);
+    name_run(&mut command, run.id);
     let held = Held::new(messages);
-    let (alarms, mut raised) = Alarms::new();
-    let ties = match RunId::random() {
-        Ok(run) => Ties {
-            run,
-            alarms,
-            services: Services::default(),
-            deposit: Deposit::default(),
-        },
-        Err(error) => {
-            messages.error(format_args!("{error:#}"));
-            return Exit::FAILED;
-        }
-    };
-    let services = ties.services.clone();
     let mut place = Place {
         stack: &mut stack,
         command: &mut command,
@@ -134,13 +249,20 @@ async fn session(
         attributes: Attributes::new(),
         held: &held,
         ties,
+        journal: journal.clone(),
     };
     let gates = std::mem::take(&mut job.gates);
+    let recovered = job.safety.recover && job.safety.journal;
     let acquired = tokio::select! {
         biased;
         stop = signals.next_stop() => Err(Outcome::Interrupted(stop)),
         lost = raised.next() => Err(Outcome::Lost(lost)),
-        acquired = acquire(gates, &mut place) => acquired.map_err(Outcome::NotAcquired),
+        acquired = async {
+            if recovered {
+                recover::before(&job.name, messages).await;
+            }
+            acquire(gates, &mut place).await
+        } => acquired.map_err(Outcome::NotAcquired),
     };
     // What was lost at the last moment counts, too.
     let acquired = acquired.and_then(|()| {
@@ -150,11 +272,12 @@ async fn session(
     });
     let outcome = match acquired {
         Err(outcome) => outcome,
-        Ok(()) => match Running::start(command, blocked.inherited()) {
+        Ok(()) => match Running::start(command, run.blocked.inherited(), run.terminal) {
             Err(not_started) => Outcome::NotStarted(not_started),
             Ok(running) => {
+                note_command(journal, running, messages);
                 messages.step(format_args!("started {}", tree::describe(running.pid)));
-                let tree = Tree::new(running.pid, strangers, services);
+                let tree = Tree::new(running.pid, run.strangers, services.clone());
                 let supervisor = Supervisor::new(
                     running,
                     tree,
@@ -163,7 +286,10 @@ async fn session(
                     job.limits,
                     messages,
                 );
-                Outcome::Ended(supervisor.until_all_are_gone().await)
+                let ending = supervisor.until_all_are_gone().await;
+                let exit = Exit::of_command(ending.status);
+                note(journal, &Record::Exited { exit }, messages);
+                Outcome::Ended(ending)
             }
         },
     };
@@ -177,7 +303,50 @@ async fn session(
         outcome.is_hurried(),
     )
     .await;
-    outcome.exit(&job, released)
+    let exit = outcome.exit(&job, released);
+    conclude(journal, run.id, exit, messages);
+    exit
+}
+
+/// Lets the command know which run it is in, and marks all that descends from it.
+fn name_run(command: &mut Command, id: RunId) {
+    let runs = match std::env::var_os(leftovers::COOKIE).filter(|runs| !runs.is_empty()) {
+        Some(mut runs) => {
+            runs.push(format!(":{id}"));
+            runs
+        }
+        None => id.to_string().into(),
+    };
+    let _ = command.env(leftovers::COOKIE, runs);
+    let _ = command.env("WITHAL_RUN", id.to_string());
+}
+
+fn note_command(journal: &Journal, running: Running, messages: Messages) {
+    if let Some(process) = Process::of(running.pid) {
+        let has_group = running.has_own_group;
+        note(journal, &Record::Command { process, has_group }, messages);
+    }
+}
+
+/// Adds to the journal what a run can do without.
+fn note(journal: &Journal, record: &Record, messages: Messages) {
+    if let Err(error) = journal.write(record) {
+        messages.warn(format_args!("{error:#}"));
+    }
+}
+
+/// Removes the journal if nothing is left to be undone, and else says who can.
+fn conclude(journal: &Journal, id: RunId, exit: Exit, messages: Messages) {
+    if !journal.is_clean() {
+        messages.warn(format_args!(
+            "not all is undone: `withal recover {}` tries again",
+            id.short()
+        ));
+        return;
+    }
+    if let Err(error) = journal.close(&Record::Closed { exit: Some(exit) }) {
+        messages.warn(format_args!("{error:#}"));
+    }
 }
 
 async fn acquire(gates: Vec<Planned>, place: &mut Place<'_>) -> anyhow::Result<()> {
@@ -186,7 +355,6 @@ async fn acquire(gates: Vec<Planned>, place: &mut Place<'_>) -> anyhow::Result<(
     }
     Ok(())
 }
-
 impl Outcome {
     fn tell(&self, messages: Messages) {
         match self {

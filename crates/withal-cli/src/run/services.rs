@@ -10,13 +10,21 @@ use rustix::process::{PidfdFlags, WaitOptions, WaitStatus, pidfd_open, wait, wai
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::identity::Process;
+use super::journal::{Journal, Record};
+use crate::message::Messages;
+
 /// The processes that gates have started and will end.
 ///
 /// Each leads a process group of its own; the supervisor leaves it and its group alone. It must be
 /// registered before anything is awaited, and it is waited for here, not by the gate: whoever reaps
 /// the command's processes comes across it, too.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Services(Arc<Mutex<HashMap<Pid, Option<WaitStatus>>>>);
+#[derive(Clone, Debug)]
+pub(crate) struct Services {
+    known: Arc<Mutex<HashMap<Pid, Option<WaitStatus>>>>,
+    journal: Journal,
+    messages: Messages,
+}
 
 /// A process that a gate has started.
 #[derive(Clone, Debug)]
@@ -26,13 +34,38 @@ pub(crate) struct Service {
 }
 
 impl Services {
+    pub(super) fn new(journal: Journal, messages: Messages) -> Services {
+        Services {
+            known: Arc::default(),
+            journal,
+            messages,
+        }
+    }
+
     /// Takes note of a child, which leads its own process group.
     pub(crate) fn register(&self, pid: Pid) -> Service {
+        if let Some(process) = Process::of(pid) {
+            let written = self.journal.write(&Record::Service { process });
+            if let Err(error) = written {
+                self.messages.warn(format_args!("{error:#}"));
+            }
+        }
         let _ = self.lock().insert(pid, None);
         Service {
             pid,
             services: self.clone(),
         }
+    }
+
+    /// Takes note of those that a dead keeper has left.
+    pub(super) fn adopt(&self, processes: &[Process]) {
+        let pids = processes.iter().map(|process| Pid::from_raw(process.pid));
+        self.lock().extend(pids.map(|pid| (pid, None)));
+    }
+
+    /// From now on they are processes like all others.
+    pub(super) fn forget(&self) {
+        self.lock().clear();
     }
 
     /// Whether a child is a service or belongs to one's group.
@@ -55,7 +88,7 @@ impl Services {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Pid, Option<WaitStatus>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,14 +1,20 @@
 //! The signals withal gets, one by one, with where they came from.
 
 use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use nix::libc;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{Pid, getpgid, getpgrp};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, timeout_at};
 
+use crate::message::say;
 use crate::process;
 use crate::run::Exit;
 
@@ -32,13 +38,33 @@ const PASSED_ON: [Signal; 4] = [
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrived {
     pub(crate) signal: Signal,
-    /// Whether a process sent it, and not the terminal: then it reached withal alone.
-    pub(crate) was_sent: bool,
+    pub(crate) origin: Origin,
+}
+
+/// Whom a signal was meant for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The terminal's whole foreground group.
+    Terminal,
+    /// This process alone: a process sent it, by the front or directly.
+    Process,
+    /// A process sent it to our whole process group.
+    Group,
 }
 
 impl Arrived {
+    /// One that came to a process without a front before it.
+    pub(super) fn of(info: &libc::signalfd_siginfo) -> Option<Arrived> {
+        arrived(info, None)
+    }
+
     pub(crate) fn asks_to_stop(&self) -> bool {
         STOP.contains(&self.signal)
+    }
+
+    /// Whether a process sent it, and not the terminal.
+    pub(crate) fn was_sent(&self) -> bool {
+        self.origin != Origin::Terminal
     }
 
     /// A child ended, stopped or continued.
@@ -52,7 +78,7 @@ impl Arrived {
     pub(crate) fn exit(&self) -> Exit {
         let number = self.signal as i32;
         match u8::try_from(128 + number) {
-            Ok(code) if self.was_sent => Exit::Code(code),
+            Ok(code) if self.was_sent() => Exit::Code(code),
             _ => Exit::Signal(number),
         }
     }
@@ -90,12 +116,17 @@ impl Blocked {
         let stops = std::iter::from_fn(move || {
             loop {
                 let info = descriptor.read_signal().ok()??;
-                if let Some(arrived) = arrived(&info).filter(Arrived::asks_to_stop) {
+                if let Some(arrived) = Arrived::of(&info).filter(Arrived::asks_to_stop) {
                     return Some(arrived);
                 }
             }
         });
         Ok(stops)
+    }
+
+    /// Opens what they are read from, one by one, waiting.
+    pub(super) fn read(&self) -> anyhow::Result<SignalFd> {
+        self.open(SfdFlags::SFD_CLOEXEC)
     }
 
     fn open(&self, flags: SfdFlags) -> anyhow::Result<SignalFd> {
@@ -111,17 +142,52 @@ impl Blocked {
             reason = "its unsafe successor is for types that lend a descriptor; this one owns it"
         )]
         let descriptor = AsyncFd::new(descriptor).context("cannot wait for signals")?;
-        Ok(Signals { descriptor })
+        Ok(Signals {
+            descriptor,
+            front: None,
+            to_group: None,
+        })
     }
 }
+
+/// Within this time a signal that the front passes on is the one that our group got, too.
+const SAME: Duration = Duration::from_millis(200);
 
 /// The signals as they arrive.
 #[derive(Debug)]
 pub(crate) struct Signals {
     descriptor: AsyncFd<SignalFd>,
+    front: Option<Watched>,
+    /// The last signal that our whole group got, and when.
+    to_group: Option<(Signal, Instant)>,
+}
+
+/// The front, whose signals come through to here.
+#[derive(Debug)]
+struct Watched {
+    pid: Pid,
+    /// Whether it is in our process group.
+    shares_group: bool,
+    /// Readable once it is dead; then nobody looks any more.
+    life: Option<AsyncFd<Arc<OwnedFd>>>,
 }
 
 impl Signals {
+    /// Takes signals from the front, and its death as a request to stop.
+    pub(super) fn follow(&mut self, pid: Pid, socket: Arc<OwnedFd>) -> anyhow::Result<()> {
+        #[expect(
+            deprecated,
+            reason = "its unsafe successor is for types that lend a descriptor; this one owns it"
+        )]
+        let life = AsyncFd::with_interest(socket, Interest::READABLE);
+        self.front = Some(Watched {
+            pid,
+            shares_group: getpgid(Some(pid)) == Ok(getpgrp()),
+            life: Some(life.context("cannot watch the front")?),
+        });
+        Ok(())
+    }
+
     /// The next signal.
     ///
     /// # Cancel safety
@@ -129,19 +195,38 @@ impl Signals {
     /// Dropped before it is ready, it has taken no signal.
     pub(crate) async fn next(&mut self) -> Arrived {
         loop {
-            let ready = self.descriptor.readable().await;
-            let mut ready = ready.expect("the runtime's I/O driver lives as long as this future");
-            let read = ready.try_io(|descriptor| match descriptor.get_ref().read_signal() {
-                Ok(Some(info)) => Ok(info),
-                Ok(None) => Err(io::ErrorKind::WouldBlock.into()),
-                Err(error) => Err(error.into()),
-            });
-            if let Ok(Ok(info)) = read
-                && let Some(arrived) = arrived(&info)
+            let life = self.front.as_ref().and_then(|front| front.life.as_ref());
+            let info = tokio::select! {
+                biased;
+                info = read(&self.descriptor) => info,
+                () = end(life), if life.is_some() => {
+                    if let Some(front) = &mut self.front {
+                        front.life = None;
+                    }
+                    say("withal's first process was killed: stopping the command, undoing all");
+                    return Arrived { signal: Signal::SIGTERM, origin: Origin::Process };
+                }
+            };
+            if let Some(arrived) = arrived(&info, self.front.as_ref())
+                && !self.is_again(&arrived, &info)
             {
                 return arrived;
             }
         }
+    }
+
+    /// Whether the front only passes on what our whole group has got already.
+    fn is_again(&mut self, arrived: &Arrived, info: &libc::signalfd_siginfo) -> bool {
+        if arrived.origin == Origin::Group {
+            self.to_group = Some((arrived.signal, Instant::now()));
+            return false;
+        }
+        let is_fronts = self.front.as_ref().is_some_and(|front| front.sent(info));
+        let same = self
+            .to_group
+            .take_if(|(signal, at)| *signal == arrived.signal || at.elapsed() > SAME);
+        is_fronts
+            && same.is_some_and(|(signal, at)| signal == arrived.signal && at.elapsed() <= SAME)
     }
 
     /// The next signal, or nothing once `deadline` is over.
@@ -163,10 +248,45 @@ impl Signals {
     }
 }
 
-fn arrived(info: &libc::signalfd_siginfo) -> Option<Arrived> {
+async fn read(descriptor: &AsyncFd<SignalFd>) -> libc::signalfd_siginfo {
+    loop {
+        let ready = descriptor.readable().await;
+        let mut ready = ready.expect("the runtime's I/O driver lives as long as this future");
+        let read = ready.try_io(|descriptor| match descriptor.get_ref().read_signal() {
+            Ok(Some(info)) => Ok(info),
+            Ok(None) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(error) => Err(error.into()),
+        });
+        if let Ok(Ok(info)) = read {
+            return info;
+        }
+    }
+}
+
+/// Waits for the end of who has the other end: nothing is ever sent here.
+async fn end(life: Option<&AsyncFd<Arc<OwnedFd>>>) {
+    match life {
+        Some(life) => drop(life.readable().await),
+        None => std::future::pending().await,
+    }
+}
+
+impl Watched {
+    fn sent(&self, info: &libc::signalfd_siginfo) -> bool {
+        info.ssi_code != libc::SI_KERNEL && i32::try_from(info.ssi_pid) == Ok(self.pid.as_raw())
+    }
+}
+
+/// What a signal was, and where it came from. `front` is whose signals come through to here.
+fn arrived(info: &libc::signalfd_siginfo, front: Option<&Watched>) -> Option<Arrived> {
     let number = i32::try_from(info.ssi_signo).ok()?;
+    let origin = match front {
+        _ if info.ssi_code == libc::SI_KERNEL => Origin::Terminal,
+        Some(front) if front.shares_group && !front.sent(info) => Origin::Group,
+        _ => Origin::Process,
+    };
     Some(Arrived {
         signal: Signal::try_from(number).ok()?,
-        was_sent: info.ssi_code != libc::SI_KERNEL,
+        origin,
     })
 }

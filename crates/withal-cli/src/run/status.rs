@@ -1,9 +1,11 @@
 //! Exit statuses: what withal tells its caller.
 
 use rustix::process::WaitStatus;
+use serde::{Deserialize, Serialize};
 
 /// How this process ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Exit {
     /// With this exit code.
     Code(u8),

@@ -152,7 +152,7 @@ impl<'a> Supervisor<'a> {
             self.alarm(&alarm);
         }
         self.running.pass_on(&arrived);
-        if !arrived.asks_to_stop() || !arrived.was_sent {
+        if !arrived.asks_to_stop() || !arrived.was_sent() {
             return;
         }
         let insists = matches!(arrived.signal, Signal::SIGTERM | Signal::SIGINT);
@@ -203,7 +203,7 @@ impl<'a> Supervisor<'a> {
         if !arrived.asks_to_stop() {
             return;
         }
-        let insists = match arrived.was_sent {
+        let insists = match arrived.was_sent() {
             true => std::mem::replace(&mut self.asked_to_stop, true),
             false => {
                 let before = self.ctrl_c_at.replace(Instant::now());

@@ -9,18 +9,18 @@ use std::collections::HashSet;
 use std::fs;
 use std::io;
 
-use anyhow::Context as _;
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
 use rustix::process::{WaitId, WaitIdOptions, WaitStatus, waitid};
 
 use super::services::Services;
+use crate::message::Messages;
 
 /// The command and what has become of its descendants.
 #[derive(Debug)]
 pub(super) struct Tree {
-    command: Pid,
+    command: Option<Pid>,
     ended: Option<WaitStatus>,
     /// Children this process had before the command: a shell may have started them and then
     /// replaced itself by withal.
@@ -32,19 +32,32 @@ pub(super) struct Tree {
 }
 
 /// Makes this process the parent of orphaned descendants, and names the children it has already.
-pub(super) fn adopt_orphans() -> anyhow::Result<HashSet<Pid>> {
-    set_child_subreaper(true).context("cannot become a subreaper")?;
-    Ok(children().unwrap_or_default().into_iter().collect())
+pub(super) fn adopt_orphans(messages: Messages) -> HashSet<Pid> {
+    if let Err(error) = set_child_subreaper(true) {
+        messages.warn(format_args!(
+            "no process can adopt orphans here, so what leaves the command's tree may outlive it: \
+             {error}"
+        ));
+    }
+    children().unwrap_or_default().into_iter().collect()
 }
 
 impl Tree {
     pub(super) fn new(command: Pid, strangers: HashSet<Pid>, services: Services) -> Tree {
         Tree {
-            command,
+            command: Some(command),
             ended: None,
             strangers,
             services,
             asked: HashSet::new(),
+        }
+    }
+
+    /// What a process that was killed has left to us: all the same to us.
+    pub(super) fn left_behind(strangers: HashSet<Pid>, services: Services) -> Tree {
+        Tree {
+            command: None,
+            ..Tree::new(Pid::from_raw(0), strangers, services)
         }
     }
 
@@ -58,7 +71,7 @@ impl Tree {
         while let Some((pid, status)) = self.services.reap() {
             let _ = self.asked.remove(&pid);
             let _ = self.strangers.remove(&pid);
-            if pid == self.command {
+            if Some(pid) == self.command {
                 self.ended = Some(status);
             }
         }
@@ -67,7 +80,8 @@ impl Tree {
     /// Whether the command is stopped; each stop is told once.
     pub(super) fn has_stopped(&self) -> bool {
         let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
-        let command = rustix::process::Pid::from_raw(self.command.as_raw());
+        let command = self.command;
+        let command = command.and_then(|pid| rustix::process::Pid::from_raw(pid.as_raw()));
         let is_stop = |command| matches!(waitid(WaitId::Pid(command), options), Ok(Some(_)));
         self.ended.is_none() && command.is_some_and(is_stop)
     }
@@ -78,7 +92,7 @@ impl Tree {
     pub(super) fn left(&self) -> Vec<Pid> {
         let known = match children() {
             Ok(children) => children,
-            Err(_) if self.ended.is_none() => vec![self.command],
+            Err(_) if self.ended.is_none() => self.command.into_iter().collect(),
             Err(_) => Vec::new(),
         };
         let ours = known.into_iter();

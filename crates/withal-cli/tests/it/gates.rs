@@ -252,7 +252,8 @@ fn a_busy_lock_is_75_and_its_holder_is_named() {
         let arguments = [options, &["-l", "lock", "--", "touch", "started"]].concat();
         let ended = sandbox.start_run(&arguments).finish_unchecked();
         ended.check_code(code);
-        let name = format!("`lock` is locked by process {} (withal)", holder.pid());
+        let keeper = holder.keeper();
+        let name = format!("`lock` is locked by process {keeper} (withal-keeper)");
         assert_eq!(ended.stderr, format!("withal: --lock: {name}{waited}\n"));
         assert!(!sandbox.has("started"));
     };
@@ -310,8 +311,11 @@ fn a_failing_teardown_is_123_if_the_command_succeeded_and_all_is_told() {
             .stderr
             .lines()
             .filter_map(|line| line.split(": ").nth(1))
+            .filter(|part| part.starts_with("--"))
             .collect();
         assert_eq!(options, parts, "{ended:?}");
+        let last = ended.stderr.lines().next_back().unwrap();
+        assert!(last.starts_with("withal: not all is undone: `withal recover "));
         let lock = File::open(sandbox.path("lock")).unwrap();
         lock.try_lock().unwrap();
     };

@@ -85,9 +85,9 @@ impl<'a> Shell<'a> {
         self.wait_for(&format!("[status:{expected}]"));
     }
 
-    /// The process ids of withal and of its command, which has written down its own.
+    /// The process ids of withal's two processes and of the command, which has written down its own.
     #[track_caller]
-    fn processes(&self) -> [Pid; 2] {
+    fn processes(&self) -> [Pid; 3] {
         let mut command: i32 = 0;
         wait_until("the command's process id", || {
             let parsed = self.sandbox.read("pid").trim().parse();
@@ -97,7 +97,8 @@ impl<'a> Shell<'a> {
             })
         });
         let command = Pid::from_raw(command);
-        [stat(command).1, command]
+        let keeper = stat(command).1;
+        [stat(keeper).1, keeper, command]
     }
 
     #[track_caller]
@@ -148,14 +149,14 @@ fn is_stopped(process: Pid) -> bool {
 }
 
 #[track_caller]
-fn wait_stopped(processes: [Pid; 2]) {
+fn wait_stopped(processes: [Pid; 3]) {
     for process in processes {
         wait_until("the stop", || is_stopped(process));
     }
 }
 
 #[track_caller]
-fn wait_continued(processes: [Pid; 2]) {
+fn wait_continued(processes: [Pid; 3]) {
     for process in processes {
         wait_until("the continuation", || !is_stopped(process));
     }

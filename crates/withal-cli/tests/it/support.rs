@@ -63,6 +63,19 @@ impl Sandbox {
         Sandbox { folder }
     }
 
+    /// Where journals are.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// The journals that are there.
+    pub(crate) fn journals(&self) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(self.state()) else {
+            return Vec::new();
+        };
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join("work").join(name)
     }
@@ -89,6 +102,7 @@ impl Sandbox {
             .current_dir(root.join("work"))
             .env("TMPDIR", root.join("tmp"))
             .env("WITHAL_TEST", root)
+            .env("WITHAL_STATE_DIR", self.state())
             .stdin(Stdio::null())
             .stdout(File::create(root.join("stdout")).unwrap())
             .stderr(File::create(root.join("stderr")).unwrap());
@@ -138,6 +152,29 @@ impl Sandbox {
         self.command(WITHAL, &[&["run"], arguments].concat())
     }
 
+    /// `withal ARGUMENTS`, to its end; what others have left may be there still.
+    #[track_caller]
+    pub(crate) fn withal(&self, arguments: &[&str]) -> Ended {
+        let output = self
+            .command(WITHAL, arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        Ended {
+            status: output.status,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The same, where what it prints is one JSON value.
+    #[track_caller]
+    pub(crate) fn withal_json(&self, arguments: &[&str]) -> serde_json::Value {
+        let ended = self.withal(arguments);
+        serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
+    }
+
     /// `sh -c SCRIPT`, in which `$W` is withal; to its end.
     pub(crate) fn shell(&self, script: &str) -> Ended {
         self.start_shell(script).finish()
@@ -168,7 +205,7 @@ impl Sandbox {
         found.collect()
     }
 
-    /// No process, no temporary directory, no temporary file is left.
+    /// No process, no temporary directory, no temporary file, no journal is left.
     #[track_caller]
     pub(crate) fn check_nothing_is_left(&self) {
         assert_eq!(self.processes(), [], "processes are left");
@@ -182,12 +219,29 @@ impl Sandbox {
         let names = work.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let left: Vec<_> = names.filter(|name| name.ends_with(".withal-tmp")).collect();
         assert!(left.is_empty(), "temporary files are left: {left:?}");
+        let left = self.journals();
+        assert!(left.is_empty(), "journals are left: {left:?}");
     }
 }
 
 impl Started<'_> {
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id().try_into().unwrap())
+    }
+
+    /// The process that holds the gates.
+    #[track_caller]
+    pub(crate) fn keeper(&self) -> Pid {
+        let pid = self.pid();
+        let children = format!("/proc/{pid}/task/{pid}/children");
+        let mut keeper = None;
+        wait_until("the keeper", || {
+            let listed = fs::read_to_string(&children).unwrap_or_default();
+            let mut listed = listed.split_whitespace();
+            keeper = listed.next_back().and_then(|pid| pid.parse().ok());
+            keeper.is_some()
+        });
+        Pid::from_raw(keeper.unwrap())
     }
 
     pub(crate) fn send(&self, signal: Signal) {

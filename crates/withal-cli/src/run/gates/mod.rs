@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use withal_core::AsyncContextManager;
 use withal_scope::AsyncExitStack;
 
+use crate::run::journal::Journal;
 use crate::run::{Alarms, Deposit, RunId, Services};
 use noted::{Limits, Noted};
 
@@ -256,6 +257,7 @@ pub(crate) struct Place<'a> {
     pub(crate) attributes: Attributes,
     pub(crate) held: &'a Held,
     pub(crate) ties: Ties,
+    pub(crate) journal: Journal,
 }
 
 impl Planned {
@@ -340,6 +342,7 @@ impl<K: Listed> Gate for Ready<K> {
                 label: label.clone(),
                 limits,
                 held: place.held.clone(),
+                journal: place.journal.clone(),
             };
             let mut lent = place.stack.enter_async_context(gate).await?;
             let equipped = lent.resource.equip(place.command);

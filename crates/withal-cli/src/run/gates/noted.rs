@@ -1,5 +1,6 @@
 //! What is held right now, and how that is told.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use withal_core::{AsyncContextManager, ExitCase};
 
 use super::{Equip as _, Kind, Listed, Resource};
 use crate::message::Messages;
+use crate::run::journal::{Journal, Record};
 
 /// The names of what is held right now, and how that is told.
 #[derive(Clone, Debug)]
@@ -43,6 +45,13 @@ impl Held {
         }
     }
 
+    /// Warns of what the journal could not be told: all goes on without it.
+    fn tell(&self, written: anyhow::Result<()>) {
+        if let Err(error) = written {
+            self.messages.warn(format_args!("{error:#}"));
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<String>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -55,6 +64,7 @@ pub(super) struct Noted<K: Kind> {
     pub(super) label: String,
     pub(super) limits: Limits,
     pub(super) held: Held,
+    pub(super) journal: Journal,
 }
 
 /// How long a gate may take.
@@ -70,6 +80,9 @@ pub(super) struct NotedResource<K: Kind> {
     name: String,
     release_limit: Option<Duration>,
     held: Held,
+    journal: Journal,
+    /// Its number there.
+    number: usize,
 }
 
 impl<K: Listed> AsyncContextManager for Noted<K> {
@@ -79,8 +92,24 @@ impl<K: Listed> AsyncContextManager for Noted<K> {
     async fn enter(self) -> anyhow::Result<Self::Resource> {
         let name = self.gate.to_string();
         self.held.messages.step(format_args!("acquiring {name}"));
+        let undo = K::intent(&self.gate).map(K::any);
+        let intended = self.journal.intend(name.clone(), undo);
+        let gate = intended.with_context(|| self.label.clone())?;
         let acquired = within(self.limits.acquire, "acquired", self.gate.enter()).await;
-        let resource = acquired.with_context(|| self.label.clone())?;
+        let resource = match acquired {
+            Ok(resource) => resource,
+            Err(error) => {
+                // What fails to be acquired leaves nothing; but who was given up at a limit may
+                // have: that stays to be undone.
+                if !error.is::<OverLimit>() {
+                    self.held.tell(self.journal.released(gate));
+                }
+                return Err(error.context(self.label));
+            }
+        };
+        let undo = K::acquired(&resource).map(K::any);
+        self.held
+            .tell(self.journal.write(&Record::Acquired { gate, undo }));
         let name = match resource.detail() {
             Some(detail) => format!("{name} ({detail})"),
             None => name,
@@ -92,12 +121,21 @@ impl<K: Listed> AsyncContextManager for Noted<K> {
             name,
             release_limit: self.limits.release,
             held: self.held,
+            journal: self.journal,
+            number: gate,
         })
     }
 
     async fn exit(noted: Self::Resource, case: ExitCase) -> anyhow::Result<()> {
+        let gate = noted.number;
+        noted
+            .held
+            .tell(noted.journal.write(&Record::Releasing { gate }));
         let release = K::Gate::exit(noted.resource, case);
         let outcome = within(noted.release_limit, "undone", release).await;
+        if outcome.is_ok() {
+            noted.held.tell(noted.journal.released(gate));
+        }
         noted.held.undone(&noted.name, &outcome);
         outcome.context(noted.label)
     }
@@ -106,13 +144,28 @@ impl<K: Listed> AsyncContextManager for Noted<K> {
 /// What `work` gives, if it gives it soon enough.
 async fn within<T>(
     limit: Option<Duration>,
-    what: &str,
+    what: &'static str,
     work: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
     let Some(limit) = limit else {
         return work.await;
     };
-    let shown = humantime::format_duration(limit);
     let done = timeout(limit, work).await;
-    done.map_err(|_| anyhow::anyhow!("not {what} within {shown}"))?
+    done.map_err(|_| OverLimit { what, limit })?
 }
+
+/// A gate took longer than it may.
+#[derive(Debug)]
+struct OverLimit {
+    what: &'static str,
+    limit: Duration,
+}
+
+impl fmt::Display for OverLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let limit = humantime::format_duration(self.limit);
+        write!(f, "not {} within {limit}", self.what)
+    }
+}
+
+impl std::error::Error for OverLimit {}

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::message::Messages;
 use crate::run::RunId;
+use crate::run::identity::Distance;
+use crate::run::journal::Story;
 
 /// What undoes a gate whose processes have died.
 ///
@@ -46,4 +48,14 @@ pub(crate) struct Recovery {
     /// what they meant.
     pub(crate) is_same_boot: bool,
     pub(crate) messages: Messages,
+}
+
+impl Recovery {
+    pub(crate) fn new(story: &Story, distance: Distance, messages: Messages) -> Recovery {
+        Recovery {
+            run: story.opened.id,
+            is_same_boot: matches!(distance, Distance::Here | Distance::OtherNamespace),
+            messages,
+        }
+    }
 }
