@@ -47,10 +47,10 @@ impl Alarms {
 
     /// Stops the command; `text` tells why, with the name of what is lost and no secret.
     ///
-    /// After the command has ended nobody is there to be stopped: then a gate's exit fails instead.
-    pub(crate) fn raise(&self, text: impl Into<String>) {
-        // Nobody listens any more only if the run is over.
-        let _over = self.sender.send(text.into());
+    /// Gives whether somebody hears it. After the command has ended nobody is there to be stopped:
+    /// then the gate's exit has to fail instead.
+    pub(crate) fn raise(&self, text: impl Into<String>) -> bool {
+        self.sender.send(text.into()).is_ok()
     }
 
     /// Has `look` asked before a command that was stopped goes on, as it may not run in between:

@@ -102,6 +102,11 @@ impl<'a> Supervisor<'a> {
                 let gives_up =
                     matches!(self.phase, Phase::Killing(until) if until <= Instant::now());
                 if left.is_empty() || gives_up {
+                    // What has been raised since the command ended counts, too.
+                    if let Some(alarm) = self.alarms.taken() {
+                        self.messages.error(alarm);
+                        self.alarmed = true;
+                    }
                     return self.ending(status, &left);
                 }
                 self.end_orphans(&left);

@@ -36,3 +36,8 @@ fn a_signal_ends_the_wait() {
 fn where_the_server_is_stands_in_a_variable_or_a_file() {
     leases::where_the_server_is_stands_in_a_variable_or_a_file(&Leases::on_postgres());
 }
+
+#[test]
+fn what_a_killed_run_has_left_is_released_by_recover() {
+    leases::what_a_killed_run_has_left_is_released_by_recover(&Leases::on_postgres());
+}

@@ -2,12 +2,13 @@
 
 use std::process::Command;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use tokio::runtime::{Builder, Runtime};
 use withal_core::ContextManager;
 use withal_testkit::servers::{PostgresServer, RedisServer, postgres, redis};
 
-use super::support::{Sandbox, Started};
+use super::kill_matrix::kill_both;
+use super::support::{Sandbox, Started, WITHAL};
 
 /// A server with leases, and how the command asks for one.
 pub(crate) struct Leases {
@@ -177,13 +178,14 @@ pub(crate) fn a_run_that_was_stopped_looks_at_its_lease_first(leases: &Leases) {
     ];
     let holds = leases.start(&one, &arguments);
     holds.wait_for("held");
-    holds.send(Signal::SIGSTOP);
+    let keeper = holds.keeper();
+    kill(keeper, Signal::SIGSTOP).unwrap();
     leases
         .start(&other, &[&option, "report", "--", "true"])
         .finish()
         .check_code(0);
     assert!(!one.has("stopped"));
-    holds.send(Signal::SIGCONT);
+    kill(keeper, Signal::SIGCONT).unwrap();
     let ended = holds.finish();
     ended.check_code(123);
     assert!(one.has("stopped"));
@@ -236,4 +238,40 @@ pub(crate) fn where_the_server_is_stands_in_a_variable_or_a_file(leases: &Leases
     check(&mut run(&leases.url), 125, "URL with a password");
     let twice = [&*leases.option(), "a", &*leases.option(), "a", "--", "true"];
     check(&mut leases.command(&sandbox, &twice), 125, "given twice");
+}
+
+pub(crate) fn what_a_killed_run_has_left_is_released_by_recover(leases: &Leases) {
+    let (one, other) = (Sandbox::new(), Sandbox::new());
+    let script = "echo > held; exec sleep 1000";
+    let option = leases.option();
+    let holds = leases.start(&one, &[&option, "report", "--", "sh", "-c", script]);
+    holds.wait_for("held");
+    kill_both(holds);
+    let with = leases.with("key=report,wait=0");
+    let next = || {
+        leases
+            .start(&other, &["-w", &with, "--", "true"])
+            .finish()
+            .code()
+    };
+    assert_eq!(next(), 75);
+    let [journal] = one.journals().try_into().unwrap();
+    let journal = std::fs::read_to_string(journal).unwrap();
+    assert!(
+        journal.contains(leases.variable) && !journal.contains(&leases.password),
+        "{journal}"
+    );
+
+    let pending = one
+        .start(one.command(WITHAL, &["recover"]))
+        .finish_unchecked();
+    pending.check_code(1);
+    let why = format!("no URL in the variable `{}`", leases.variable);
+    assert!(pending.stderr.contains(&why), "{}", pending.stderr);
+    assert_eq!(next(), 75);
+
+    let mut recover = one.command(WITHAL, &["recover"]);
+    let _ = recover.env(leases.variable, &leases.url);
+    one.start(recover).finish().check_code(0);
+    assert_eq!(next(), 0);
 }

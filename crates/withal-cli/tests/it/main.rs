@@ -4,10 +4,11 @@
 mod atomic;
 mod gates;
 mod gates_pg_lock;
+mod gates_postgres;
 mod gates_redis_lock;
 mod jobs;
-mod leases;
 mod kill_matrix;
+mod leases;
 mod log;
 mod log_crash;
 mod migrate;

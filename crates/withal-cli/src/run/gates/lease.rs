@@ -198,7 +198,7 @@ impl<S: Server> fmt::Display for Acquire<S> {
 /// A lease that is held, and who watches it.
 pub(super) struct Watched {
     lease: Lease,
-    watcher: JoinSet<()>,
+    watcher: JoinSet<bool>,
     on_lost: OnLost,
     variable: Variable,
 }
@@ -234,8 +234,12 @@ impl<S: Server> AsyncContextManager for Acquire<S> {
     }
 
     async fn exit(mut watched: Watched, case: ExitCase) -> anyhow::Result<()> {
-        watched.watcher.shutdown().await;
+        // It is done if it has told of a loss; else it must not take the release for one.
+        watched.watcher.abort_all();
+        let told = watched.watcher.join_next().await;
+        let is_told = matches!(told, Some(Ok(true)));
         match S::exit(watched.lease, case).await {
+            Err(LeaseError::Lost(_)) if is_told => Ok(()),
             Err(LeaseError::Lost(lost)) if watched.on_lost == OnLost::Warn => {
                 warn(&lost);
                 Ok(())
@@ -245,13 +249,14 @@ impl<S: Server> AsyncContextManager for Acquire<S> {
     }
 }
 
-/// Waits until it is lost, and tells.
-async fn watch(lease: LeaseWatch, on_lost: OnLost, ties: Ties) {
+/// Waits until it is lost, and tells; whether somebody has heard.
+async fn watch(lease: LeaseWatch, on_lost: OnLost, ties: Ties) -> bool {
     let lost = lease.lost().await;
-    match on_lost {
-        OnLost::Stop => ties.alarms.raise(lost.to_string()),
-        OnLost::Warn => warn(&lost),
+    if on_lost == OnLost::Stop {
+        return ties.alarms.raise(lost.to_string());
     }
+    warn(&lost);
+    true
 }
 
 fn warn(lost: &withal_lock::Lost) {

@@ -11,6 +11,7 @@ mod lock;
 mod noted;
 mod output;
 mod pg_lock;
+mod postgres;
 mod redis_lock;
 mod reference;
 mod tempdir;
@@ -118,6 +119,7 @@ kinds!(
     tempdir::Tempdir,
     output::Output,
     env::Env,
+    postgres::Postgres,
     pg_lock::PgLock,
     redis_lock::RedisLock
 );
