@@ -9,6 +9,24 @@ pub use withal_core::{
     contextmanager, nullcontext, reentrant, set_notice_hook, suppress, suppress_if,
     suppressed_counts, with, wrap, wrap1,
 };
+/// Leases on Postgres and Redis: one holder at a time, on any number of machines.
+///
+/// ```no_run
+/// use withal::lock::PgLease;
+/// use withal::scope;
+///
+/// # async fn send_invoices() {}
+/// # async fn f() -> Result<(), withal::Error> {
+/// scope(async |s| {
+///     let lease = s.enter(PgLease::new("postgres://app@db/app", "invoices")).await?;
+///     lease.while_held(send_invoices()).await?;
+///     Ok(())
+/// })
+/// .await
+/// # }
+/// ```
+#[cfg(feature = "lock")]
+pub use withal_lock as lock;
 /// The Resilient Log Engine.
 #[cfg(feature = "resilient-log")]
 pub use withal_log as log;

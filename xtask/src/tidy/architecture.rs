@@ -19,7 +19,10 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ),
     ("withal-net", &["withal-core", "withal-scope"]),
     ("withal-web", &["withal-core", "withal-scope"]),
-    ("withal-lock", &["withal-core", "withal-scope"]),
+    (
+        "withal-lock",
+        &["withal-core", "withal-scope", "withal-pool", "withal-sql"],
+    ),
     (
         "withal-testkit",
         &["withal-core", "withal-scope", "withal-os"],

@@ -112,6 +112,11 @@ impl<'a> Supervisor<'a> {
                 let gives_up =
                     matches!(self.phase, Phase::Killing(until) if until <= Instant::now());
                 if left.is_empty() || gives_up {
+                    // What has been raised since the command ended counts, too.
+                    if let Some(alarm) = self.alarms.taken() {
+                        self.messages.error(alarm);
+                        self.alarmed = true;
+                    }
                     return self.ending(status, &left);
                 }
                 match (self.limits.orphans, self.phase) {
@@ -161,6 +166,13 @@ impl<'a> Supervisor<'a> {
     fn signalled(&mut self, arrived: Arrived) {
         if arrived.asks_to_stop() {
             self.chronicle.mark(arrived.signal.as_str());
+        }
+        // The command goes on when it is told to, and a lease may have ended while it was stopped.
+        if arrived.signal == Signal::SIGCONT
+            && !self.alarmed
+            && let Some(alarm) = self.alarms.look()
+        {
+            self.alarm(&alarm);
         }
         self.running.pass_on(&arrived);
         if !arrived.asks_to_stop() || !arrived.was_sent() {

@@ -1,5 +1,5 @@
 //! withal as its users see it: real commands, real signals, real terminals.
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test")]
 
 mod atomic;
 mod gates;
@@ -8,11 +8,15 @@ mod gates_hook;
 mod gates_killed;
 mod gates_log;
 mod gates_mock;
+mod gates_pg_lock;
+mod gates_postgres;
+mod gates_redis_lock;
 mod gates_service;
 mod gates_sqlite;
 mod job_files;
 mod jobs;
 mod kill_matrix;
+mod leases;
 mod log;
 mod log_crash;
 mod migrate;

@@ -284,7 +284,6 @@ fn a_journal_of_another_version_is_damaged_and_names_the_reason() {
     forged.record("open")["version"] = json!(2);
     forged.write();
     forged.check_left_alone("another version of withal wrote it", "damaged");
-    let mut forged = forged;
     forged.record("open")["version"] = json!(1);
     forged.record("intent")["undo"]["kind"] = json!("teapot");
     forged.write();

@@ -10,6 +10,10 @@ use super::files::DIRECTIVE;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
     Postgres,
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(dead_code, reason = "there is no session of its kind")
+    )]
     Sqlite,
 }
 

@@ -10,12 +10,17 @@ mod env_file;
 mod helper;
 mod hook;
 mod keys;
+mod lease;
 mod lock;
 mod log;
 mod mock;
 mod noted;
 mod output;
+mod pg_lock;
+mod postgres;
 mod preview;
+mod redis_lock;
+mod reference;
 mod service;
 mod source;
 mod sqlite;
@@ -140,6 +145,9 @@ kinds!(
     output::Output,
     log::Log,
     sqlite::Sqlite,
+    postgres::Postgres,
+    pg_lock::PgLock,
+    redis_lock::RedisLock,
     mock::Mock,
     env::Env,
     env_file::EnvFile,

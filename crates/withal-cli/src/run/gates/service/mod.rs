@@ -202,7 +202,7 @@ async fn tell_end(service: crate::run::Service, name: String, on_exit: OnExit, t
         Err(error) => format!("service {name}: {error:#}"),
     };
     match on_exit {
-        OnExit::Stop => ties.alarms.raise(text),
+        OnExit::Stop => drop(ties.alarms.raise(text)),
         OnExit::Ignore => ties.messages.warn(text),
     }
 }
