@@ -11,6 +11,8 @@ pub(super) struct Pace {
     budget: Duration,
     /// A full sample's cost, averaged over the last few.
     cost: Option<Duration>,
+    /// The same for a cheap one.
+    cheap: Option<Duration>,
     /// Samples until the next full one.
     left: u32,
 }
@@ -21,6 +23,7 @@ impl Pace {
         Pace {
             budget: interval.mul_f64(share).max(Duration::from_nanos(1)),
             cost: None,
+            cheap: None,
             left: 0,
         }
     }
@@ -35,19 +38,29 @@ impl Pace {
         is_full
     }
 
-    /// Takes note of what a full sample cost.
-    pub(super) fn note(&mut self, cost: Duration) {
-        self.cost = Some(match self.cost {
+    /// Takes note of what a sample cost.
+    pub(super) fn note(&mut self, is_full: bool, cost: Duration) {
+        let average = match is_full {
+            true => &mut self.cost,
+            false => &mut self.cheap,
+        };
+        *average = Some(match *average {
             Some(average) => (average * 3 + cost) / 4,
             None => cost,
         });
-        self.left = self.every() - 1;
+        if is_full {
+            self.left = self.every() - 1;
+        }
     }
 
-    /// One sample in so many is a full one.
+    /// One sample in so many is a full one: n, if a full one and n - 1 cheap ones cost no more than
+    /// n may.
     pub(super) fn every(&self) -> u32 {
-        let cost = self.cost.unwrap_or_default().as_nanos();
-        let every = cost.div_ceil(self.budget.as_nanos()).max(1);
+        let cheap = self.cheap.unwrap_or_default();
+        let extra = self.cost.unwrap_or_default().saturating_sub(cheap);
+        // If even cheap ones cost too much, full ones need not be rarer than this says.
+        let spare = self.budget.saturating_sub(cheap).max(self.budget / 10);
+        let every = extra.as_nanos().div_ceil(spare.as_nanos().max(1)).max(1);
         u32::try_from(every).unwrap_or(u32::MAX)
     }
 
@@ -78,7 +91,7 @@ mod tests {
     fn what_costs_no_more_than_its_share_is_done_each_time() {
         let mut pace = Pace::new(Duration::from_secs(1), 0.005);
         assert!(pace.is_full());
-        pace.note(Duration::from_millis(5));
+        pace.note(true, Duration::from_millis(5));
         assert_eq!(pace.every(), 1);
         assert_eq!(full_samples(&mut pace, 100), 100);
     }
@@ -87,19 +100,30 @@ mod tests {
     fn what_costs_more_is_done_less_often() {
         let mut pace = Pace::new(Duration::from_secs(1), 0.005);
         assert!(pace.is_full());
-        pace.note(Duration::from_micros(22_500));
+        pace.note(true, Duration::from_micros(22_500));
         assert_eq!(pace.every(), 5);
         assert_eq!(full_samples(&mut pace, 100), 20);
     }
 
     #[test]
+    fn what_samples_in_between_cost_is_paid_for_too() {
+        let mut pace = Pace::new(Duration::from_secs(1), 0.005);
+        pace.note(true, Duration::from_micros(22_500));
+        pace.note(false, Duration::from_millis(1));
+        // 22.5 ms and 5 of 1 ms are less than 6 of 5 ms.
+        assert_eq!(pace.every(), 6);
+        pace.note(false, Duration::from_secs(1));
+        assert!(pace.every() <= 50, "{}", pace.every());
+    }
+
+    #[test]
     fn one_slow_sample_is_forgotten() {
         let mut pace = Pace::new(Duration::from_secs(1), 0.005);
-        pace.note(Duration::from_millis(1));
-        pace.note(Duration::from_millis(100));
+        pace.note(true, Duration::from_millis(1));
+        pace.note(true, Duration::from_millis(100));
         assert!(pace.every() > 1);
         for _ in 0..20 {
-            pace.note(Duration::from_millis(1));
+            pace.note(true, Duration::from_millis(1));
         }
         assert_eq!(pace.every(), 1);
     }

@@ -250,9 +250,8 @@ impl Session {
             Err(Lost::Gone) => return Ok(Turn::GoOn),
             Err(lost) => return Ok(Turn::End(Ending::Lost(lost))),
         }
-        if is_full {
-            self.picture.pace.note(used().saturating_sub(before));
-        }
+        let cost = used().saturating_sub(before);
+        self.picture.pace.note(is_full, cost);
         Ok(Turn::GoOn)
     }
 

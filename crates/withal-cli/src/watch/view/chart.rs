@@ -16,6 +16,9 @@ use super::plain;
 /// How many lines the course of one kind has.
 const HEIGHT: u16 = 8;
 
+/// From this width on, the table has sparklines, too.
+const WIDE: u16 = 110;
+
 /// Which kind is drawn, and how.
 #[derive(Debug)]
 pub(super) struct Chart {
@@ -75,7 +78,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, picture: &Picture, chart: &Chart, is_p
     let Some(report) = picture.model.report(picture.at) else {
         return;
     };
-    frame.render_widget(Paragraph::new(rows(&report, chart)), table);
+    frame.render_widget(Paragraph::new(rows(&report, chart, table.width)), table);
     let sentence = Paragraph::new(words::sentence(&report)).style(chart.style(report.verdict));
     frame.render_widget(sentence.wrap(Wrap { trim: true }), verdict);
     let shown = report.rows().find(|row| row.kind == chart.kind);
@@ -83,13 +86,15 @@ pub(super) fn draw(frame: &mut Frame<'_>, picture: &Picture, chart: &Chart, is_p
 }
 
 /// The table, as in the lines for people.
-fn rows<'a>(report: &'a Report<'_>, chart: &Chart) -> Vec<Line<'a>> {
-    let mut lines = vec![Line::from(plain::heading(report))];
+fn rows<'a>(report: &'a Report<'_>, chart: &Chart, width: u16) -> Vec<Line<'a>> {
+    // The verdict matters more than the sparklines.
+    let columns = if width < WIDE { 0 } else { plain::COLUMNS };
+    let mut lines = vec![Line::from(plain::heading(report, columns))];
     for row in report.rows() {
         let mark = if row.kind == chart.kind { "▸" } else { " " };
         lines.push(Line::from(vec![
             Span::raw(mark),
-            Span::raw(plain::numbers(row)),
+            Span::raw(plain::numbers(row, columns)),
             Span::styled(words::verdict(row, report.limit), chart.style(row.verdict)),
         ]));
         if row.kind == Some(Kind::Tcp) {
@@ -172,7 +177,7 @@ mod tests {
             model.note(Duration::from_secs(second.into()), &census, Some(1_024));
         }
         let mut pace = Pace::new(Duration::from_secs(1), 0.005);
-        pace.note(Duration::from_micros(900));
+        pace.note(true, Duration::from_micros(900));
         Picture {
             about: About {
                 pid: Pid::from_raw(4711),
@@ -216,9 +221,9 @@ mod tests {
             &[
                 "withal watch 4711  (api-server, up 3 h 12 min)  sample 1 s, window 60 s, 57/1024 fds, cost 0.9 ms",
                 "all 57",
-                "tcp           30      1     30       +60.0    7.8",
+                "tcp           30      1     30       +60.0    7.7",
                 "LEAKING  1024 in 16 min",
-                "CLOSE_WAIT 30 → 10.0.0.7:5432 (oldest 29 s, none closed in the window)",
+                "CLOSE_WAIT 30 → 10.0.0.7:5432 (oldest at least 29 s, none closed in the window)",
                 "file          27     27     27           0      0",
                 "steady",
                 "LEAKING: tcp went from 1 to 30 in 29 s, +60.0 a minute",

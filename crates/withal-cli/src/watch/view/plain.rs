@@ -12,7 +12,7 @@ use super::View;
 use super::output::Output;
 
 /// Columns of a sparkline.
-const COLUMNS: usize = 24;
+pub(super) const COLUMNS: usize = 24;
 
 /// From the lowest to the highest.
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -84,11 +84,11 @@ fn sample(report: &Report<'_>, is_full: bool) -> String {
 
 /// Everything that is known, and the verdict.
 fn table(report: &Report<'_>) -> String {
-    let mut text = heading(report);
+    let mut text = heading(report, COLUMNS);
     text.push('\n');
     for row in report.rows() {
         let verdict = words::verdict(row, report.limit);
-        let _ = writeln!(text, " {}{verdict}", numbers(row));
+        let _ = writeln!(text, " {}{verdict}", numbers(row, COLUMNS));
         if row.kind == Some(Kind::Tcp) {
             for group in words::groups(report) {
                 let _ = writeln!(text, "   {}", words::group(group));
@@ -99,35 +99,36 @@ fn table(report: &Report<'_>) -> String {
     text
 }
 
-/// The heading of the table.
-pub(super) fn heading(report: &Report<'_>) -> String {
-    let last = format!("last {}", words::time(report.all.trend.span));
+/// The heading of the table, whose sparklines have as many columns.
+pub(super) fn heading(report: &Report<'_>, columns: usize) -> String {
+    let mut last = format!("last {}", words::time(report.all.trend.span));
+    last.truncate(columns);
     format!(
-        " {:<10}{:>6}{:>7}{:>7}{:>12}{:>7}   {last:<COLUMNS$}  verdict",
+        " {:<10}{:>6}{:>7}{:>7}{:>12}{:>7}   {last:<columns$}  verdict",
         "kind", "now", "min", "max", "slope/min", "z"
     )
 }
 
 /// What the table says of a kind before its verdict.
-pub(super) fn numbers(row: &Row<'_>) -> String {
+pub(super) fn numbers(row: &Row<'_>, columns: usize) -> String {
     let trend = &row.trend;
     format!(
-        "{:<10}{:>6}{:>7}{:>7}{:>12}{:>7}   {:<COLUMNS$}  ",
+        "{:<10}{:>6}{:>7}{:>7}{:>12}{:>7}   {:<columns$}  ",
         row.name(),
         trend.now,
         trend.min,
         trend.max,
         words::rate(trend.slope),
         words::z(trend.z),
-        sparkline(row)
+        sparkline(row, columns)
     )
 }
 
 /// The course of a number, each column the last sample of its part of the time.
-fn sparkline(row: &Row<'_>) -> String {
+fn sparkline(row: &Row<'_>, columns: usize) -> String {
     let trend = &row.trend;
     let points: Vec<_> = row.series.points().collect();
-    let columns = points.len().min(COLUMNS);
+    let columns = points.len().min(columns);
     let range = trend.max - trend.min;
     let block = |column: usize| {
         let index = (column + 1) * points.len() / columns - 1;
