@@ -53,6 +53,8 @@ use crate::message::{Messages, say_error, shown};
 
 pub(crate) use alarms::Alarms;
 pub(crate) use deposit::Deposit;
+#[cfg(test)]
+pub(crate) use gates::kinds;
 pub(crate) use gates::{Arguments as GateArguments, Planned, open_output, output};
 pub(crate) use id::RunId;
 pub(crate) use job::{Asked, BadFile, Job, Keep, Settings, print_plan};
