@@ -46,7 +46,7 @@ use signals::Signals;
 use supervise::{Ending, Supervisor};
 use tree::Tree;
 
-use crate::message::{Messages, shown};
+use crate::message::{Messages, say, shown};
 
 pub(crate) use alarms::Alarms;
 pub(crate) use deposit::Deposit;
@@ -277,7 +277,7 @@ async fn session(
             Ok(running) => {
                 note_command(journal, running, messages);
                 messages.step(format_args!("started {}", tree::describe(running.pid)));
-                let tree = Tree::new(running.pid, run.strangers, services.clone());
+                let tree = Tree::new(running.pid, run.strangers.clone(), services.clone());
                 let supervisor = Supervisor::new(
                     running,
                     tree,
@@ -303,6 +303,12 @@ async fn session(
         outcome.is_hurried(),
     )
     .await;
+    if !matches!(released, Released::Abandoned(_)) {
+        // What gates have started and left running after all.
+        services.forget();
+        let mut tree = Tree::left_behind(run.strangers, services);
+        take_over::end_all(&mut tree, &mut signals, job.limits, messages).await;
+    }
     let exit = outcome.exit(&job, released);
     conclude(journal, run.id, exit, messages);
     exit
@@ -338,9 +344,9 @@ fn note(journal: &Journal, record: &Record, messages: Messages) {
 /// Removes the journal if nothing is left to be undone, and else says who can.
 fn conclude(journal: &Journal, id: RunId, exit: Exit, messages: Messages) {
     if !journal.is_clean() {
-        messages.warn(format_args!(
-            "not all is undone: `withal recover {}` tries again",
-            id.short()
+        let id = id.short();
+        say(format_args!(
+            "not all is undone: `withal recover {id}` tries again"
         ));
         return;
     }
