@@ -17,6 +17,7 @@ mod watch;
 fn main() {
     let exit = match cli::parse() {
         Ok(cli::Request::Run(job)) => run::run(job),
+        Ok(cli::Request::Nothing) => run::Exit::SUCCESS,
         Ok(cli::Request::Plan(job)) => run::print_plan(&job),
         Ok(cli::Request::Log(command)) => log::run(command),
         Ok(cli::Request::Atomic(job)) => atomic::run(job),

@@ -266,6 +266,13 @@ fn examples() -> Result<Option<String>> {
         let _ran = cargo(&["run", &format!("--package=withal-example-{example}")])?;
     }
     let _ran = cargo(&["test", "--package=withal-example-many-databases"])?;
+    let _ran = cargo(&[
+        "run",
+        "--package=withal-cli",
+        "--",
+        "run",
+        "examples/nightly-report/JOB.toml",
+    ])?;
     // These kill a program again and again, and look at what is left.
     let _ran = cargo(&["test", "--package=withal-example-invoices"])?;
     cargo(&[

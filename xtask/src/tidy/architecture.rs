@@ -39,6 +39,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
         "withal-example-many-databases",
         EVERYTHING_BELOW_THE_COMMAND,
     ),
+    ("withal-example-nightly-report", &[]),
     ("withal-example-resilient-log", EVERYTHING_BELOW_THE_COMMAND),
     (
         "withal-example-transfer-funds",

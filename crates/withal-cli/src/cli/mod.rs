@@ -1,6 +1,7 @@
 //! The command line, and what is wrong with it in one line.
 
 mod help;
+mod man;
 mod values;
 
 use std::ffi::OsString;
@@ -12,6 +13,7 @@ use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser};
 
 use crate::message::{Level, Messages, say, say_error, say_lines, shown};
+use crate::output::Closed;
 use crate::run::{self, Asked, BadFile, Exit, GateArguments, Job, Safety, Settings};
 use crate::{atomic, log, migrate, watch};
 
@@ -22,6 +24,8 @@ pub(crate) enum Request {
     Run(Job),
     /// Tell what a run would do.
     Plan(Job),
+    /// All that was asked for is done.
+    Nothing,
     Log(log::Command),
     Atomic(atomic::Job),
     Migrate(migrate::Arguments),
@@ -83,6 +87,13 @@ enum Subcommand {
     #[command(after_help = watch::AFTER, override_usage = watch::USAGE)]
     #[command(arg_required_else_help = true)]
     Watch(watch::Arguments),
+
+    /// Print what completes words in a shell
+    #[command(arg_required_else_help = true)]
+    Completions(man::CompletionsArguments),
+
+    /// Write the pages of the manual
+    Man(man::ManArguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -155,8 +166,20 @@ pub(crate) fn parse() -> Result<Request, Exit> {
         Subcommand::List(arguments) => Ok(Request::List(arguments)),
         Subcommand::Migrate(arguments) => Ok(Request::Migrate(arguments)),
         Subcommand::Watch(arguments) => arguments.job().map(Request::Watch),
+
+        Subcommand::Completions(arguments) => {
+            let printed = man::completions(Arguments::command(), &arguments);
+            printed.map(|()| Request::Nothing)
+        }
+        Subcommand::Man(arguments) => {
+            let written = man::man(Arguments::command(), &arguments);
+            written.map(|()| Request::Nothing)
+        }
     };
     request.map_err(|error| {
+        if error.is::<Closed>() {
+            return Exit::SUCCESS; // a reader that has gone, as `| head`, is no failure
+        }
         match error.downcast_ref::<BadFile>() {
             Some(bad) => bad.0.iter().for_each(say_lines),
             None => say_error(&error),

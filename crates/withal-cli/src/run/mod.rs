@@ -42,16 +42,19 @@ use alarms::Raised;
 use front::{Keeper, Kept, Side};
 use gates::{Attributes, Busy, Held, Place, Ties};
 use identity::{Host, Process};
+use job::Orphans;
 use journal::{Directory, Journal, Opened, Record};
 use release::{Released, release};
 use supervise::{Ending, Supervisor};
 use tree::Tree;
 
-use crate::message::{Messages, say_error, shown};
+use crate::message::{Messages, say, say_error, shown};
 
 pub(crate) use alarms::Alarms;
 pub(crate) use command::{NotStarted, Running, Terminal};
 pub(crate) use deposit::Deposit;
+#[cfg(test)]
+pub(crate) use gates::kinds;
 pub(crate) use gates::{Arguments as GateArguments, Planned, open_output, output};
 pub(crate) use id::RunId;
 pub(crate) use job::{Asked, BadFile, Job, Keep, Settings, print_plan};
@@ -233,7 +236,7 @@ async fn session(
         id,
         journal,
         blocked,
-        mut strangers,
+        strangers,
         terminal,
         report,
     } = run;
@@ -298,8 +301,8 @@ async fn session(
                 note_command(journal, running, messages);
                 messages.step(format_args!("started {}", tree::describe(running.pid)));
                 chronicle.command_started();
-                strangers.extend(before);
-                let tree = Tree::new(running.pid, strangers, services.clone());
+                let others = strangers.iter().copied().chain(before).collect();
+                let tree = Tree::new(running.pid, others, services.clone());
                 let supervisor = Supervisor::new(
                     running,
                     tree,
@@ -328,6 +331,13 @@ async fn session(
         job.teardown_limit(outcome.is_hurried()),
     )
     .await;
+    let limits = job.limits();
+    if !matches!(released, Released::Abandoned(_)) && limits.orphans != Orphans::Detach {
+        // What gates have started and left running after all.
+        services.forget();
+        let mut tree = Tree::left_behind(strangers, services);
+        take_over::end_all(&mut tree, &mut signals, limits, messages).await;
+    }
     let exit = outcome.exit(&job, released);
     Account::new(&job, id, &chronicle, outcome.end(exit)).write(&job, report);
     conclude(journal, id, exit, messages);
@@ -367,9 +377,9 @@ fn note(journal: &Journal, record: &Record, messages: Messages) {
 /// Removes the journal if nothing is left to be undone, and else says who can.
 fn conclude(journal: &Journal, id: RunId, exit: Exit, messages: Messages) {
     if !journal.is_clean() {
-        messages.warn(format_args!(
-            "not all is undone: `withal recover {}` tries again",
-            id.short()
+        let id = id.short();
+        say(format_args!(
+            "not all is undone: `withal recover {id}` tries again"
         ));
         return;
     }

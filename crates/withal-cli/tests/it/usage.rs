@@ -246,3 +246,60 @@ fn a_closed_stderr_disturbs_nothing() {
     ended.check_code(0);
     assert_eq!(sandbox.read("code"), "6\n");
 }
+
+#[test]
+fn pages_of_the_manual_have_the_sections_of_one() {
+    let sandbox = Sandbox::new();
+    let ended = sandbox.start(sandbox.command(WITHAL, &["man", "pages"]));
+    ended.finish().check_code(0);
+    let page = sandbox.read("pages/withal-run.1");
+    let sections = page.lines().filter_map(|line| line.strip_prefix(".SH "));
+    let sections: Vec<&str> = sections.map(|title| title.trim_matches('"')).collect();
+    let expected = [
+        "NAME",
+        "SYNOPSIS",
+        "DESCRIPTION",
+        "OPTIONS",
+        "GATES",
+        "JOB FILES",
+        "EXIT STATUS",
+        "ENVIRONMENT",
+        "FILES",
+        "EXAMPLES",
+        "SEE ALSO",
+    ];
+    let mut found = sections.into_iter();
+    for title in expected {
+        assert!(found.any(|section| section == title), "{title}");
+    }
+    for name in [
+        "withal",
+        "withal-check",
+        "withal-log-write",
+        "withal-migrate-status",
+    ] {
+        let page = sandbox.read(&format!("pages/{name}.1"));
+        assert!(page.contains(".SH NAME\nwithal"), "{name}: {page}");
+        assert!(page.contains(".SH SYNOPSIS"), "{name}");
+    }
+    let ended = sandbox.start(sandbox.command(WITHAL, &["man"])).finish();
+    assert_eq!(ended.stdout, page);
+}
+
+#[test]
+fn shells_are_told_the_options() {
+    let sandbox = Sandbox::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let ended = sandbox.start(sandbox.command(WITHAL, &["completions", shell]));
+        let ended = ended.finish();
+        ended.check_code(0);
+        assert!(ended.stdout.contains("timeline"), "{shell}");
+    }
+    let script =
+        "$W completions bash > script && bash -n script && . ./script && complete -p withal";
+    let mut command = sandbox.command("bash", &["-c", script]);
+    let _ = command.env("W", WITHAL);
+    let ended = sandbox.start(command).finish();
+    ended.check_code(0);
+    assert!(ended.stdout.contains("withal"), "{ended:?}");
+}

@@ -97,6 +97,16 @@ macro_rules! kinds {
             None
         }
 
+        /// All kinds with their keys and attributes, for those who describe them.
+        #[cfg(test)]
+        pub(crate) fn kinds() -> Vec<(&'static str, &'static [&'static str], &'static [&'static str])> {
+            vec![$((
+                <$file::$kind as Kind>::NAME,
+                keys_of(<$file::$kind as Kind>::NAME).unwrap_or_default(),
+                <$file::$kind as Kind>::ATTRIBUTES,
+            )),+]
+        }
+
         /// Reads what is said of a gate of the kind `name`; `None` if there is no such kind.
         fn read<'de, D: Deserializer<'de>>(
             name: &str,
