@@ -209,8 +209,13 @@ impl Scene {
         ensure!(work.is_empty(), "files are left: {work:?}");
         let lock = self.folder.join("work/lock");
         if lock.exists() {
-            let is_free = File::open(lock)?.try_lock().is_ok();
-            ensure!(is_free, "the lock is held");
+            let lock = File::open(lock)?;
+            let start = Instant::now();
+            // A process that ends loses its environment, by which it is found, before its files.
+            while lock.try_lock().is_err() {
+                ensure!(start.elapsed() < DEADLINE, "the lock is held");
+                park_timeout(Duration::from_millis(1));
+            }
         }
         let output = fs::read_to_string(self.folder.join("work/out"))?;
         let of: u64 = output.lines().next().unwrap_or_default().parse()?;
