@@ -126,7 +126,7 @@ fn logging_goes_on_when_nobody_reads_stdout() {
 fn what_nobody_reads_is_logged_all_the_same_when_the_command_is_stopped() {
     let sandbox = Sandbox::new();
     // More than fits into the pipe to us; all of it fits into that and the one to withal.
-    let script = "seq 20000; touch ended; exec sleep 60";
+    let script = "seq 60000; touch ended; exec sleep 60";
     let mut child = sandbox.pipe(&["run", "--log", "log", "--", "sh", "-c", script]);
     wait_until("the end of what is printed", || sandbox.has("ended"));
     kill(
@@ -142,7 +142,7 @@ fn what_nobody_reads_is_logged_all_the_same_when_the_command_is_stopped() {
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     let logged = logged(&sandbox);
-    assert!(logged.starts_with(b"1\n2\n3\n") && logged.ends_with(b"\n20000\n"));
+    assert!(logged.starts_with(b"1\n2\n3\n") && logged.ends_with(b"\n60000\n"));
     let missing = logged.len() - output.stdout.len();
     let expected = format!("withal: --log: nobody read stdout: {missing} bytes are not printed\n");
     assert_eq!(stderr, expected);
