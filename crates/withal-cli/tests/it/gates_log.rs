@@ -150,6 +150,27 @@ fn what_nobody_reads_is_logged_all_the_same_when_the_command_is_stopped() {
 }
 
 #[test]
+fn the_command_goes_on_when_the_log_fails_and_the_run_is_123() {
+    let sandbox = Sandbox::new();
+    // A file may have 32 KiB, and there is no place for another.
+    let script = "trap '' XFSZ; ulimit -f 64
+        { $W run --log log -- sh -c 'rm -r log; seq 100000; touch ended'
+          echo $? > code; } | tail -1";
+    let ended = sandbox.start_shell(script).finish_unchecked();
+    assert_eq!(ended.stdout, "100000\n");
+    assert_eq!(sandbox.read("code"), "123\n");
+    assert!(sandbox.has("ended"));
+    let said: Vec<&str> = ended.stderr.lines().collect();
+    let told = "nothing is logged any more, the command goes on";
+    assert!(said.iter().any(|line| line.ends_with(told)), "{ended:?}");
+    let failed = "withal: --log: the log is not whole: ";
+    assert!(
+        said.iter().any(|line| line.starts_with(failed)),
+        "{ended:?}"
+    );
+}
+
+#[test]
 fn lines_begin_with_their_time_if_that_is_asked_for() {
     let sandbox = Sandbox::new();
     let ended = sandbox.run(&["--log", "log", "--log-time", "--", "printf", "a\nb"]);
