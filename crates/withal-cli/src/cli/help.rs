@@ -22,6 +22,15 @@ Examples:
   Write a report that is never seen half done, from a private scratch directory:
     withal run --tempdir --output report.csv -- ./report.sh
 
+  Keep what a build prints, with times, in a log of at most five files of 10 MB:
+    withal run --log build.log --log-rotate 10MB:5 --log-time -- make
+
+  Test against a copy of a database and a server that answers as a file says:
+    withal run --sqlite DB=dev.db --mock API=api.toml -- ./test.sh
+
+  Have a server beside the tests, ready before them and stopped after them:
+    withal run -w 'service:command=[\"redis-server\"],ready={tcp=\"127.0.0.1:6379\"}' -- make test
+
   Give tests five minutes, then 10 s to clean up:
     withal run --timeout 5m --grace 10s -- make test
 

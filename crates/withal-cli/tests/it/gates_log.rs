@@ -126,7 +126,7 @@ fn logging_goes_on_when_nobody_reads_stdout() {
 fn what_nobody_reads_is_logged_all_the_same_when_the_command_is_stopped() {
     let sandbox = Sandbox::new();
     // More than fits into the pipe to us; all of it fits into that and the one to withal.
-    let script = "seq 20000; touch ended; exec sleep 60";
+    let script = "seq 60000; touch ended; exec sleep 60";
     let mut child = sandbox.pipe(&["run", "--log", "log", "--", "sh", "-c", script]);
     wait_until("the end of what is printed", || sandbox.has("ended"));
     kill(
@@ -142,11 +142,32 @@ fn what_nobody_reads_is_logged_all_the_same_when_the_command_is_stopped() {
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     let logged = logged(&sandbox);
-    assert!(logged.starts_with(b"1\n2\n3\n") && logged.ends_with(b"\n20000\n"));
+    assert!(logged.starts_with(b"1\n2\n3\n") && logged.ends_with(b"\n60000\n"));
     let missing = logged.len() - output.stdout.len();
     let expected = format!("withal: --log: nobody read stdout: {missing} bytes are not printed\n");
     assert_eq!(stderr, expected);
     assert!(logged.starts_with(&output.stdout));
+}
+
+#[test]
+fn the_command_goes_on_when_the_log_fails_and_the_run_is_123() {
+    let sandbox = Sandbox::new();
+    // A file may have 32 KiB, and there is no place for another.
+    let script = "trap '' XFSZ; ulimit -f 64
+        { $W run --log log -- sh -c 'rm -r log; seq 100000; touch ended'
+          echo $? > code; } | tail -1";
+    let ended = sandbox.start_shell(script).finish_unchecked();
+    assert_eq!(ended.stdout, "100000\n");
+    assert_eq!(sandbox.read("code"), "123\n");
+    assert!(sandbox.has("ended"));
+    let said: Vec<&str> = ended.stderr.lines().collect();
+    let told = "nothing is logged any more, the command goes on";
+    assert!(said.iter().any(|line| line.ends_with(told)), "{ended:?}");
+    let failed = "withal: --log: the log is not whole: ";
+    assert!(
+        said.iter().any(|line| line.starts_with(failed)),
+        "{ended:?}"
+    );
 }
 
 #[test]

@@ -15,7 +15,7 @@ const DRAIN: Duration = Duration::from_millis(250);
 
 /// How much a pipe is asked to hold, so that its writer need not wait for each read; more would
 /// not stay in the caches.
-const PIPE: usize = 256 * 1024;
+pub(super) const PIPE: usize = 256 * 1024;
 
 /// The end that is read.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use serde::Deserialize;
 use tokio::task::spawn_blocking;
 use withal_core::{AsyncContextManager, ExitCase};
-use withal_log::{Log as Engine, LogError, LogErrorKind, LogOptions};
+use withal_log::{Log as Engine, LogError, LogErrorKind, LogOptions, OnFull};
 
 use super::source::{self, EndGuard};
 use super::{Busy, Equip, Kind, NoUndo, Setting, Template, Ties};
@@ -239,7 +239,8 @@ impl AsyncContextManager for Open {
 
 impl Open {
     fn options(&self) -> LogOptions {
-        let options = Engine::open(&self.path);
+        // The command does not wait for a disk to have room again.
+        let options = Engine::open(&self.path).on_full(OnFull::Fail);
         let Some(Rotate { size, files }) = self.rotate else {
             return options;
         };

@@ -9,6 +9,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::run::gates::source::PIPE;
+
 /// One of withal's own streams.
 #[derive(Debug)]
 pub(super) struct Pass {
@@ -36,9 +38,10 @@ impl Pass {
             FileType::Fifo | FileType::CharacterDevice => open_anew(&stream).ok(),
             _ => None,
         };
-        Ok(Pass {
-            stream: opened.unwrap_or(stream),
-        })
+        let stream = opened.unwrap_or(stream);
+        // One that may not grow, or is no pipe, is used as it is.
+        let _small = rustix::pipe::fcntl_setpipe_size(&stream, PIPE);
+        Ok(Pass { stream })
     }
 
     /// Writes all of `bytes`, unless `told` is hung up or `until` is over first.
