@@ -5,6 +5,7 @@ mod atomic;
 mod gates;
 mod gates_pg_lock;
 mod gates_postgres;
+mod gates_postgres_server;
 mod gates_redis_lock;
 mod jobs;
 mod kill_matrix;

@@ -12,6 +12,7 @@ mod noted;
 mod output;
 mod pg_lock;
 mod postgres;
+mod postgres_server;
 mod redis_lock;
 mod reference;
 mod tempdir;
@@ -120,6 +121,7 @@ kinds!(
     output::Output,
     env::Env,
     postgres::Postgres,
+    postgres_server::PostgresServer,
     pg_lock::PgLock,
     redis_lock::RedisLock
 );

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
-use withal_os::{OpenTempDir, TempDir};
+use withal_os::{FileId, OpenTempDir, TempDir};
 
 use super::account::Account;
 use super::error::ServerError;
@@ -36,14 +36,21 @@ impl Home {
         account: Account,
     ) -> Result<Home, ServerError> {
         let parent = parent.map_or_else(temporary, Path::to_owned);
-        let prefix = format!("withal-{name}-");
-        sweep(&parent, &prefix, account);
+        sweep(&parent, &prefix(name), account);
+        Home::make_chosen(directory(name, Some(&parent)), account)
+    }
+
+    /// Makes this one.
+    pub(super) fn make_chosen(directory: TempDir, account: Account) -> Result<Home, ServerError> {
         let failed = "make a directory for a server";
-        let directory = TempDir::new_in(parent).prefix(prefix).open();
         Ok(Home {
-            directory: directory.map_err(ServerError::doing(failed))?,
+            directory: directory.open().map_err(ServerError::doing(failed))?,
             account,
         })
+    }
+
+    pub(super) fn id(&self) -> FileId {
+        self.directory.id()
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -68,6 +75,16 @@ impl Home {
         let failed = ServerError::doing("remove the directory of a server");
         self.directory.close().map_err(failed)
     }
+}
+
+/// The directory that a server of this `name` would have.
+pub(super) fn directory(name: &str, parent: Option<&Path>) -> TempDir {
+    let parent = parent.map_or_else(temporary, Path::to_owned);
+    TempDir::new_in(parent).prefix(prefix(name))
+}
+
+fn prefix(name: &str) -> String {
+    format!("withal-{name}-")
 }
 
 fn temporary() -> PathBuf {
