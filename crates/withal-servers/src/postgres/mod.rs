@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use withal_core::{AsyncContextManager, ContextManager, ExitCase};
-use withal_os::TempDir;
+use withal_os::{FileId, TempDir};
 
 pub use server::PostgresServer;
 
@@ -132,6 +132,18 @@ impl Postgres {
         self.chosen.as_ref()?.path()
     }
 
+    /// Removes what a server has left whose process, and the shell that watched over it, were killed:
+    /// its directory, as [chosen](Self::choose), if it is `id` or that is not known.
+    ///
+    /// That there is none is success. Nothing is removed but what is named as such a directory is.
+    ///
+    /// # Errors
+    ///
+    /// Something else is there, or something cannot be removed.
+    pub fn clear(path: &Path, id: Option<FileId>) -> Result<(), ServerError> {
+        home::clear(NAME, path, id, account()?)
+    }
+
     /// Has `prepare` look at the command of each process that it starts.
     ///
     /// For programs that block signals, or ignore them: processes would inherit that, and a server
@@ -173,9 +185,7 @@ impl Postgres {
 
     fn start(self) -> Result<PostgresServer, ServerError> {
         let binaries = Binaries::find(self.version)?;
-        let failed = ServerError::doing("find a user for PostgreSQL");
-        let account = Account::unprivileged(&["postgres", "nobody"]).map_err(failed)?;
-        let account = account.preparing(self.prepare);
+        let account = account()?.preparing(self.prepare);
         let home = match self.chosen {
             Some(chosen) => Home::make_chosen(chosen, account)?,
             None => Home::make(NAME, self.parent.as_deref(), account)?,
@@ -195,6 +205,12 @@ impl Postgres {
             shared: Shared::new(instance),
         })
     }
+}
+
+/// Whom it runs as.
+fn account() -> Result<Account, ServerError> {
+    let failed = ServerError::doing("find a user for PostgreSQL");
+    Account::unprivileged(&["postgres", "nobody"]).map_err(failed)
 }
 
 /// What its directory is called after.

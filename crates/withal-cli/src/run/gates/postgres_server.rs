@@ -1,6 +1,6 @@
 //! `--pg-server`: a private PostgreSQL server, its URL in a variable.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use withal_core::{AsyncContextManager, ExitCase};
-use withal_os::{FileId, remove_temp_dir};
+use withal_os::FileId;
 use withal_servers::{Postgres, postgres};
 
 use super::keys::Bytes;
@@ -207,7 +207,7 @@ pub(super) struct Remove {
 }
 
 /// How long the server may take to be gone: it may write into its directory until then.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl Undo for Remove {
@@ -215,12 +215,6 @@ impl Undo for Remove {
 
     async fn undo(self, recovery: &Recovery) -> anyhow::Result<()> {
         let path = PathBuf::from(self.path);
-        let is_named_so = path.file_name().is_some_and(is_chosen);
-        anyhow::ensure!(
-            path.is_absolute() && is_named_so,
-            "`{}`: no name that a run chooses for a server; it is left alone",
-            shown(&path)
-        );
         let mut id = self.id.map(|(device, inode)| FileId { device, inode });
         if !recovery.is_same_boot
             && let (Some(id), Some(found)) = (&mut id, FileId::of(&path)?)
@@ -231,7 +225,7 @@ impl Undo for Remove {
         let mut waited = Duration::ZERO;
         loop {
             let path = path.clone();
-            let removed = spawn_blocking(move || remove_temp_dir(&path, id)).await;
+            let removed = spawn_blocking(move || Postgres::clear(&path, id)).await;
             match removed.context("the removal panicked")? {
                 Err(_) if waited < PATIENCE => {}
                 removed => return Ok(removed?),
@@ -241,10 +235,4 @@ impl Undo for Remove {
             waited += PAUSE;
         }
     }
-}
-
-/// Whether it is a name that is chosen for a server: nothing else is ever removed.
-fn is_chosen(name: &OsStr) -> bool {
-    let random = name.as_bytes().strip_prefix(b"withal-pg-");
-    random.is_some_and(|random| random.len() == 32 && random.iter().all(u8::is_ascii_hexdigit))
 }
