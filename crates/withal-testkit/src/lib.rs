@@ -8,14 +8,15 @@ mod faults;
 mod lab;
 pub mod laws;
 mod leaks;
-#[cfg(any(feature = "proxy", feature = "servers"))]
-mod port;
 #[cfg(feature = "proxy")]
 #[cfg_attr(docsrs, doc(cfg(feature = "proxy")))]
 pub mod proxy;
+
+/// Private, real servers: the crate `withal-servers`.
 #[cfg(feature = "servers")]
 #[cfg_attr(docsrs, doc(cfg(feature = "servers")))]
-pub mod servers;
+#[doc(inline)]
+pub use withal_servers as servers;
 
 pub use cancel::{Cancel, CancelReport, Leak, Way, cancel_everywhere};
 pub use descriptors::{Descriptor, open_descriptors};

@@ -23,9 +23,10 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
         "withal-lock",
         &["withal-core", "withal-scope", "withal-pool", "withal-sql"],
     ),
+    ("withal-servers", &["withal-core", "withal-os"]),
     (
         "withal-testkit",
-        &["withal-core", "withal-scope", "withal-os"],
+        &["withal-core", "withal-scope", "withal-servers"],
     ),
     ("withal", LIBRARIES),
     ("withal-cli", EVERYTHING_BELOW_THE_COMMAND),
@@ -60,6 +61,7 @@ const LIBRARIES: &[&str] = &[
     "withal-net",
     "withal-web",
     "withal-lock",
+    "withal-servers",
     "withal-testkit",
 ];
 
@@ -74,6 +76,7 @@ const EVERYTHING_BELOW_THE_COMMAND: &[&str] = &[
     "withal-net",
     "withal-web",
     "withal-lock",
+    "withal-servers",
     "withal-testkit",
     "withal",
 ];

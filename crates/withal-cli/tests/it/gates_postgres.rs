@@ -187,7 +187,7 @@ fn what_a_killed_run_has_left_is_dropped_by_recover_if_it_is_its_own() {
     let refused = recover(Some(&server.url()));
     refused.check_code(1);
     assert!(refused.stderr.contains("not this run's"), "{refused:?}");
-    assert_eq!(server.databases(), std::slice::from_ref(&name));
+    assert!(server.databases().contains(&name));
 
     let _ = server.ask(&format!("COMMENT ON DATABASE {name} IS '{comment}'"));
     recover(Some(&server.url())).check_code(0);

@@ -11,6 +11,7 @@ mod gates_log;
 mod gates_mock;
 mod gates_pg_lock;
 mod gates_postgres;
+mod gates_postgres_server;
 mod gates_redis_lock;
 mod gates_service;
 mod gates_sqlite;

@@ -158,7 +158,7 @@ fn an_answer_that_is_lost_on_its_way_leaves_nothing() {
         async_with(far.lease("report"), async |_| Ok(())).await?;
         let waits = far.lease("report").ttl(TTL).wait(MINUTE);
         let holds = server.place().lease("report").enter().await?;
-        let asked = Asked::by(&proxy, &far).await;
+        let asked = Asked::by(proxy, &far).await;
         scope(async |s| {
             let task = s.spawn(token_of(waits));
             asked.wait().await;

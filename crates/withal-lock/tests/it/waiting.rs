@@ -110,7 +110,7 @@ fn a_server_that_is_away_for_a_while_is_waited_for() {
             .await?;
         let token = dead.token();
         drop(dead);
-        let asked = Asked::by(&proxy, &far).await;
+        let asked = Asked::by(proxy, &far).await;
         scope(async |s| {
             let task = s.spawn(token_of(far.lease("report").wait(MINUTE)));
             asked.wait().await;

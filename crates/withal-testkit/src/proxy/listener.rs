@@ -11,10 +11,10 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use withal_core::{Entry, NoticeKind, emit_error};
+use withal_servers::free_port;
 
 use super::connection;
 use super::handle::{Command, ProxyHandle, Shared};
-use crate::port::free_port;
 
 /// How long to wait after connections could not be accepted, such as for want of descriptors.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -117,6 +117,29 @@ In texts ${id.attribute} is what an earlier gate has, ${env.NAME} a variable, an
   keep        never, on-failure, always: whether it stays
   attributes: path, url
 
+# postgres, --pg: a database of the command's own on a server
+  url_from    env:NAME or file:PATH: where the server is [env:DATABASE_URL]
+  env         the variable for the database's URL [DATABASE_URL]
+  template    the database it is a copy of
+  extensions  what is installed in it
+  attributes: url, name
+
+# postgres-server, --pg-server: a PostgreSQL server of the command's own, from local packages
+  env         the variable for its URL [DATABASE_URL]
+  version     the major version, where several are installed
+  port        whether it listens on a port of loopback, too
+  durable     whether it waits for the disk
+  attributes: url, socket, port
+
+# pg-lock, --pg-lock and redis-lock, --redis-lock: a lease; lost, it stops the command
+  key         what is leased
+  url_from    env:NAME or file:PATH: where the server is [env:DATABASE_URL, env:REDIS_URL]
+  lease       how long it is held without being renewed
+  wait        how long to wait; for ever if nothing is said
+  on_lost     stop or warn
+  env         the variable for the fencing token [WITHAL_TOKEN]
+  attributes: token
+
 # mock, --mock: an HTTP server that answers as a file says
   file        its routes
   env         the variable for its URL

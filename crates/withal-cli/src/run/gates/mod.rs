@@ -18,6 +18,7 @@ mod noted;
 mod output;
 mod pg_lock;
 mod postgres;
+mod postgres_server;
 mod preview;
 mod redis_lock;
 mod reference;
@@ -156,6 +157,7 @@ kinds!(
     log::Log,
     sqlite::Sqlite,
     postgres::Postgres,
+    postgres_server::PostgresServer,
     pg_lock::PgLock,
     redis_lock::RedisLock,
     mock::Mock,

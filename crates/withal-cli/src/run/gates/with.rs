@@ -150,8 +150,8 @@ mod tests {
         };
         check(
             "elephant",
-            "`elephant`: no such kind of gate; there are lock, tempdir, output, log, sqlite, mock, \
-             env, env-file, service, hook",
+            "`elephant`: no such kind of gate; there are lock, tempdir, output, log, sqlite, \
+             postgres, postgres-server, pg-lock, redis-lock, mock, env, env-file, service, hook",
         );
         check(
             "tempdri",

@@ -5,10 +5,11 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::home::Home;
@@ -89,7 +90,7 @@ impl Supervised {
             }),
             Err(error) => {
                 drop(tell);
-                let _status = supervisor.wait()?;
+                let _status = reap(&mut supervisor)?;
                 Err(error)
             }
         }
@@ -97,6 +98,10 @@ impl Supervised {
 
     pub(super) fn pid(&self) -> u32 {
         self.pid
+    }
+
+    pub(super) fn supervisor(&self) -> u32 {
+        self.supervisor.id()
     }
 
     /// Waits for the server to end, no longer than `limit`; whether it has ended.
@@ -110,7 +115,7 @@ impl Supervised {
                 Some(&timeout),
             ) {
                 Ok(ready) => return Ok(ready > 0),
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -132,7 +137,7 @@ impl Supervised {
             pidfd_send_signal(&self.server, Signal::KILL)?;
         }
         drop(tell);
-        let _status = self.supervisor.wait()?;
+        let _status = reap(&mut self.supervisor)?;
         match (ended, told) {
             (false, _) => Err(io::Error::other(
                 "it did not end when told to, and was killed",
@@ -148,6 +153,15 @@ impl Drop for Supervised {
         if let Err(error) = self.end_by(self.forceful) {
             super::error::teardown_failed("server", error);
         }
+    }
+}
+
+/// Waits for the end of a child. `None` if somebody else has done so: whoever reaps all children of
+/// the process comes across it, too.
+pub(super) fn reap(child: &mut Child) -> io::Result<Option<ExitStatus>> {
+    match child.wait() {
+        Err(error) if error.raw_os_error() == Some(Errno::CHILD.raw_os_error()) => Ok(None),
+        status => status.map(Some),
     }
 }
 

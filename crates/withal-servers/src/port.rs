@@ -10,7 +10,11 @@ const FIRST: u16 = 16_384;
 const COUNT: u16 = 16_384;
 
 /// A port of loopback nobody listens on now.
-pub(crate) fn free_port() -> io::Result<u16> {
+///
+/// # Errors
+///
+/// All are taken.
+pub fn free_port() -> io::Result<u16> {
     let random = RandomState::new().hash_one(FIRST);
     let start = u16::try_from(random % u64::from(COUNT)).unwrap_or(0);
     let mut ports = (0..COUNT).map(|step| FIRST + (start + step) % COUNT);

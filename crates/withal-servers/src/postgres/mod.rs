@@ -6,15 +6,17 @@ mod server;
 mod template;
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use withal_core::{AsyncContextManager, ContextManager, ExitCase};
+use withal_os::{FileId, TempDir};
 
 pub use server::PostgresServer;
 
 use super::account::Account;
 use super::error::ServerError;
-use super::home::Home;
+use super::home::{self, Home};
 use super::instance::{Instance, Recipe};
 use super::shared::{Shared, blocking};
 use super::supervised::EndBy;
@@ -54,7 +56,7 @@ pub fn postgres() -> Postgres {
 ///
 /// ```
 /// use withal_scope::scope;
-/// use withal_testkit::servers::postgres;
+/// use withal_servers::postgres;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), withal_core::Error> {
@@ -74,7 +76,7 @@ pub fn postgres() -> Postgres {
 /// ```
 /// use std::sync::OnceLock;
 /// use withal_core::ContextManager;
-/// use withal_testkit::servers::{PostgresServer, postgres};
+/// use withal_servers::{PostgresServer, postgres};
 ///
 /// fn server() -> &'static PostgresServer {
 ///     static SERVER: OnceLock<PostgresServer> = OnceLock::new();
@@ -87,6 +89,8 @@ pub fn postgres() -> Postgres {
 pub struct Postgres {
     version: Option<u32>,
     parent: Option<PathBuf>,
+    chosen: Option<TempDir>,
+    prepare: Option<fn(&mut Command)>,
     configuration: Configuration,
 }
 
@@ -104,6 +108,48 @@ impl Postgres {
     /// else an empty directory is left if the process is killed.
     pub fn directory(mut self, parent: impl Into<PathBuf>) -> Postgres {
         self.parent = Some(parent.into());
+        self
+    }
+
+    /// Chooses its directory now, before there is one: [`path`](Self::path).
+    ///
+    /// For who has to write down first what may have to be removed. What killed processes have left
+    /// is not swept then.
+    ///
+    /// # Errors
+    ///
+    /// There are no random numbers, or no such place.
+    pub fn choose(mut self) -> Result<Postgres, ServerError> {
+        let directory = home::directory(NAME, self.parent.as_deref()).choose();
+        let failed = "choose a directory for PostgreSQL";
+        self.chosen = Some(directory.map_err(ServerError::doing(failed))?);
+        Ok(self)
+    }
+
+    /// The directory it will have, once that is [chosen](Self::choose).
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.chosen.as_ref()?.path()
+    }
+
+    /// Removes what a server has left whose process, and the shell that watched over it, were killed:
+    /// its directory, as [chosen](Self::choose), if it is `id` or that is not known.
+    ///
+    /// That there is none is success. Nothing is removed but what is named as such a directory is.
+    ///
+    /// # Errors
+    ///
+    /// Something else is there, or something cannot be removed.
+    pub fn clear(path: &Path, id: Option<FileId>) -> Result<(), ServerError> {
+        home::clear(NAME, path, id, account()?)
+    }
+
+    /// Has `prepare` look at the command of each process that it starts.
+    ///
+    /// For programs that block signals, or ignore them: processes would inherit that, and a server
+    /// that is told to end by a signal would not hear it.
+    pub fn prepare(mut self, prepare: fn(&mut Command)) -> Postgres {
+        self.prepare = Some(prepare);
         self
     }
 
@@ -139,9 +185,11 @@ impl Postgres {
 
     fn start(self) -> Result<PostgresServer, ServerError> {
         let binaries = Binaries::find(self.version)?;
-        let failed = ServerError::doing("find a user for PostgreSQL");
-        let account = Account::unprivileged(&["postgres", "nobody"]).map_err(failed)?;
-        let home = Home::make("pg", self.parent.as_deref(), account)?;
+        let account = account()?.preparing(self.prepare);
+        let home = match self.chosen {
+            Some(chosen) => Home::make_chosen(chosen, account)?,
+            None => Home::make(NAME, self.parent.as_deref(), account)?,
+        };
         let password = template::unpack(&binaries, &home)?;
         let root_certificate = self.configuration.write(&home)?;
         home.hand_over()?;
@@ -153,10 +201,20 @@ impl Postgres {
             tls: self.configuration.tls,
             password,
             root_certificate,
+            directory_id: instance.home().id(),
             shared: Shared::new(instance),
         })
     }
 }
+
+/// Whom it runs as.
+fn account() -> Result<Account, ServerError> {
+    let failed = ServerError::doing("find a user for PostgreSQL");
+    Account::unprivileged(&["postgres", "nobody"]).map_err(failed)
+}
+
+/// What its directory is called after.
+const NAME: &str = "pg";
 
 fn recipe(binaries: Binaries) -> Recipe {
     Recipe {

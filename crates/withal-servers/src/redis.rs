@@ -39,7 +39,7 @@ pub fn redis() -> Redis {
 ///
 /// ```
 /// use withal_scope::scope;
-/// use withal_testkit::servers::redis;
+/// use withal_servers::redis;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), withal_core::Error> {

@@ -1,4 +1,6 @@
-#![doc = include_str!("servers.md")]
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![forbid(unsafe_code)]
 
 mod account;
 #[cfg(feature = "tls")]
@@ -6,6 +8,7 @@ mod certificate;
 mod error;
 mod home;
 mod instance;
+mod port;
 mod postgres;
 mod random;
 mod redis;
@@ -15,3 +18,7 @@ mod supervised;
 pub use error::ServerError;
 pub use postgres::{Postgres, PostgresServer, postgres};
 pub use redis::{Redis, RedisServer, redis};
+
+/// For the proxy of the testkit. Not for applications.
+#[doc(hidden)]
+pub use port::free_port;

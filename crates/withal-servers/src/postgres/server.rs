@@ -5,6 +5,8 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use withal_os::FileId;
+
 use super::super::error::ServerError;
 use super::super::home::Home;
 use super::super::instance::Instance;
@@ -23,6 +25,7 @@ pub struct PostgresServer {
     pub(super) password: String,
     pub(super) tls: bool,
     pub(super) root_certificate: Option<String>,
+    pub(super) directory_id: FileId,
     pub(super) shared: Shared,
 }
 
@@ -84,6 +87,19 @@ impl PostgresServer {
         self.shared.pid()
     }
 
+    /// The process id of the shell that watches over it, a child of this process that leads its own
+    /// process group; `None` while it is stopped. It must be left alone, but may be reaped.
+    #[must_use]
+    pub fn supervisor(&self) -> Option<u32> {
+        self.shared.supervisor()
+    }
+
+    /// Device and inode of its directory.
+    #[must_use]
+    pub fn directory_id(&self) -> FileId {
+        self.directory_id
+    }
+
     /// Stops it in order (PostgreSQL's "fast"): clients are sent away, a checkpoint is written.
     /// Does nothing if it is stopped.
     ///
@@ -139,7 +155,7 @@ impl PostgresServer {
     ///
     /// ```
     /// # use withal_scope::scope;
-    /// # use withal_testkit::servers::postgres;
+    /// # use withal_servers::postgres;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), withal_core::Error> {
     /// scope(async |s| {

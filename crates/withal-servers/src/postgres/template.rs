@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,6 +14,7 @@ use super::super::error::{ServerError, worked_around};
 use super::super::home::Home;
 use super::super::instance::last_lines;
 use super::super::random::secret;
+use super::super::supervised::reap;
 use super::binaries::Binaries;
 
 /// Names the time since the machine was started.
@@ -116,12 +117,20 @@ fn initialise(binaries: &Binaries, home: &Home) -> Result<String, ServerError> {
         .arg(home.join("data"));
     let _ = initdb.current_dir(home.path()).stdin(Stdio::null());
     let _ = initdb.env_clear().env("PATH", "/usr/bin:/bin");
-    let output = home.account().run(&mut initdb).output().map_err(failed())?;
+    let _ = initdb.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut running = home.account().run(&mut initdb).spawn().map_err(failed())?;
+    let mut said = Vec::new();
+    if let Some(mut stderr) = running.stderr.take() {
+        let _length = stderr.read_to_end(&mut said).map_err(failed())?;
+    }
+    let status = reap(&mut running).map_err(failed())?;
     fs::remove_file(&file).map_err(failed())?;
-    match output.status.success() {
+    // If somebody else has waited for it: where it fails, it removes what it has made.
+    let has_made = || home.join("data/PG_VERSION").is_file();
+    match status.map_or_else(has_made, |status| status.success()) {
         true => Ok(password),
         false => {
-            let said = String::from_utf8_lossy(&output.stderr);
+            let said = String::from_utf8_lossy(&said);
             Err(ServerError::ended(
                 "make a PostgreSQL cluster",
                 last_lines(&said),

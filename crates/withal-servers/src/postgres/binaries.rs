@@ -2,10 +2,12 @@
 
 use std::env;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::super::error::ServerError;
+use super::super::supervised::reap;
 
 const DEBIAN: &str = "/usr/lib/postgresql";
 
@@ -31,11 +33,15 @@ impl Binaries {
     /// The exact version, such as `15.18`.
     pub(super) fn version(&self) -> Result<String, ServerError> {
         let failed = "ask PostgreSQL for its version";
-        let asked = Command::new(self.program("postgres"))
-            .arg("--version")
-            .output();
-        let answer = asked.map_err(ServerError::doing(failed))?.stdout;
-        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let mut ask = Command::new(self.program("postgres"));
+        let asked = ask.arg("--version").stdout(Stdio::piped()).spawn();
+        let mut asked = asked.map_err(ServerError::doing(failed))?;
+        let mut answer = String::new();
+        if let Some(mut stdout) = asked.stdout.take() {
+            let read = stdout.read_to_string(&mut answer);
+            let _length = read.map_err(ServerError::doing(failed))?;
+        }
+        let _status = reap(&mut asked).map_err(ServerError::doing(failed))?;
         let word = answer.split_whitespace().nth(2).map(str::to_owned);
         word.ok_or_else(|| ServerError::ended(failed, answer))
     }

@@ -32,6 +32,13 @@ impl Shared {
         self.with(|instance| Ok(instance.pid())).ok().flatten()
     }
 
+    /// The process that watches over it; `None` while the server is stopped.
+    pub(super) fn supervisor(&self) -> Option<u32> {
+        self.with(|instance| Ok(instance.supervisor()))
+            .ok()
+            .flatten()
+    }
+
     pub(super) async fn work(
         &self,
         work: impl FnOnce(&mut Instance) -> Result<(), ServerError> + Send + 'static,

@@ -6,8 +6,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
-use withal_os::{OpenTempDir, TempDir};
+use rustix::fs::{FlockOperation, Mode, OFlags, fchown, flock, open};
+use rustix::io::Errno;
+use withal_os::{FileId, OpenTempDir, TempDir, remove_temp_dir};
 
 use super::account::Account;
 use super::error::ServerError;
@@ -36,14 +37,21 @@ impl Home {
         account: Account,
     ) -> Result<Home, ServerError> {
         let parent = parent.map_or_else(temporary, Path::to_owned);
-        let prefix = format!("withal-{name}-");
-        sweep(&parent, &prefix, account);
+        sweep(&parent, &prefix(name), account);
+        Home::make_chosen(directory(name, Some(&parent)), account)
+    }
+
+    /// Makes this one.
+    pub(super) fn make_chosen(directory: TempDir, account: Account) -> Result<Home, ServerError> {
         let failed = "make a directory for a server";
-        let directory = TempDir::new_in(parent).prefix(prefix).open();
         Ok(Home {
-            directory: directory.map_err(ServerError::doing(failed))?,
+            directory: directory.open().map_err(ServerError::doing(failed))?,
             account,
         })
+    }
+
+    pub(super) fn id(&self) -> FileId {
+        self.directory.id()
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -68,6 +76,57 @@ impl Home {
         let failed = ServerError::doing("remove the directory of a server");
         self.directory.close().map_err(failed)
     }
+}
+
+/// The directory that a server of this `name` would have.
+pub(super) fn directory(name: &str, parent: Option<&Path>) -> TempDir {
+    let parent = parent.map_or_else(temporary, Path::to_owned);
+    TempDir::new_in(parent).prefix(prefix(name))
+}
+
+/// Removes the directory of a server of this `name` that has ended, and whose process was killed.
+pub(super) fn clear(
+    name: &str,
+    path: &Path,
+    id: Option<FileId>,
+    account: Account,
+) -> Result<(), ServerError> {
+    let failed = "remove the directory of a server";
+    let file_name = path.file_name().unwrap_or_default().to_string_lossy();
+    let random = file_name.strip_prefix(&prefix(name));
+    let is_random =
+        |it: &str| it.len() == 32 && it.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if !path.is_absolute() || !random.is_some_and(is_random) {
+        let why = format!("`{}`: no name that is chosen for one", path.display());
+        return Err(ServerError::doing(failed)(why));
+    }
+    take_back(path, id, account).map_err(ServerError::doing(failed))?;
+    remove_temp_dir(path, id).map_err(ServerError::doing(failed))
+}
+
+/// Makes it ours again, if it was handed over: what others own is not removed.
+fn take_back(path: &Path, id: Option<FileId>, account: Account) -> io::Result<()> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = match open(path, flags, Mode::empty()) {
+        // It is gone, or none: that is told by who removes it.
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
+        opened => opened?,
+    };
+    let metadata = fs::File::from(directory.try_clone()?).metadata()?;
+    let found = FileId {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+    };
+    let us = rustix::process::geteuid();
+    let is_handed_over = metadata.uid() == account.uid() && metadata.uid() != us.as_raw();
+    if is_handed_over && id.is_none_or(|id| id == found) {
+        fchown(&directory, Some(us), None)?;
+    }
+    Ok(())
+}
+
+fn prefix(name: &str) -> String {
+    format!("withal-{name}-")
 }
 
 fn temporary() -> PathBuf {

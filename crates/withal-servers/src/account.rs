@@ -12,13 +12,15 @@ use std::process::Command;
 pub(super) struct Account {
     /// `None` is ourselves.
     other: Option<(u32, u32)>,
+    /// What is done to each of its commands first.
+    prepare: Option<fn(&mut Command)>,
 }
 
 impl Account {
     /// The first of `names` this machine knows, if we are root.
     pub(super) fn unprivileged(names: &[&str]) -> io::Result<Account> {
         if !rustix::process::geteuid().is_root() {
-            return Ok(Account { other: None });
+            return Ok(Account::new(None));
         }
         let users = fs::read_to_string("/etc/passwd")?;
         let other = names.iter().find_map(|name| ids(&users, name));
@@ -26,9 +28,16 @@ impl Account {
             let names = names.join("` or `");
             io::Error::other(format!("we are root, and there is no user `{names}`"))
         };
-        Ok(Account {
-            other: Some(other.ok_or_else(missing)?),
-        })
+        Ok(Account::new(Some(other.ok_or_else(missing)?)))
+    }
+
+    fn new(other: Option<(u32, u32)>) -> Account {
+        let prepare = None;
+        Account { other, prepare }
+    }
+
+    pub(super) fn preparing(self, prepare: Option<fn(&mut Command)>) -> Account {
+        Account { prepare, ..self }
     }
 
     pub(super) fn uid(self) -> u32 {
@@ -38,6 +47,9 @@ impl Account {
 
     /// Has `command` run as this user.
     pub(super) fn run(self, command: &mut Command) -> &mut Command {
+        if let Some(prepare) = self.prepare {
+            prepare(command);
+        }
         match self.other {
             None => command,
             Some((uid, gid)) => command.uid(uid).gid(gid),

@@ -77,6 +77,10 @@ impl Instance {
         self.running.as_ref().map(Supervised::pid)
     }
 
+    pub(super) fn supervisor(&self) -> Option<u32> {
+        self.running.as_ref().map(Supervised::supervisor)
+    }
+
     /// Starts it where it is stopped, and waits until it answers.
     pub(super) fn launch(&mut self) -> Result<(), ServerError> {
         let name = self.recipe.name;
