@@ -3,6 +3,7 @@
 mod crash_matrix;
 mod log;
 mod pg;
+mod run;
 mod tally;
 
 use std::path::PathBuf;
@@ -28,6 +29,8 @@ enum Proof {
     Log(log::Arguments),
     /// The pool and the sessions of a real Postgres: cancelled everywhere, and at random.
     Pg(pg::Arguments),
+    /// `withal run`: killed at random moments with all its gates in use, then recovered.
+    Run(run::Arguments),
     /// The log and the atomic writer: power losses on ext4, XFS and btrfs. Needs root.
     CrashMatrix(crash_matrix::Arguments),
 }
@@ -38,6 +41,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.proof {
         Proof::Log(arguments) => log::run(arguments, &place),
         Proof::Pg(arguments) => pg::run(arguments, &place),
+        Proof::Run(arguments) => run::run(arguments, &place),
         Proof::CrashMatrix(arguments) => crash_matrix::run(arguments, &place),
     }
 }

@@ -6,6 +6,8 @@ pub(super) const AFTER: &str = "\
 Gates are acquired in the order given. Then COMMAND runs, with withal's stdin, stdout and stderr.
 When it has ended, by itself, by a signal or by --timeout, what it left running is stopped, and
 the gates are undone in reverse order. An --output file is replaced only if COMMAND exited with 0.
+If withal is killed, even by `kill -9`, its second process does the same; if both are, the next run
+of the same job does, or `withal recover`.
 
 DUR is a number with a unit, as 500ms, 5s, 10m or 1h, or plain seconds.
 
@@ -31,9 +33,9 @@ Examples:
 Exit status:
   0-255  the command's own; if a signal killed the command, withal dies of it, too
   75     a lock is busy (--busy-code)
-  123    the command succeeded, but undoing a gate failed
+  123    the command succeeded, but undoing a gate failed; or a gate lost what it held
   124    the command was stopped by --timeout
-  125    withal failed: wrong usage, or a gate could not be acquired
+  125    withal failed: wrong usage, a gate could not be acquired, or it was killed half
   126    the command cannot be executed
   127    the command was not found
   128+n  signal n stopped withal before the command was started";

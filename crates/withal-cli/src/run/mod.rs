@@ -48,7 +48,7 @@ use signals::Signals;
 use supervise::{Ending, Supervisor};
 use tree::Tree;
 
-use crate::message::{Messages, say_error, shown};
+use crate::message::{Messages, say, say_error, shown};
 
 pub(crate) use alarms::Alarms;
 pub(crate) use deposit::Deposit;
@@ -236,7 +236,7 @@ async fn session(
     mut signals: Signals,
     mut raised: Raised,
     ties: Ties,
-    mut run: Run,
+    run: Run,
 ) -> Exit {
     let messages = job.messages;
     let journal = &run.journal;
@@ -295,8 +295,8 @@ async fn session(
             Ok(running) => {
                 note_command(journal, running, messages);
                 messages.step(format_args!("started {}", tree::describe(running.pid)));
-                run.strangers.extend(before);
-                let tree = Tree::new(running.pid, run.strangers, services.clone());
+                let not_its = run.strangers.iter().copied().chain(before).collect();
+                let tree = Tree::new(running.pid, not_its, services.clone());
                 let supervisor = Supervisor::new(
                     running,
                     tree,
@@ -324,6 +324,12 @@ async fn session(
         outcome.is_hurried(),
     )
     .await;
+    if !matches!(released, Released::Abandoned(_)) {
+        // What gates have started and left running after all.
+        services.forget();
+        let mut tree = Tree::left_behind(run.strangers, services);
+        take_over::end_all(&mut tree, &mut signals, job.limits, messages).await;
+    }
     let exit = outcome.exit(&job, released);
     conclude(journal, run.id, exit, messages);
     exit
@@ -362,9 +368,9 @@ fn note(journal: &Journal, record: &Record, messages: Messages) {
 /// Removes the journal if nothing is left to be undone, and else says who can.
 fn conclude(journal: &Journal, id: RunId, exit: Exit, messages: Messages) {
     if !journal.is_clean() {
-        messages.warn(format_args!(
-            "not all is undone: `withal recover {}` tries again",
-            id.short()
+        let id = id.short();
+        say(format_args!(
+            "not all is undone: `withal recover {id}` tries again"
         ));
         return;
     }

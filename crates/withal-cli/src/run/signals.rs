@@ -145,7 +145,7 @@ impl Blocked {
         Ok(Signals {
             descriptor,
             front: None,
-            to_group: None,
+            told_twice: ToldTwice::default(),
         })
     }
 }
@@ -158,8 +158,25 @@ const SAME: Duration = Duration::from_millis(200);
 pub(crate) struct Signals {
     descriptor: AsyncFd<SignalFd>,
     front: Option<Watched>,
-    /// The last signal that our whole group got, and when.
-    to_group: Option<(Signal, Instant)>,
+    told_twice: ToldTwice,
+}
+
+/// The last signal that our whole group got, and when: the front got it, too, and passes it on.
+#[derive(Debug, Default)]
+struct ToldTwice(Option<(Signal, Instant)>);
+
+impl ToldTwice {
+    /// Whether the front only passes on what has come to all of us.
+    fn is_again(&mut self, arrived: &Arrived, is_fronts: bool) -> bool {
+        if arrived.origin == Origin::Group {
+            self.0 = Some((arrived.signal, Instant::now()));
+            return false;
+        }
+        let is_same = |(signal, at): &mut (Signal, Instant)| {
+            *signal == arrived.signal && at.elapsed() <= SAME
+        };
+        is_fronts && self.0.take_if(is_same).is_some()
+    }
 }
 
 /// The front, whose signals come through to here.
@@ -208,25 +225,17 @@ impl Signals {
                 }
             };
             if let Some(arrived) = arrived(&info, self.front.as_ref())
-                && !self.is_again(&arrived, &info)
+                && !self
+                    .told_twice
+                    .is_again(&arrived, self.sent_by_front(&info))
             {
                 return arrived;
             }
         }
     }
 
-    /// Whether the front only passes on what our whole group has got already.
-    fn is_again(&mut self, arrived: &Arrived, info: &libc::signalfd_siginfo) -> bool {
-        if arrived.origin == Origin::Group {
-            self.to_group = Some((arrived.signal, Instant::now()));
-            return false;
-        }
-        let is_fronts = self.front.as_ref().is_some_and(|front| front.sent(info));
-        let same = self
-            .to_group
-            .take_if(|(signal, at)| *signal == arrived.signal || at.elapsed() > SAME);
-        is_fronts
-            && same.is_some_and(|(signal, at)| signal == arrived.signal && at.elapsed() <= SAME)
+    fn sent_by_front(&self, info: &libc::signalfd_siginfo) -> bool {
+        self.front.as_ref().is_some_and(|front| front.sent(info))
     }
 
     /// The next signal, or nothing once `deadline` is over.
@@ -289,4 +298,32 @@ fn arrived(info: &libc::signalfd_siginfo, front: Option<&Watched>) -> Option<Arr
         signal: Signal::try_from(number).ok()?,
         origin,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::signal::Signal;
+
+    use super::{Arrived, Origin, SAME, ToldTwice};
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_whole_group_got_is_not_taken_from_the_front_again() {
+        let from = |signal, origin| Arrived { signal, origin };
+        let mut told = ToldTwice::default();
+        let mut check = |signal, origin, is_fronts, expected| {
+            let is_again = told.is_again(&from(signal, origin), is_fronts);
+            assert_eq!(is_again, expected, "{signal} {origin:?}");
+        };
+        let (term, int) = (Signal::SIGTERM, Signal::SIGINT);
+        check(term, Origin::Process, true, false);
+        check(term, Origin::Group, false, false);
+        check(int, Origin::Process, true, false);
+        check(term, Origin::Terminal, false, false);
+        check(term, Origin::Process, true, true);
+        // The next one is another one.
+        check(term, Origin::Process, true, false);
+        check(term, Origin::Group, false, false);
+        tokio::time::advance(SAME * 2).await;
+        check(term, Origin::Process, true, false);
+    }
 }

@@ -79,7 +79,12 @@ async fn undo(journal: &Journal, story: Story, messages: Messages) -> anyhow::Re
 }
 
 /// Asks all that is left to end, and kills what has not ended after the grace.
-async fn end_all(tree: &mut Tree, signals: &mut Signals, limits: Limits, messages: Messages) {
+pub(super) async fn end_all(
+    tree: &mut Tree,
+    signals: &mut Signals,
+    limits: Limits,
+    messages: Messages,
+) {
     let mut kills = false;
     let mut deadline = Instant::now() + limits.grace;
     loop {

@@ -152,6 +152,29 @@ impl Sandbox {
         self.command(WITHAL, &[&["run"], arguments].concat())
     }
 
+    /// `withal ARGUMENTS`, to its end; what others have left may be there still.
+    #[track_caller]
+    pub(crate) fn withal(&self, arguments: &[&str]) -> Ended {
+        let output = self
+            .command(WITHAL, arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        Ended {
+            status: output.status,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The same, where what it prints is one JSON value.
+    #[track_caller]
+    pub(crate) fn withal_json(&self, arguments: &[&str]) -> serde_json::Value {
+        let ended = self.withal(arguments);
+        serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
+    }
+
     /// `sh -c SCRIPT`, in which `$W` is withal; to its end.
     pub(crate) fn shell(&self, script: &str) -> Ended {
         self.start_shell(script).finish()
@@ -209,16 +232,21 @@ impl Started<'_> {
     /// The process that holds the gates.
     #[track_caller]
     pub(crate) fn keeper(&self) -> Pid {
-        let pid = self.pid();
-        let children = format!("/proc/{pid}/task/{pid}/children");
         let mut keeper = None;
         wait_until("the keeper", || {
-            let listed = fs::read_to_string(&children).unwrap_or_default();
-            let mut listed = listed.split_whitespace();
-            keeper = listed.next_back().and_then(|pid| pid.parse().ok());
+            keeper = self.try_keeper();
             keeper.is_some()
         });
-        Pid::from_raw(keeper.unwrap())
+        keeper.unwrap()
+    }
+
+    /// The same, if there is one now.
+    pub(crate) fn try_keeper(&self) -> Option<Pid> {
+        let pid = self.pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.unwrap_or_default();
+        let keeper = children.split_whitespace().next_back()?;
+        keeper.parse().ok().map(Pid::from_raw)
     }
 
     pub(crate) fn send(&self, signal: Signal) {

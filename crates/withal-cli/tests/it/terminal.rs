@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 
 use nix::pty::openpty;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, killpg};
 
 use crate::support::{Sandbox, Started, WITHAL, wait_until};
 
@@ -70,6 +70,42 @@ fn a_sent_signal_reaches_a_command_on_a_terminal_once() {
     sandbox.write("end", "");
     started.finish().check_code(7);
     assert_eq!(sandbox.read("got"), "INT\n");
+}
+
+#[test]
+fn a_signal_to_the_group_reaches_a_command_on_a_terminal_once() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1] {
+        let sandbox = Sandbox::new();
+        let name = signal.as_str();
+        let script = NOTES_CTRL_C.replace("INT", name.trim_start_matches("SIG"));
+        let arguments = ["-k", "1h", "--", "sh", "-c", &script];
+        let (started, _terminal) = start_on_terminal(&sandbox, &arguments);
+        started.wait_for("ready");
+        killpg(started.pid(), signal).unwrap();
+        started.wait_for("got");
+        // What comes after it is delivered after it, were it passed on, too.
+        started.send(Signal::SIGWINCH);
+        sandbox.write("end", "");
+        started.finish().check_code(7);
+        assert_eq!(sandbox.read("got").lines().count(), 1, "{signal}");
+    }
+}
+
+#[test]
+fn the_group_is_killed_on_a_terminal_and_recover_does_the_rest() {
+    let sandbox = Sandbox::new();
+    let script = "setsid sh -c 'setsid sleep 1000 & echo $! > daemon' &
+        while ! [ -s daemon ]; do sleep 0.01; done; touch ready; exec sleep 1000";
+    let arguments = ["-t", "-o", "out", "--", "sh", "-c", script];
+    let (started, _terminal) = start_on_terminal(&sandbox, &arguments);
+    started.wait_for("ready");
+    killpg(started.pid(), Signal::SIGKILL).unwrap();
+    assert_eq!(started.finish_unchecked().signal(), Some(9));
+    wait_until("the rest to be undone", || {
+        sandbox.withal(&["recover"]).check_code(0);
+        sandbox.processes().is_empty() && sandbox.journals().is_empty()
+    });
+    sandbox.check_nothing_is_left();
 }
 
 #[test]

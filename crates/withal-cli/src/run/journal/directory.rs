@@ -1,13 +1,14 @@
 //! The directory of journals.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
@@ -68,10 +69,15 @@ impl Directory {
         Ok(Directory(state.join("withal")))
     }
 
-    /// Makes the directory if need be, and a locked, empty journal in it.
-    pub(super) fn create(&self, job: &str, id: RunId) -> anyhow::Result<(File, PathBuf)> {
+    /// Makes the directory if need be, and in it a locked journal that holds `first`.
+    pub(super) fn create(
+        &self,
+        job: &str,
+        id: RunId,
+        first: &[u8],
+    ) -> anyhow::Result<(File, PathBuf)> {
         let path = self.0.join(format!("{}-{id}.{EXTENSION}", key(job)));
-        let made = self.prepare().and_then(|()| make(&path));
+        let made = self.prepare().and_then(|()| self.make(&path, first));
         let made = made.with_context(|| {
             let directory = shown(&self.0);
             format!(
@@ -80,6 +86,25 @@ impl Directory {
             )
         });
         Ok((made?, path))
+    }
+
+    /// It has no name before it is locked and says whose it is, so that a kill leaves nothing.
+    fn make(&self, path: &Path, first: &[u8]) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::APPEND | OFlags::TMPFILE | OFlags::CLOEXEC;
+        let mut file = match rustix::fs::open(&self.0, flags, Mode::RUSR | Mode::WUSR) {
+            Ok(file) => File::from(file),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => {
+                let mut file = make_named(path)?;
+                file.write_all(first)?;
+                return Ok(file);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        file.write_all(first)?;
+        let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+        rustix::fs::linkat(CWD, unnamed, CWD, path, AtFlags::SYMLINK_FOLLOW)?;
+        Ok(file)
     }
 
     fn prepare(&self) -> io::Result<()> {
@@ -142,8 +167,8 @@ fn key(job: &str) -> String {
     format!("{:08x}", crc32c::crc32c(job.as_bytes()))
 }
 
-/// A new file under its lock.
-fn make(path: &Path) -> io::Result<File> {
+/// A new file under its lock, empty, where files without a name are not known.
+fn make_named(path: &Path) -> io::Result<File> {
     loop {
         let file = OpenOptions::new()
             .read(true)

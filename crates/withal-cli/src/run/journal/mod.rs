@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, OFlags, fcntl_setfl, memfd_create};
 
 use crate::run::gates::AnyUndo;
 
@@ -50,19 +50,18 @@ struct Writer {
 impl Journal {
     /// A new one in the directory of journals, locked.
     pub(crate) fn create(directory: &Directory, opened: Opened) -> anyhow::Result<Journal> {
-        let (file, path) = directory.create(&opened.job, opened.id)?;
-        Journal::begin(file, Some(path), opened)
+        let (job, id) = (opened.job.clone(), opened.id);
+        let first = record::encode(0, &Record::Open(opened))?;
+        let (file, path) = directory.create(&job, id, first.as_bytes())?;
+        Ok(Journal::at(file, Some(path), 1, length(&first)))
     }
 
     /// One that only this run's processes can read: if both are killed, nobody else can.
     pub(crate) fn unwritten(opened: Opened) -> anyhow::Result<Journal> {
         let file = memfd_create("withal-journal", MemfdFlags::CLOEXEC).map_err(io::Error::from);
         let file = file.context("cannot keep a journal in memory")?;
-        Journal::begin(file.into(), None, opened)
-    }
-
-    fn begin(file: File, path: Option<PathBuf>, opened: Opened) -> anyhow::Result<Journal> {
-        let journal = Journal::at(file, path, 0, 0);
+        fcntl_setfl(&file, OFlags::APPEND).map_err(io::Error::from)?;
+        let journal = Journal::at(file.into(), None, 0, 0);
         journal.write(&Record::Open(opened))?;
         Ok(journal)
     }
@@ -187,7 +186,7 @@ impl Writer {
             });
         }
         self.next += 1;
-        self.length += u64::try_from(line.len()).unwrap_or_default();
+        self.length += length(&line);
         Ok(())
     }
 
@@ -212,6 +211,10 @@ impl Writer {
         self.is_named = true;
         Ok(())
     }
+}
+
+fn length(line: &str) -> u64 {
+    line.len().try_into().unwrap_or_default()
 }
 
 /// All of a file, wherever its descriptor stands.

@@ -1,0 +1,388 @@
+//! Journals that nobody may trust: listed, explained, and nothing foreign touched.
+
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a record without its field fails the test"
+)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+use serde_json::{Value, json};
+
+use crate::kill_matrix::kill_both;
+use crate::support::{Sandbox, wait_until};
+
+/// A journal with its records, and how to write them again.
+struct Forged<'a> {
+    sandbox: &'a Sandbox,
+    path: PathBuf,
+    records: Vec<Value>,
+}
+
+impl<'a> Forged<'a> {
+    /// The journal of a run that was killed with all its processes, its directory left.
+    fn of_killed(sandbox: &'a Sandbox) -> Forged<'a> {
+        let started = sandbox.start_run(&["-t", "--", "sh", "-c", "touch ready; exec sleep 1000"]);
+        started.wait_for("ready");
+        kill_both(started);
+        for pid in sandbox.processes() {
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        }
+        wait_until("the end", || sandbox.processes().is_empty());
+        let [path] = sandbox.journals().try_into().unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let records = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        Forged {
+            sandbox,
+            records: records.collect(),
+            path,
+        }
+    }
+
+    fn record(&mut self, kind: &str) -> &mut Value {
+        let mut records = self.records.iter_mut();
+        records.find(|record| record["record"] == kind).unwrap()
+    }
+
+    /// Writes the records with checksums that are right.
+    fn write(&self) {
+        let lines = self.records.iter().enumerate().map(|(n, record)| {
+            let mut fields = record.as_object().unwrap().clone();
+            let _ = fields.remove("crc");
+            let _ = fields.insert("n".to_owned(), json!(n));
+            let mut line = Value::Object(fields).to_string();
+            let _ = line.pop();
+            let checksum = crc32c::crc32c(line.as_bytes());
+            format!("{line},\"crc\":\"{checksum:08x}\"}}\n")
+        });
+        fs::write(&self.path, lines.collect::<String>()).unwrap();
+    }
+
+    /// What `recover` says; it leaves the journal there.
+    #[track_caller]
+    fn check_left_alone(&self, expected: &str, state: &str) {
+        let ended = self.sandbox.withal(&["recover"]);
+        ended.check_code(1);
+        assert!(ended.stderr.contains(expected), "{ended:?}");
+        assert!(self.path.exists());
+        let listed = self.sandbox.withal_json(&["ls", "--json"]);
+        assert_eq!(listed["state"], state, "{listed}");
+    }
+
+    fn directory(&self) -> PathBuf {
+        let acquired = self
+            .records
+            .iter()
+            .find(|record| record["record"] == "acquired");
+        PathBuf::from(acquired.unwrap()["undo"]["undo"]["path"].as_str().unwrap())
+    }
+}
+
+/// A process that is none of a run's.
+struct Bystander(Child);
+
+impl Bystander {
+    fn start() -> Bystander {
+        Bystander(Command::new("sleep").arg("1000").spawn().unwrap())
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    #[track_caller]
+    fn check_alive(&mut self) {
+        assert!(self.0.try_wait().unwrap().is_none());
+    }
+}
+
+impl Drop for Bystander {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_process_id_that_is_another_processes_now_is_not_signalled() {
+    for with_inode in [true, false] {
+        let sandbox = Sandbox::new();
+        let mut forged = Forged::of_killed(&sandbox);
+        let mut bystander = Bystander::start();
+        let process = &mut forged.record("command")["process"];
+        process["pid"] = json!(bystander.pid());
+        if !with_inode {
+            let _ = process.as_object_mut().unwrap().remove("pidfs");
+        }
+        forged.write();
+        sandbox.withal(&["recover"]).check_code(0);
+        bystander.check_alive();
+        sandbox.check_nothing_is_left();
+    }
+}
+
+#[test]
+fn after_a_reboot_no_process_is_signalled_and_the_rest_is_undone() {
+    let sandbox = Sandbox::new();
+    let mut forged = Forged::of_killed(&sandbox);
+    let mut bystander = Bystander::start();
+    // Everything would match but the boot; and devices are numbered anew.
+    let stat = fs::read_to_string(format!("/proc/{}/stat", bystander.pid())).unwrap();
+    let started: u64 = stat
+        .rsplit_once(") ")
+        .unwrap()
+        .1
+        .split(' ')
+        .nth(19)
+        .unwrap()
+        .parse()
+        .unwrap();
+    forged.record("command")["process"] = json!({"pid": bystander.pid(), "started": started});
+    forged.record("open")["boot"] = json!("00000000-0000-0000-0000-000000000000");
+    let device = &mut forged.record("acquired")["undo"]["undo"]["id"][0];
+    *device = json!(device.as_u64().unwrap() + 1);
+    forged.write();
+    sandbox.withal(&["recover"]).check_code(0);
+    bystander.check_alive();
+    sandbox.check_nothing_is_left();
+}
+
+#[test]
+fn a_run_on_another_host_is_listed_and_left_alone() {
+    let sandbox = Sandbox::new();
+    let mut forged = Forged::of_killed(&sandbox);
+    let opened = forged.record("open");
+    opened["boot"] = json!("00000000-0000-0000-0000-000000000000");
+    opened["name"] = json!("elsewhere");
+    opened["machine"] = json!("another");
+    forged.write();
+    // One whose machine has no id is known by its name.
+    forged.check_left_alone("on `elsewhere`: recover it there", "elsewhere");
+    assert!(forged.directory().is_dir());
+}
+
+#[test]
+fn a_torn_last_line_is_ignored_and_a_torn_middle_is_damage() {
+    let sandbox = Sandbox::new();
+    let forged = Forged::of_killed(&sandbox);
+    let text = fs::read(&forged.path).unwrap();
+    let mut middle = text.clone();
+    let at = middle.iter().position(|byte| *byte == b'\n').unwrap() + 20;
+    middle[at] ^= 1;
+    fs::write(&forged.path, &middle).unwrap();
+    forged.check_left_alone("damaged: line 2: its checksum is wrong", "damaged");
+    // A line that is missing is one, too.
+    let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+    fs::write(&forged.path, [lines[0], lines[2]].concat()).unwrap();
+    fs::write(&forged.path, [lines[0], lines[2], lines[1]].concat()).unwrap();
+    forged.check_left_alone("damaged: line 2: it belongs elsewhere", "damaged");
+    assert!(forged.directory().is_dir());
+    // Cut anywhere in its last line it is whole up to there.
+    let last = lines.last().unwrap().len();
+    for cut in [1, 2, last / 2, last - 1] {
+        let mut torn = text.clone();
+        torn.truncate(text.len() - cut);
+        fs::write(&forged.path, &torn).unwrap();
+        let ended = sandbox.withal(&["recover", "--dry-run"]);
+        ended.check_code(0);
+        assert!(
+            ended.stderr.contains("would undo tempdir TMPDIR"),
+            "{ended:?}"
+        );
+    }
+    sandbox.withal(&["recover"]).check_code(0);
+    sandbox.check_nothing_is_left();
+}
+
+#[test]
+fn a_journal_cut_after_the_intent_is_undone_by_the_name_that_was_chosen() {
+    let sandbox = Sandbox::new();
+    let mut forged = Forged::of_killed(&sandbox);
+    let at = forged
+        .records
+        .iter()
+        .position(|record| record["record"] == "intent");
+    forged.records.truncate(at.unwrap() + 1);
+    forged.write();
+    sandbox.withal(&["recover"]).check_code(0);
+    sandbox.check_nothing_is_left();
+}
+
+#[test]
+fn directories_that_no_run_made_are_never_removed() {
+    let check = |spoil: &dyn Fn(&mut Forged<'_>, &Path), expected: &str| {
+        let sandbox = Sandbox::new();
+        let mut forged = Forged::of_killed(&sandbox);
+        let precious = sandbox.path("precious");
+        fs::create_dir(&precious).unwrap();
+        fs::write(precious.join("file"), "").unwrap();
+        spoil(&mut forged, &precious);
+        forged.write();
+        forged.check_left_alone(expected, "dead");
+        assert!(precious.join("file").exists() || forged.directory().join("file").exists());
+    };
+    // A name that no run chooses.
+    check(
+        &|forged, precious| {
+            forged.record("acquired")["undo"]["undo"]["path"] = json!(precious);
+        },
+        "no name that a run chooses",
+    );
+    // Another directory in its place.
+    check(
+        &|forged, precious| {
+            let directory = forged.directory();
+            fs::remove_dir(&directory).unwrap();
+            fs::create_dir(&directory).unwrap();
+            fs::rename(precious.join("file"), directory.join("file")).unwrap();
+            let id = &mut forged.record("acquired")["undo"]["undo"]["id"][1];
+            *id = json!(id.as_u64().unwrap() + 1);
+        },
+        "is left alone",
+    );
+    // A link in its place.
+    check(
+        &|forged, precious| {
+            let directory = forged.directory();
+            fs::remove_dir(&directory).unwrap();
+            std::os::unix::fs::symlink(precious, &directory).unwrap();
+        },
+        "is left alone",
+    );
+}
+
+#[test]
+fn what_is_not_a_private_file_of_ours_is_no_journal() {
+    let sandbox = Sandbox::new();
+    let forged = Forged::of_killed(&sandbox);
+    fs::set_permissions(&forged.path, fs::Permissions::from_mode(0o666)).unwrap();
+    forged.check_left_alone("not a file that only you may write to", "foreign");
+    fs::set_permissions(&forged.path, fs::Permissions::from_mode(0o600)).unwrap();
+    let elsewhere = sandbox.path("elsewhere");
+    fs::rename(&forged.path, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &forged.path).unwrap();
+    forged.check_left_alone("left alone", "foreign");
+    assert!(forged.directory().is_dir());
+}
+
+#[test]
+fn a_directory_that_others_may_write_to_holds_no_journals() {
+    let sandbox = Sandbox::new();
+    let forged = Forged::of_killed(&sandbox);
+    fs::set_permissions(sandbox.state(), fs::Permissions::from_mode(0o777)).unwrap();
+    let ended = sandbox.withal(&["recover"]);
+    ended.check_code(125);
+    assert!(ended.stderr.contains("others may write to it"), "{ended:?}");
+    assert!(forged.directory().is_dir());
+    let ended = sandbox.start_run(&["--", "true"]).finish_unchecked();
+    ended.check_code(125);
+    assert!(ended.stderr.contains("or give --no-journal"), "{ended:?}");
+}
+
+#[test]
+fn a_journal_of_another_version_is_damaged_and_names_the_reason() {
+    let sandbox = Sandbox::new();
+    let mut forged = Forged::of_killed(&sandbox);
+    forged.record("open")["version"] = json!(2);
+    forged.write();
+    forged.check_left_alone("another version of withal wrote it", "damaged");
+    forged.record("open")["version"] = json!(1);
+    forged.record("intent")["undo"]["kind"] = json!("teapot");
+    forged.write();
+    forged.check_left_alone("another version of withal wrote it", "damaged");
+}
+
+#[test]
+fn what_fails_five_times_is_parked_until_somebody_insists() {
+    let sandbox = Sandbox::new();
+    let forged = Forged::of_killed(&sandbox);
+    let directory = forged.directory();
+    fs::rename(&directory, sandbox.path("moved")).unwrap();
+    fs::create_dir(&directory).unwrap();
+    for _ in 0..5 {
+        forged.check_left_alone("tempdir TMPDIR", "dead");
+        if sandbox.withal_json(&["ls", "--json"])["attempts"] == 4 {
+            break;
+        }
+    }
+    sandbox.withal(&["recover"]).check_code(1);
+    forged.check_left_alone("has failed 5 times", "parked");
+    fs::remove_dir(&directory).unwrap();
+    forged.check_left_alone("has failed 5 times", "parked");
+    let id = forged.records[0]["id"].as_str().unwrap();
+    let (short, _) = id.split_at(8);
+    sandbox.withal(&["recover", short]).check_code(0);
+    sandbox.check_nothing_is_left();
+}
+
+#[test]
+fn a_live_run_is_listed_and_never_recovered() {
+    let sandbox = Sandbox::new();
+    let script = "touch ready; while ! [ -e end ]; do sleep 0.01; done";
+    let started = sandbox.start_run(&["-t", "--", "sh", "-c", script]);
+    started.wait_for("ready");
+    let listed = sandbox.withal_json(&["ls", "--json"]);
+    assert_eq!(listed["state"], "live");
+    assert_eq!(listed["front"], started.pid().as_raw());
+    assert_eq!(
+        listed["gates"],
+        json!([{"name": "tempdir TMPDIR", "state": "acquired"}])
+    );
+    let recovered = sandbox.withal(&["recover", "--all"]);
+    recovered.check_code(0);
+    assert_eq!(recovered.stderr, "");
+    sandbox.write("end", "");
+    started.finish().check_code(0);
+    assert_eq!(sandbox.withal(&["ls"]).stdout, "");
+}
+
+#[test]
+fn ids_are_their_beginnings_and_must_mean_one_run() {
+    let sandbox = Sandbox::new();
+    let forged = Forged::of_killed(&sandbox);
+    let check = |id: &str, expected: &str| {
+        let ended = sandbox.withal(&["recover", id]);
+        ended.check_code(125);
+        assert!(ended.stderr.contains(expected), "{ended:?}");
+    };
+    check("abc", "write at least 4 digits");
+    check("xxxxxxxx", "no run has such an id");
+    assert!(forged.path.exists());
+    let young = sandbox.withal(&["recover", "--older-than", "1h"]);
+    young.check_code(0);
+    assert!(forged.path.exists());
+}
+
+#[test]
+fn journals_are_private_and_hold_no_passwords() {
+    let sandbox = Sandbox::new();
+    let script = "touch ready; exec sleep 1000";
+    let started = sandbox.start_run(&[
+        "-e",
+        "KEY=hunter2",
+        "--",
+        "sh",
+        "-c",
+        script,
+        "postgres://me:hunter2@host/db",
+        "--token=hunter2",
+    ]);
+    started.wait_for("ready");
+    let [path] = sandbox.journals().try_into().unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o600);
+    assert_eq!(mode(&sandbox.state()), 0o700);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(!text.contains("hunter2"), "{text}");
+    assert!(text.contains("postgres://me:***@host/db"), "{text}");
+    let shown = sandbox.withal(&["ls"]).stdout;
+    assert!(
+        shown.contains("live") && !shown.contains("hunter2"),
+        "{shown}"
+    );
+    started.send(nix::sys::signal::Signal::SIGTERM);
+    let _ = started.finish();
+}
