@@ -122,6 +122,13 @@ fn what_acquire_has_started_lives_until_release_ends_it() {
 }
 
 #[test]
+fn what_release_leaves_running_ends_with_the_run() {
+    let sandbox = Sandbox::new();
+    let gate = hook("daemon", "setsid sleep 60 & true", "setsid sleep 60 & true");
+    sandbox.run(&["-w", &gate, "--", "true"]).check_code(0);
+}
+
+#[test]
 fn an_acquire_that_prints_without_end_is_given_back() {
     let sandbox = Sandbox::new();
     let gate = hook("loud", "yes | head -c 100000", "touch released");
