@@ -140,10 +140,8 @@ mod tests {
         let check = |text: &str, expected: &str| {
             assert_eq!(parse(text).err().as_deref(), Some(expected), "{text}");
         };
-        check(
-            "temp",
-            "no such kind of gate; there are lock, tempdir, output, env",
-        );
+        let kinds = super::NAMES.join(", ");
+        check("temp", &format!("no such kind of gate; there are {kinds}"));
         check("lock:", "missing field `path`");
         check("tempdir:enc=X", "unknown field `enc`, expected `env`");
         check("tempdir:env=A=B", "`A=B`: not a variable's name");
