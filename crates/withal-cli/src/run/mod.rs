@@ -198,6 +198,7 @@ fn keep(job: Job, run: Run, keeper: Option<&Keeper>) -> anyhow::Result<Exit> {
         let (alarms, raised) = Alarms::new();
         let ties = Ties {
             run: run.id,
+            names: Arc::default(),
             alarms,
             services: Services::new(run.journal.clone(), messages),
             deposit,

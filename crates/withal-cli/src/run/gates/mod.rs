@@ -37,7 +37,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use anyhow::Context as _;
 use clap::ArgMatches;
@@ -285,6 +285,8 @@ pub(crate) struct Setting<'a> {
 pub(crate) struct Ties {
     /// Names that must be known before there is anything so named are made from it.
     pub(crate) run: RunId,
+    /// How many of these names were given.
+    pub(crate) names: Arc<AtomicU32>,
     /// Stops the command, if what the gate holds is lost.
     pub(crate) alarms: Alarms,
     /// Where processes of gates are known, so that they are not taken for the command's.
@@ -303,6 +305,7 @@ impl Ties {
     fn of_plan() -> anyhow::Result<Ties> {
         Ok(Ties {
             run: RunId::random()?,
+            names: Arc::default(),
             alarms: Alarms::new().0,
             services: Services::default(),
             deposit: Deposit::default(),

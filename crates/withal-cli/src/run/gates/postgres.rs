@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,7 +14,7 @@ use withal_scope::{async_with, cancellable};
 use withal_sql::{Database, Session, params};
 
 use super::reference::Reference;
-use super::{Equip, Kind, Recovery, Setting, Template, Undo, Variable};
+use super::{Equip, Kind, Recovery, Setting, Template, Ties, Undo, Variable};
 use crate::run::RunId;
 
 /// The variable with the server's URL, if nothing is said, and with the database's.
@@ -63,7 +63,7 @@ impl Kind for Postgres {
         };
         let extensions = self.extensions.iter().map(text);
         Ok(Make {
-            name: name(setting.ties.run),
+            name: name(setting.ties),
             server: Reference::of(self.url_from.as_ref(), URL, setting)?,
             run: setting.ties.run,
             variable: self.env,
@@ -104,11 +104,11 @@ impl super::Options for Options {
 }
 
 /// The name of a run's next database.
-fn name(run: RunId) -> String {
-    static NUMBER: AtomicU32 = AtomicU32::new(1);
-    match NUMBER.fetch_add(1, Relaxed) {
-        1 => format!("withal_{}", run.short()),
-        number => format!("withal_{}_{number}", run.short()),
+fn name(ties: &Ties) -> String {
+    let run = ties.run.short();
+    match ties.names.fetch_add(1, Relaxed) {
+        0 => format!("withal_{run}"),
+        others => format!("withal_{run}_{}", others + 1),
     }
 }
 

@@ -148,10 +148,10 @@ mod tests {
         let check = |text: &str, expected: &str| {
             assert_eq!(parse(text).err().as_deref(), Some(expected), "{text}");
         };
+        let kinds = crate::run::gates::NAMES.join(", ");
         check(
             "elephant",
-            "`elephant`: no such kind of gate; there are lock, tempdir, output, log, sqlite, \
-             postgres, postgres-server, pg-lock, redis-lock, mock, env, env-file, service, hook",
+            &format!("`elephant`: no such kind of gate; there are {kinds}"),
         );
         check(
             "tempdri",

@@ -24,7 +24,9 @@ use crate::log::{check_may_be_log, size};
 use crate::message::shown;
 use lines::Lines;
 use pass::Pass;
-use pump::{Failures, Pump};
+use pump::{BLOCK, Failures, Pump};
+
+const PAGE: usize = 4096;
 
 /// What the command prints, in a log as well.
 #[derive(Clone, Debug, Deserialize)]
@@ -212,7 +214,7 @@ impl AsyncContextManager for Open {
             true => Some(Pass::new(stream)?),
             false => None,
         };
-        let pump = Pump::new(source, pass, name, lines, &self.ties);
+        let pump = Pump::new(source, pass, name, lines, self.piece(), &self.ties);
         let thread = thread::Builder::new().name("log".to_owned());
         let pump = thread.spawn(move || pump.run());
         Ok(Logging {
@@ -238,6 +240,12 @@ impl AsyncContextManager for Open {
 }
 
 impl Open {
+    /// How much the log gets at a time.
+    fn piece(&self) -> usize {
+        let size = self.rotate.map_or(u64::MAX, |rotate| rotate.size);
+        usize::try_from(size).map_or(BLOCK, |size| size.clamp(PAGE, BLOCK))
+    }
+
     fn options(&self) -> LogOptions {
         // The command does not wait for a disk to have room again.
         let options = Engine::open(&self.path).on_full(OnFull::Fail);

@@ -14,7 +14,7 @@ use crate::run::gates::Ties;
 use crate::run::gates::source::Source;
 
 /// How much is read at a time.
-const BLOCK: usize = 256 * 1024;
+pub(super) const BLOCK: usize = 256 * 1024;
 
 /// How much of what a stream does not take is kept for it at the end.
 const MOST_PENDING: usize = 4 << 20;
@@ -35,6 +35,8 @@ pub(super) struct Pump {
     name: &'static str,
     /// Until it fails.
     log: Option<Lines>,
+    /// How much the log gets at a time: a file of it ends between two pieces.
+    piece: usize,
     failures: Failures,
     is_hurried: Arc<AtomicBool>,
     messages: Messages,
@@ -55,6 +57,7 @@ impl Pump {
         pass: Option<Pass>,
         name: &'static str,
         log: Lines,
+        piece: usize,
         ties: &Ties,
     ) -> Pump {
         Pump {
@@ -62,6 +65,7 @@ impl Pump {
             pass,
             name,
             log: Some(log),
+            piece,
             failures: Failures::default(),
             is_hurried: ties.is_hurried.clone(),
             messages: ties.messages,
@@ -99,7 +103,8 @@ impl Pump {
                 pending.extend_from_slice(kept);
                 self.failures.not_passed += lost.len();
             }
-            self.log(|log| log.take(block));
+            let piece = self.piece;
+            self.log(|log| block.chunks(piece).try_for_each(|piece| log.take(piece)));
         }
         if let Some(log) = self.log.take()
             && let Err(error) = log.close()
