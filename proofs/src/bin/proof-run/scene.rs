@@ -30,8 +30,16 @@ const GATES: &[&str] = &[
     "--tempdir",
     "--tempdir=SECOND",
     "--lock=lock",
+    "--sqlite=DB",
+    "--with=hook:acquire=['mkdir', '-p', 'held'],release=['rm', '-rf', 'held']",
+    "--with=service:command=['sleep', '1000']",
+    "--mock=API=mock.toml",
     "--output=out",
+    "--log=log",
 ];
+
+/// What may be there afterwards.
+const KEPT: &[&str] = &["lock", "log", "mock.toml", "out"];
 
 /// Writes its number many times, with a daemon that has left its session, and takes a while to end.
 const COMMAND: &str = "
@@ -39,6 +47,7 @@ const COMMAND: &str = "
     setsid sh -c 'setsid sleep 1000 &'
     sleep 1000 &
     echo \"$TMPDIR\" > \"$SECOND/file\"
+    echo \"$NUMBER $DB $API\" >&2
     i=0
     while [ $i -lt 200 ]; do echo $NUMBER; i=$((i + 1)); done
     sleep 0.00$((NUMBER % 10))
@@ -68,6 +77,7 @@ impl Scene {
             fs::create_dir_all(folder.join(name))?;
         }
         fs::write(folder.join("work/out"), content(0))?;
+        fs::write(folder.join("work/mock.toml"), "[[route]]\npath = '/'\n")?;
         Ok(Scene {
             withal: fs::canonicalize(withal).context("no withal to prove")?,
             scratch: scratch.to_owned(),
@@ -114,9 +124,9 @@ impl Scene {
         let mut front = run.spawn().context("withal does not start")?;
         // Some are killed while they begin, some while they end.
         let micros = match dice.roll(4) {
-            0 => dice.roll(5_000),
-            1 | 2 => 4_000 + dice.roll(20_000),
-            _ => 10_000 + dice.roll(40_000),
+            0 => dice.roll(10_000),
+            1 | 2 => 5_000 + dice.roll(40_000),
+            _ => 20_000 + dice.roll(80_000),
         };
         let at = Instant::now() + Duration::from_micros(micros);
         while let Some(left) = at.checked_duration_since(Instant::now()) {
@@ -205,7 +215,7 @@ impl Scene {
             "directories are left: {directories:?}"
         );
         let mut work = names("work")?;
-        work.retain(|name| name != "out" && name != "lock");
+        work.retain(|name| !KEPT.contains(&name.as_str()));
         ensure!(work.is_empty(), "files are left: {work:?}");
         let lock = self.folder.join("work/lock");
         if lock.exists() {
@@ -216,6 +226,17 @@ impl Scene {
                 ensure!(start.elapsed() < DEADLINE, "the lock is held");
                 park_timeout(Duration::from_millis(1));
             }
+        }
+        if self.folder.join("work/log").exists() {
+            let read = self
+                .command(&["log", "cat", "log"])
+                .stdout(Stdio::piped())
+                .output()?;
+            let ends_well = read.stdout.last().is_none_or(|last| *last == b'\n');
+            ensure!(
+                read.status.success() && ends_well,
+                "the log is not whole: {read:?}"
+            );
         }
         let output = fs::read_to_string(self.folder.join("work/out"))?;
         let of: u64 = output.lines().next().unwrap_or_default().parse()?;
