@@ -30,8 +30,12 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Starts this program, with the signals at their defaults: a shell without job control starts what
+/// it does not wait for with Ctrl-C ignored.
 fn start(mode: &str) -> (Child, BufReader<ChildStdout>) {
-    start_by(Command::new(std::env::current_exe().unwrap()).arg(mode))
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP,INT,TERM");
+    start_by(command.arg(std::env::current_exe().unwrap()).arg(mode))
 }
 
 fn start_by(command: &mut Command) -> (Child, BufReader<ChildStdout>) {

@@ -2,6 +2,7 @@
 //!
 //! All pools hold eight connections, and all keep the statements they have prepared.
 
+mod asyncpg;
 mod peers;
 mod rows;
 
@@ -49,6 +50,7 @@ fn measure(runtime: &Runtime, server: &PostgresServer) -> Result<(), BoxError> {
         add::<Bb8>(&mut bench, runtime, "bb8-postgres", &url)?,
     ];
     rows::add(&mut bench, runtime, &url)?;
+    asyncpg::add(&mut bench, &url)?;
     bench.run()?;
     pools.into_iter().try_for_each(|close| close(runtime))
 }
