@@ -17,7 +17,7 @@ const COMMAND: &str = "
     setsid sh -c 'setsid sleep 1000 & echo $! > daemon' &
     while ! [ -s daemon ]; do sleep 0.01; done
     echo new; echo $$ > pid; touch ready
-    while ! [ -e end ]; do sleep 0.01; done
+    while ! [ -s end ]; do sleep 0.01; done
     exit $(cat end)";
 
 /// Starts it with every gate that leaves something behind.
