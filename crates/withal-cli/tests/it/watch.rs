@@ -1,7 +1,7 @@
 //! `withal watch` with real processes, sockets and terminals.
 #![allow(clippy::indexing_slicing, reason = "a test")]
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Lines, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -44,16 +44,6 @@ impl Shell {
 
     fn tell(&mut self, command: &str) {
         writeln!(self.commands.as_mut().unwrap(), "{command}").unwrap();
-    }
-
-    /// How many descriptors it has when it waits to be told more.
-    fn idle_count(&self) -> usize {
-        let pid = self.pid();
-        let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap();
-        wait_until("an idle shell", || {
-            read("stat").contains(") S ") && read(&format!("task/{pid}/children")).is_empty()
-        });
-        fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
     }
 
     fn open_file(&mut self) {
@@ -620,7 +610,6 @@ struct Terminal<'a> {
     master: File,
     slave: OwnedFd,
     shown: Vec<u8>,
-    rows: u16,
     /// Its modes before withal had it.
     before: String,
 }
@@ -657,7 +646,6 @@ impl<'a> Terminal<'a> {
             master: File::from(pty.master),
             slave: pty.slave,
             shown: Vec::new(),
-            rows: size.ws_row,
             before,
         }
     }
@@ -697,29 +685,6 @@ impl<'a> Terminal<'a> {
             self.shown.extend(&buffer[..read]);
         }
     }
-
-    /// The same for a whole screen: after a change of size it is drawn from the beginning, not only
-    /// where it differs.
-    #[track_caller]
-    fn wait_for_screen(&mut self, text: &str) {
-        for _ in 0..500 {
-            self.rows = if self.rows == 31 { 32 } else { 31 };
-            let size = rustix::termios::Winsize {
-                ws_row: self.rows,
-                ws_col: 120,
-                ws_xpixel: 0,
-                ws_ypixel: 0,
-            };
-            rustix::termios::tcsetwinsize(&self.master, size).unwrap();
-            let start = self.wait_for(CLEAR_SCREEN, self.shown.len());
-            let end = self.wait_for("k next kind", start);
-            let screen = String::from_utf8_lossy(&self.shown[start..end]);
-            if words(&screen).contains(&words(text)) {
-                return;
-            }
-        }
-        panic!("waited in vain: {text:?}");
-    }
 }
 
 fn modes(terminal: &OwnedFd) -> String {
@@ -737,7 +702,6 @@ fn words(shown: &str) -> String {
     text
 }
 
-const CLEAR_SCREEN: &str = "\x1b[2J";
 const ENTER_SCREEN: &str = "\x1b[?1049h";
 const LEAVE_SCREEN: &str = "\x1b[?1049l";
 const SHOW_CURSOR: &str = "\x1b[?25h";
@@ -786,34 +750,6 @@ fn ctrl_z_gives_the_terminal_back_and_takes_it_again() {
         // A process group without a shell is not stopped by that; it goes on at once.
         let again = terminal.wait_for(ENTER_SCREEN, left);
         let _ = terminal.wait_for("k next kind", again);
-        terminal.press(b"q");
-    });
-    assert_eq!(code, 0);
-}
-
-#[test]
-fn keys_choose_the_kind_and_pause() {
-    let (code, _) = check_given_back(|terminal, shell| {
-        let open = shell.idle_count();
-        let all = |count| format!("all {count}");
-        terminal.wait_for_screen(&all(open));
-        terminal.press(b"k");
-        terminal.wait_for_screen("▸pipe");
-        terminal.press(b"p");
-        terminal.wait_for_screen("k next kind   paused");
-        shell.open_file();
-        shell.tell("touch opened");
-        terminal.started.wait_for("opened");
-        // Of an arrow no letter is a key of ours.
-        terminal.press(b"\x1b[p");
-        terminal.wait_for_screen("▸pipe");
-        for kind in ["▸file", "▸chr", "▸all"] {
-            terminal.press(b"k");
-            terminal.wait_for_screen(kind);
-        }
-        terminal.wait_for_screen(&all(open));
-        terminal.press(b"p");
-        terminal.wait_for_screen(&all(open + 1));
         terminal.press(b"q");
     });
     assert_eq!(code, 0);

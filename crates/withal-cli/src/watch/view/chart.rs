@@ -40,8 +40,8 @@ impl Chart {
         let Some(report) = picture.model.report(picture.at) else {
             return;
         };
-        let mut kinds = report.kinds.iter().filter_map(|row| row.kind);
-        self.kind = kinds.find(|kind| Some(*kind) > self.kind);
+        let kinds = report.kinds.iter().filter_map(|row| row.kind);
+        self.kind = kinds.filter(|kind| Some(*kind) > self.kind).min();
     }
 
     fn style(&self, verdict: Verdict) -> Style {
