@@ -1,17 +1,15 @@
 //! Leases on Postgres.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
-use withal_core::{AsyncContextManager, BoxError, ExitCase};
+use withal_core::BoxError;
 use withal_pool::{Cause, Manager as _};
 use withal_sql::{Error, Session, Sessions, params};
 
-use crate::acquire::acquire;
+use crate::LeaseError;
 use crate::error::Holder;
 use crate::store::{Store, Taken};
-use crate::terms::{Terms, settings};
-use crate::{Lease, LeaseError};
+use crate::terms::{Terms, context_manager, settings};
 
 /// A lease on a Postgres database: one holder at a time, on any number of machines.
 ///
@@ -88,31 +86,7 @@ impl PgLease {
     }
 }
 
-/// The URL stays out of it: there may be a password in it.
-impl std::fmt::Debug for PgLease {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PgLease")
-            .field("terms", &self.terms)
-            .finish_non_exhaustive()
-    }
-}
-
-impl AsyncContextManager for PgLease {
-    type Resource = Lease;
-    type Error = LeaseError;
-
-    async fn enter(self) -> Result<Lease, LeaseError> {
-        acquire(self.store()?, self.terms).await
-    }
-
-    async fn exit(lease: Lease, _: ExitCase) -> Result<(), LeaseError> {
-        lease.release().await
-    }
-
-    fn name(&self) -> Cow<'static, str> {
-        format!("lease `{}`", self.terms.key).into()
-    }
-}
+context_manager!(PgLease);
 
 /// The table, as it may be made beforehand by somebody who has the right to.
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS withal_leases (

@@ -1,18 +1,15 @@
 //! Leases on Redis.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, Value, cmd};
-use withal_core::{AsyncContextManager, BoxError, ExitCase};
+use withal_core::BoxError;
 
-use crate::acquire::acquire;
+use crate::LeaseError;
 use crate::error::Holder;
 use crate::store::{Store, Taken};
-use crate::terms::{Terms, settings};
-use crate::{Lease, LeaseError};
+use crate::terms::{Terms, context_manager, settings};
 
 /// A lease on a Redis server: one holder at a time, on any number of machines.
 ///
@@ -94,31 +91,7 @@ impl RedisLease {
     }
 }
 
-/// The URL stays out of it: there may be a password in it.
-impl fmt::Debug for RedisLease {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisLease")
-            .field("terms", &self.terms)
-            .finish_non_exhaustive()
-    }
-}
-
-impl AsyncContextManager for RedisLease {
-    type Resource = Lease;
-    type Error = LeaseError;
-
-    async fn enter(self) -> Result<Lease, LeaseError> {
-        acquire(self.store()?, self.terms).await
-    }
-
-    async fn exit(lease: Lease, _: ExitCase) -> Result<(), LeaseError> {
-        lease.release().await
-    }
-
-    fn name(&self) -> Cow<'static, str> {
-        format!("lease `{}`", self.terms.key).into()
-    }
-}
+context_manager!(RedisLease);
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);

@@ -147,4 +147,36 @@ macro_rules! settings {
         }
     };
 }
-pub(crate) use settings;
+
+/// What makes a lease on any server, with a `url`, `terms` and a `store`, a context manager.
+macro_rules! context_manager {
+    ($lease:ident) => {
+        /// The URL stays out of it: there may be a password in it.
+        impl std::fmt::Debug for $lease {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($lease))
+                    .field("terms", &self.terms)
+                    .finish_non_exhaustive()
+            }
+        }
+
+        impl withal_core::AsyncContextManager for $lease {
+            type Resource = crate::Lease;
+            type Error = LeaseError;
+
+            async fn enter(self) -> Result<crate::Lease, LeaseError> {
+                crate::acquire::acquire(self.store()?, self.terms).await
+            }
+
+            async fn exit(lease: crate::Lease, _: withal_core::ExitCase) -> Result<(), LeaseError> {
+                lease.release().await
+            }
+
+            fn name(&self) -> std::borrow::Cow<'static, str> {
+                format!("lease `{}`", self.terms.key).into()
+            }
+        }
+    };
+}
+
+pub(crate) use {context_manager, settings};
