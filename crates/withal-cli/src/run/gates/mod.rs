@@ -115,7 +115,7 @@ macro_rules! kinds {
         ) -> Option<Result<BoxGate, D::Error>> {
             $(if name == <$file::$kind as Kind>::NAME {
                 let kind = serde::Deserialize::deserialize(keys);
-                return Some(kind.map(|kind: $file::$kind| Box::new(kind) as BoxGate));
+                return Some(kind.map(|kind: $file::$kind| Box::new(Made::Keys(kind)) as BoxGate));
             })+
             None
         }
@@ -406,7 +406,7 @@ impl Planned {
 
     /// A gate that no keys ask for.
     fn ready<K: Listed>(label: &'static str, gate: K::Gate) -> Planned {
-        Planned::new(label, Box::new(Ready::<K>(gate)))
+        Planned::new(label, Box::new(Made::<K>::Gate(gate)))
     }
 
     /// Whether it takes the command's stdout.
@@ -468,7 +468,13 @@ type BoxGate = Box<dyn Gate>;
 type Entering<'a> =
     Pin<Box<dyn Future<Output = anyhow::Result<Vec<(&'static str, OsString)>>> + 'a>>;
 
-impl<K: Listed> Gate for K {
+/// A gate of the kind `K`: made when its turn comes, or one that knows all it needs already.
+enum Made<K: Kind> {
+    Keys(K),
+    Gate(K::Gate),
+}
+
+impl<K: Listed> Gate for Made<K> {
     fn attributes(&self) -> &'static [&'static str] {
         K::ATTRIBUTES
     }
@@ -482,7 +488,10 @@ impl<K: Listed> Gate for K {
     }
 
     fn what(&self, setting: &Setting<'_>) -> anyhow::Result<String> {
-        Ok(self.clone().gate(setting)?.to_string())
+        Ok(match self {
+            Made::Keys(keys) => keys.clone().gate(setting)?.to_string(),
+            Made::Gate(gate) => gate.to_string(),
+        })
     }
 
     fn enter<'a>(
@@ -501,44 +510,12 @@ impl<K: Listed> Gate for K {
                 attributes: &place.attributes,
                 ties: &place.ties,
             };
-            let gate = self.gate(&setting).with_context(|| label.clone())?;
-            let ready = Box::new(Ready::<K>(gate));
-            ready.enter(label, id, limits, directory, place).await
-        })
-    }
-}
-
-/// A gate that knows all it needs.
-struct Ready<K: Kind>(K::Gate);
-
-impl<K: Listed> Gate for Ready<K> {
-    fn attributes(&self) -> &'static [&'static str] {
-        K::ATTRIBUTES
-    }
-
-    fn takes_stdout(&self) -> bool {
-        K::TAKES_STDOUT
-    }
-
-    fn can_be_outlived(&self) -> bool {
-        K::CAN_BE_OUTLIVED
-    }
-
-    fn what(&self, _setting: &Setting<'_>) -> anyhow::Result<String> {
-        Ok(self.0.to_string())
-    }
-
-    fn enter<'a>(
-        self: Box<Self>,
-        label: String,
-        _id: Option<&'a str>,
-        limits: Limits,
-        _directory: &'a Path,
-        place: &'a mut Place<'_>,
-    ) -> Entering<'a> {
-        Box::pin(async move {
+            let gate = match *self {
+                Made::Keys(keys) => keys.gate(&setting).with_context(|| label.clone())?,
+                Made::Gate(gate) => gate,
+            };
             let gate = Noted::<K> {
-                gate: self.0,
+                gate,
                 label: label.clone(),
                 limits,
                 held: place.held.clone(),
@@ -561,7 +538,7 @@ fn place<O: Options>(
     let positions = matches.indices_of(O::OPTION).into_iter().flatten();
     let planned = options.gates()?.into_iter().map(|kind| {
         let label = format!("--{}", O::OPTION);
-        Planned::new(label, Box::new(kind))
+        Planned::new(label, Box::new(Made::Keys(kind)))
     });
     gates.extend(positions.zip(planned));
     Ok(())
