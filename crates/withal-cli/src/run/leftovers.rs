@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use nix::unistd::getpid;
+use nix::unistd::{Pid, getpid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::time::{Instant, sleep};
@@ -69,19 +69,17 @@ async fn end_all(
         if found.is_empty() {
             return Ok(());
         }
-        let names = || {
-            let pids = found.keys().map(|pid| nix::unistd::Pid::from_raw(*pid));
-            pids.map(tree::describe).collect::<Vec<_>>().join(", ")
-        };
         if start.elapsed() > GRACE + KILL_LIMIT {
-            return Err(format!("cannot be killed: {}", names()));
+            let left: Vec<Pid> = found.keys().copied().map(Pid::from_raw).collect();
+            let names = tree::describe_all(&left);
+            return Err(format!("cannot be killed: {names}"));
         }
         let kills = start.elapsed() > GRACE;
         for (pid, handle) in &found {
             let signals = match kills {
                 true => &[Signal::KILL][..],
                 false if asked.insert(*pid) => {
-                    let name = tree::describe(nix::unistd::Pid::from_raw(*pid));
+                    let name = tree::describe(Pid::from_raw(*pid));
                     messages.step(format_args!("stopping {name}"));
                     &[Signal::TERM, Signal::CONT]
                 }
@@ -147,7 +145,7 @@ fn forbid_suicide(found: &BTreeMap<i32, OwnedFd>) -> Result<(), String> {
     let mut pid = getpid().as_raw();
     while pid > 0 {
         if found.contains_key(&pid) {
-            let name = tree::describe(nix::unistd::Pid::from_raw(pid));
+            let name = tree::describe(Pid::from_raw(pid));
             return Err(format!(
                 "{name} belongs to the run and to you: recover it from outside"
             ));

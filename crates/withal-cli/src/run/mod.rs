@@ -48,7 +48,7 @@ use release::{Released, release};
 use supervise::{Ending, Supervisor};
 use tree::Tree;
 
-use crate::message::{Messages, say, say_error, shown};
+use crate::message::{Messages, say_error, shown};
 
 pub(crate) use alarms::Alarms;
 pub(crate) use command::{NotStarted, Running, Terminal};
@@ -97,7 +97,9 @@ fn prepare_and_run(job: Job) -> anyhow::Result<Exit> {
     // Threads and processes inherit the mask, so it comes first.
     let blocked = Blocked::new()?;
     let messages = job.messages;
-    let strangers = tree::adopt_orphans(messages);
+    tree::adopt_orphans(messages);
+    // A shell may have started them and then replaced itself by withal.
+    let strangers = tree::children_now().into_iter().collect();
     let id = RunId::random()?;
     let report = job.report()?;
     let run = Run {
@@ -113,8 +115,9 @@ fn prepare_and_run(job: Job) -> anyhow::Result<Exit> {
     }
     match front::split(run.terminal.is_there)? {
         Side::Keeper(keeper) => {
-            // What the front was given is not this process's; nor has it inherited to be a reaper.
-            let strangers = tree::adopt_orphans(messages);
+            // It has not inherited to be a reaper, nor any children.
+            tree::adopt_orphans(messages);
+            let strangers = HashSet::new();
             let exit = keep(job, Run { strangers, ..run }, Some(&keeper));
             let exit = exit.unwrap_or_else(|error| {
                 messages.error(format_args!("{error:#}"));
@@ -264,61 +267,39 @@ async fn session(
         ties,
         journal: journal.clone(),
     };
-    // Processes that undo what an earlier run has left are waited for by themselves.
-    let recovered = match job.safety.recover && job.safety.journal {
-        false => Ok(()),
-        true => tokio::select! {
-            biased;
-            stop = signals.next_stop() => Err(Outcome::Interrupted(stop)),
-            () = recover::before(&job.identity, messages) => Ok(()),
-        },
-    };
-    let acquired = match recovered {
-        Err(outcome) => Err(outcome),
-        Ok(()) => tokio::select! {
-            biased;
-            stop = next_stop(&mut signals, &services) => Err(Outcome::Interrupted(stop)),
-            lost = raised.next() => Err(Outcome::Lost(lost)),
-            acquired = acquire(gates, &job, &mut place) => acquired.map_err(Outcome::NotAcquired),
-        },
-    };
-    // What was lost at the last moment counts, too.
-    let acquired = acquired.and_then(|()| {
-        raised
-            .taken()
-            .map_or(Ok(()), |lost| Err(Outcome::Lost(lost)))
-    });
-    // What a hook has started, and its parent has left: its `release` ends it.
-    let before = tree::children_now();
+    let acquired = acquire_all(gates, &job, &mut place, &mut signals, &mut raised).await;
     let outcome = match acquired {
         Err(outcome) => {
             // What gates gave it is not kept open for their exits.
             drop(command);
             outcome
         }
-        Ok(()) => match Running::start(command, blocked.inherited(), terminal) {
-            Err(not_started) => Outcome::NotStarted(not_started),
-            Ok(running) => {
-                note_command(journal, running, messages);
-                messages.step(format_args!("started {}", tree::describe(running.pid)));
-                chronicle.command_started();
-                let others = strangers.iter().copied().chain(before).collect();
-                let tree = Tree::new(running.pid, others, services.clone());
-                let supervisor = Supervisor::new(
-                    running,
-                    tree,
-                    &mut signals,
-                    &mut raised,
-                    job.limits(),
-                    messages,
-                    chronicle.clone(),
-                );
-                let ending = supervisor.until_all_are_gone().await;
-                let exit = Exit::of_command(ending.status);
-                note(journal, &Record::Exited { exit }, messages);
-                Outcome::Ended(ending)
+        Ok(()) => {
+            // What a hook has started, and its parent has left: its `release` ends it.
+            let before = tree::children_now().into_iter();
+            let before = before.chain(strangers.iter().copied()).collect();
+            match Running::start(command, blocked.inherited(), terminal) {
+                Err(not_started) => Outcome::NotStarted(not_started),
+                Ok(running) => {
+                    note_command(journal, running, messages);
+                    messages.step(format_args!("started {}", tree::describe(running.pid)));
+                    chronicle.command_started();
+                    let supervisor = Supervisor::new(
+                        running,
+                        Tree::new(running.pid, before, services.clone()),
+                        &mut signals,
+                        &mut raised,
+                        job.limits(),
+                        messages,
+                        chronicle.clone(),
+                    );
+                    let ending = supervisor.until_all_are_gone().await;
+                    let exit = Exit::of_command(ending.status);
+                    note(journal, &Record::Exited { exit }, messages);
+                    Outcome::Ended(ending)
+                }
             }
-        },
+        }
     };
     outcome.tell(messages);
     is_hurried.store(outcome.is_hurried(), Ordering::Relaxed);
@@ -337,7 +318,7 @@ async fn session(
         // What gates have started and left running after all.
         services.forget();
         let mut tree = Tree::left_behind(strangers, services);
-        take_over::end_all(&mut tree, &mut signals, limits, messages).await;
+        supervise::end_all(&mut tree, &mut signals, limits, messages).await;
     }
     let exit = outcome.exit(&job, released);
     Account::new(&job, id, &chronicle, outcome.end(exit)).write(&job, report);
@@ -378,10 +359,7 @@ fn note(journal: &Journal, record: &Record, messages: Messages) {
 /// Removes the journal if nothing is left to be undone, and else says who can.
 fn conclude(journal: &Journal, id: RunId, exit: Exit, messages: Messages) {
     if !journal.is_clean() {
-        let id = id.short();
-        say(format_args!(
-            "not all is undone: `withal recover {id}` tries again"
-        ));
+        recover::say_pending(id);
         return;
     }
     if let Err(error) = journal.close(&Record::Closed { exit: Some(exit) }) {
@@ -401,6 +379,35 @@ async fn next_stop(signals: &mut Signals, services: &Services) -> Arrived {
     }
 }
 
+/// Undoes what earlier runs have left and acquires the gates, unless it is told to stop.
+async fn acquire_all(
+    gates: Vec<Planned>,
+    job: &Job,
+    place: &mut Place<'_>,
+    signals: &mut Signals,
+    raised: &mut Raised,
+) -> Result<(), Outcome> {
+    // Processes that undo what an earlier run has left are waited for by themselves.
+    if job.safety.recover && job.safety.journal {
+        tokio::select! {
+            biased;
+            stop = signals.next_stop() => return Err(Outcome::Interrupted(stop)),
+            () = recover::before(&job.identity, job.messages) => {}
+        }
+    }
+    let services = place.ties.services.clone();
+    tokio::select! {
+        biased;
+        stop = next_stop(signals, &services) => return Err(Outcome::Interrupted(stop)),
+        lost = raised.next() => return Err(Outcome::Lost(lost)),
+        acquired = acquire(gates, job, place) => acquired.map_err(Outcome::NotAcquired)?,
+    }
+    // What was lost at the last moment counts, too.
+    raised
+        .taken()
+        .map_or(Ok(()), |lost| Err(Outcome::Lost(lost)))
+}
+
 /// Acquires the gates. Then the rest of the command is known, which may refer to them.
 async fn acquire(gates: Vec<Planned>, job: &Job, place: &mut Place<'_>) -> anyhow::Result<()> {
     for gate in gates {
@@ -417,6 +424,7 @@ async fn acquire(gates: Vec<Planned>, job: &Job, place: &mut Place<'_>) -> anyho
     }
     Ok(())
 }
+
 impl Outcome {
     fn tell(&self, messages: Messages) {
         match self {

@@ -321,6 +321,14 @@ fn removed(path: &Path) -> Outcome {
     }
 }
 
+/// Says that a run has left something, and who can undo it.
+pub(super) fn say_pending(id: RunId) {
+    let id = id.short();
+    say(format_args!(
+        "not all is undone: `withal recover {id}` tries again"
+    ));
+}
+
 /// Says what would be done.
 fn rehearse(story: &Story, distance: Distance) {
     let name = format!("run {}", story.opened.id.short());

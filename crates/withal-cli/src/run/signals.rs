@@ -67,6 +67,11 @@ impl Arrived {
         self.origin != Origin::Terminal
     }
 
+    /// Whether, coming a second time, it means that there is no more waiting.
+    pub(crate) fn insists(&self) -> bool {
+        self.was_sent() && matches!(self.signal, Signal::SIGTERM | Signal::SIGINT)
+    }
+
     /// A child ended, stopped or continued.
     pub(crate) fn is_about_children(&self) -> bool {
         self.signal == Signal::SIGCHLD

@@ -178,9 +178,8 @@ impl<'a> Supervisor<'a> {
         if !arrived.asks_to_stop() || !arrived.was_sent() {
             return;
         }
-        let insists = matches!(arrived.signal, Signal::SIGTERM | Signal::SIGINT);
         match self.phase {
-            Phase::Grace(_) if self.asked_to_stop && insists => {
+            Phase::Grace(_) if self.asked_to_stop && arrived.insists() => {
                 self.messages
                     .warn("asked to stop again: killing the command");
                 self.kill();
@@ -240,7 +239,7 @@ impl<'a> Supervisor<'a> {
         } else if let Phase::Free = self.phase {
             self.end_orphans(left); // nothing has asked them to end so far
         } else {
-            let names = describe(left);
+            let names = tree::describe_all(left);
             let text = format_args!("waiting for processes the command left: {names}");
             self.messages.warn(text);
         }
@@ -264,15 +263,13 @@ impl<'a> Supervisor<'a> {
                 self.phase = self.grace();
             }
             Phase::Grace(_) => {
-                let names = describe(&self.tree.left());
-                let grace = humantime::format_duration(self.limits.grace);
-                self.messages
-                    .warn(format_args!("not ended within {grace}, killed: {names}"));
+                warn_of_killing(&self.tree.left(), self.limits, self.messages);
                 self.kill();
             }
             // What the command itself uses is not taken away from it while it lives.
             Phase::Killing(_) if self.tree.ended().is_none() => {
-                let names = describe(&self.tree.left());
+                let left = self.tree.left();
+                let names = tree::describe_all(&left);
                 self.messages
                     .error(format_args!("cannot be killed, still waiting: {names}"));
                 self.kill();
@@ -285,7 +282,7 @@ impl<'a> Supervisor<'a> {
     fn end_orphans(&mut self, left: &[Pid]) {
         self.note_orphans(left);
         if let Phase::Free = self.phase {
-            let names = describe(left);
+            let names = tree::describe_all(left);
             self.messages.step(format_args!(
                 "stopping what the command left running: {names}"
             ));
@@ -296,7 +293,7 @@ impl<'a> Supervisor<'a> {
 
     fn note_orphans(&mut self, left: &[Pid]) {
         if !std::mem::replace(&mut self.has_orphans, true) {
-            let names = left.iter().map(|pid| tree::describe(*pid));
+            let names = left.iter().map(|pid| tree::describe(*pid).to_string());
             self.chronicle.orphans(names.collect());
         }
     }
@@ -304,17 +301,14 @@ impl<'a> Supervisor<'a> {
     /// What the command left running is nobody's any more.
     fn detaching(&mut self, status: WaitStatus, left: &[Pid]) -> Ending {
         self.note_orphans(left);
-        let names = describe(left);
+        let names = tree::describe_all(left);
         self.messages.warn(format_args!("left running: {names}"));
         self.ending(status, &[])
     }
 
     fn ending(&self, status: WaitStatus, left: &[Pid]) -> Ending {
         if !left.is_empty() {
-            let names = describe(left);
-            self.messages.error(format_args!(
-                "left running, because it cannot be killed: {names}"
-            ));
+            tell_survivors(left, self.messages);
         }
         Ending {
             status,
@@ -326,7 +320,49 @@ impl<'a> Supervisor<'a> {
     }
 }
 
-fn describe(processes: &[Pid]) -> String {
-    let names: Vec<String> = processes.iter().map(|pid| tree::describe(*pid)).collect();
-    names.join(", ")
+/// Asks all that is left to end, and kills what has not ended after the grace.
+pub(super) async fn end_all(
+    tree: &mut Tree,
+    signals: &mut Signals,
+    limits: Limits,
+    messages: Messages,
+) {
+    let mut kills = false;
+    let mut deadline = Instant::now() + limits.grace;
+    let last_deadline = || Instant::now() + KILL_LIMIT;
+    loop {
+        tree.reap();
+        let left = tree.left();
+        if left.is_empty() {
+            return;
+        }
+        match kills {
+            true => tree::kill_all(&left),
+            false => tree.ask(&left, limits.signal),
+        }
+        match signals.next_before(Some(deadline)).await {
+            Some(arrived) if arrived.insists() && !kills => {
+                (kills, deadline) = (true, last_deadline());
+            }
+            Some(_) => {}
+            None if kills => return tell_survivors(&left, messages),
+            None => {
+                warn_of_killing(&left, limits, messages);
+                (kills, deadline) = (true, last_deadline());
+            }
+        }
+    }
+}
+
+fn warn_of_killing(left: &[Pid], limits: Limits, messages: Messages) {
+    let names = tree::describe_all(left);
+    let grace = humantime::format_duration(limits.grace);
+    messages.warn(format_args!("not ended within {grace}, killed: {names}"));
+}
+
+fn tell_survivors(left: &[Pid], messages: Messages) {
+    let names = tree::describe_all(left);
+    messages.error(format_args!(
+        "left running, because it cannot be killed: {names}"
+    ));
 }

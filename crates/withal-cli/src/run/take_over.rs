@@ -3,26 +3,22 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::gates::Recovery;
 use super::identity::Distance;
 use super::journal::{Journal, Reading, Record, Story};
-use super::recover::undo_gates;
+use super::recover::{say_pending, undo_gates};
 use super::services::Services;
-use super::signals::{Blocked, Signals};
+use super::signals::Blocked;
 use super::status::Exit;
-use super::supervise::Limits;
-use super::tree::{self, Tree};
+use super::supervise::{Limits, end_all};
+use super::tree::Tree;
 use crate::message::{Messages, say};
 
 /// How long undoing may take: somebody waits, and has just used force.
 const LIMIT: Duration = Duration::from_secs(4);
-
-/// How long killed processes may take to be gone.
-const KILL_LIMIT: Duration = Duration::from_secs(5);
 
 /// Ends what the keeper has left, newest first, in the order it would have.
 pub(super) async fn take_over(
@@ -71,59 +67,6 @@ async fn undo(journal: &Journal, story: Story, messages: Messages) -> anyhow::Re
             exit: Some(Exit::FAILED),
         });
     }
-    let short = id.short();
-    say(format_args!(
-        "not all is undone: `withal recover {short}` tries again"
-    ));
+    say_pending(id);
     Ok(())
-}
-
-/// Asks all that is left to end, and kills what has not ended after the grace.
-pub(super) async fn end_all(
-    tree: &mut Tree,
-    signals: &mut Signals,
-    limits: Limits,
-    messages: Messages,
-) {
-    let mut kills = false;
-    let mut deadline = Instant::now() + limits.grace;
-    loop {
-        tree.reap();
-        let left = tree.left();
-        if left.is_empty() {
-            return;
-        }
-        match kills {
-            true => tree::kill_all(&left),
-            false => tree.ask(&left, limits.signal),
-        }
-        let names = || {
-            let names: Vec<String> = left.iter().map(|pid| tree::describe(*pid)).collect();
-            names.join(", ")
-        };
-        match signals.next_before(Some(deadline)).await {
-            Some(arrived) if arrived.is_about_children() => {}
-            Some(arrived)
-                if arrived.was_sent()
-                    && matches!(arrived.signal, Signal::SIGTERM | Signal::SIGINT) =>
-            {
-                kills = true;
-            }
-            Some(_) => {}
-            None if kills => {
-                say(format_args!(
-                    "left running, because it cannot be killed: {}",
-                    names()
-                ));
-                return;
-            }
-            None => {
-                let grace = humantime::format_duration(limits.grace);
-                let names = names();
-                messages.warn(format_args!("not ended within {grace}, killed: {names}"));
-                kills = true;
-                deadline = Instant::now() + KILL_LIMIT;
-            }
-        }
-    }
 }

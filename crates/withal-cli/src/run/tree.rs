@@ -6,6 +6,7 @@
 //! are reaped, which happens here, their process ids mean nobody else.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::fs;
 use std::io;
 
@@ -22,8 +23,7 @@ use crate::message::Messages;
 pub(super) struct Tree {
     command: Option<Pid>,
     ended: Option<WaitStatus>,
-    /// Children this process had before the command: a shell may have started them and then
-    /// replaced itself by withal.
+    /// Children this process had before the command.
     strangers: HashSet<Pid>,
     /// What the gates have started, which they will end themselves.
     services: Services,
@@ -31,15 +31,14 @@ pub(super) struct Tree {
     asked: HashSet<Pid>,
 }
 
-/// Makes this process the parent of orphaned descendants, and names the children it has already.
-pub(super) fn adopt_orphans(messages: Messages) -> HashSet<Pid> {
+/// Makes this process the parent of orphaned descendants.
+pub(super) fn adopt_orphans(messages: Messages) {
     if let Err(error) = set_child_subreaper(true) {
         messages.warn(format_args!(
             "no process can adopt orphans here, so what leaves the command's tree may outlive it: \
              {error}"
         ));
     }
-    children_now().into_iter().collect()
 }
 
 /// The children there are; none where `/proc` cannot be read.
@@ -125,12 +124,26 @@ pub(super) fn kill_all(processes: &[Pid]) {
     }
 }
 
-/// `123 (sleep)`, for messages.
-pub(super) fn describe(pid: Pid) -> String {
-    match fs::read_to_string(format!("/proc/{pid}/comm")) {
-        Ok(name) => format!("{pid} ({})", name.trim_end()),
-        Err(_) => pid.to_string(),
-    }
+/// `123 (sleep)`, for messages; the name is looked up when it is shown.
+pub(super) fn describe(pid: Pid) -> impl fmt::Display {
+    fmt::from_fn(
+        move |f| match fs::read_to_string(format!("/proc/{pid}/comm")) {
+            Ok(name) => write!(f, "{pid} ({})", name.trim_end()),
+            Err(_) => write!(f, "{pid}"),
+        },
+    )
+}
+
+/// The same for all of `processes`.
+pub(super) fn describe_all(processes: &[Pid]) -> impl fmt::Display {
+    fmt::from_fn(move |f| {
+        let mut before = "";
+        for pid in processes {
+            write!(f, "{before}{}", describe(*pid))?;
+            before = ", ";
+        }
+        Ok(())
+    })
 }
 
 /// The children of this process.
