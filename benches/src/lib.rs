@@ -7,6 +7,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod whole;
+
 use std::fmt;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};

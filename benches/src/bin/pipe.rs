@@ -6,14 +6,13 @@
 //! `cargo xtask bench` sets to a folder on the disk; `withal` stands beside this program.
 
 use std::env;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeValLike;
+use withal_benches::whole::{processor_time, write_lines};
 use withal_benches::{Measure, US};
 
 /// Large against what starting and ending takes, small against what a disk takes at once.
@@ -75,8 +74,8 @@ fn main() -> io::Result<()> {
         true => (QUICK_TEXT, QUICK_TEXT),
         false => (TEXT, SLOW_TEXT),
     };
-    let text = write_text(folder.path().join("text"), text)?;
-    let slow_text = write_text(folder.path().join("slow-text"), slow_text)?;
+    let text = write_lines(folder.path().join("text"), text)?;
+    let slow_text = write_lines(folder.path().join("slow-text"), slow_text)?;
     let loggers: Vec<&Logger> = LOGGERS.iter().filter(|logger| logger.is_here()).collect();
     let mut samples = vec![(Vec::new(), Vec::new()); loggers.len()];
     for round in 0..if is_quick { 1 } else { ROUNDS } {
@@ -142,7 +141,7 @@ fn pipe(text: &Path, logger: &Logger, folder: &Path) -> io::Result<(Duration, Du
     fs::create_dir(folder)?;
     // What others have written is not ours to wait for.
     nix::unistd::sync();
-    let (cpu, began) = (children()?, Instant::now());
+    let (cpu, began) = (processor_time()?, Instant::now());
     let mut cat = Command::new("cat")
         .arg(text)
         .stdout(Stdio::piped())
@@ -156,38 +155,10 @@ fn pipe(text: &Path, logger: &Logger, folder: &Path) -> io::Result<(Duration, Du
         .stdin(lines);
     let logged = sh.stdout(Stdio::null()).stderr(Stdio::null()).status();
     let fed = cat.wait()?;
-    let took = (began.elapsed(), children()?.saturating_sub(cpu));
+    let took = (began.elapsed(), processor_time()?.saturating_sub(cpu));
     fs::remove_dir_all(folder)?;
     if !fed.success() || !logged?.success() {
         return Err(io::Error::other(format!("`{}` failed", logger.line)));
     }
     Ok(took)
-}
-
-/// The processor time of all processes that have ended.
-fn children() -> io::Result<Duration> {
-    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
-    let microseconds = (usage.user_time() + usage.system_time()).num_microseconds();
-    Ok(Duration::from_micros(
-        u64::try_from(microseconds).map_err(io::Error::other)?,
-    ))
-}
-
-/// Lines as servers log them, of about 120 bytes.
-fn write_text(path: PathBuf, bytes: u64) -> io::Result<PathBuf> {
-    let mut file = BufWriter::new(File::create(&path)?);
-    let (mut written, mut number) = (0, 0_u64);
-    while written < bytes {
-        let id = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let (service, order, millis) = (id % 24, id % 999_983, id % 900);
-        let line = format!(
-            "INFO svc-{service:02} request completed path=/api/v1/orders/{order} status=200 \
-             ms={millis} id={id:016x} number={number} user=anonymous\n"
-        );
-        file.write_all(line.as_bytes())?;
-        written += line.len() as u64;
-        number += 1;
-    }
-    file.flush()?;
-    Ok(path)
 }

@@ -89,28 +89,31 @@ pub(super) const SUITES: &[Suite] = &[
     },
     Suite {
         name: "run",
-        what: "a command that does nothing, start to end",
-        sources: &[Source::Commands {
-            work: "run `true`",
-            commands: &[
-                WholeCommand {
-                    who: US,
-                    line: "withal run -- true",
-                },
-                WholeCommand {
-                    who: "env",
-                    line: "env true",
-                },
-                WholeCommand {
-                    who: "timeout",
-                    line: "timeout 10 true",
-                },
-                WholeCommand {
-                    who: "bash, mktemp and trap",
-                    line: r#"bash -c 'd=$(mktemp -d); trap "rm -rf $d" EXIT; true'"#,
-                },
-            ],
-        }],
+        what: "a command that does nothing, start to end; what a run costs meanwhile",
+        sources: &[
+            Source::Rust("run"),
+            Source::Commands {
+                work: "run `true`",
+                commands: &[
+                    WholeCommand {
+                        who: US,
+                        line: "withal run -- true",
+                    },
+                    WholeCommand {
+                        who: "env",
+                        line: "env true",
+                    },
+                    WholeCommand {
+                        who: "timeout",
+                        line: "timeout 10 true",
+                    },
+                    WholeCommand {
+                        who: "bash, mktemp and trap",
+                        line: r#"bash -c 'd=$(mktemp -d); trap "rm -rf $d" EXIT; true'"#,
+                    },
+                ],
+            },
+        ],
         peers: &[],
         passes: 5,
         tools: &[Tool::Hyperfine, Tool::Bash],
@@ -127,7 +130,7 @@ impl Suite {
     pub(super) fn prepare(&self, metadata: &Metadata) -> Result<()> {
         for source in self.sources {
             match source {
-                Source::Rust("pipe") => {
+                Source::Rust("pipe" | "run") => {
                     super::build("withal-cli")?;
                     super::build("withal-benches")?;
                 }
