@@ -3,7 +3,8 @@
 //!
 //! A log is kept of 256 MiB of lines that `cat` prints, and all of it passed on to `/dev/null`; a
 //! sample is from the start until all have ended. Memory is the proportional set size of all
-//! processes but the command. Files stand below `TMPDIR`, which `cargo xtask bench` sets to a
+//! processes but the command: of one run alone, and of one of ten at once, which share what they
+//! read from files. Files stand below `TMPDIR`, which `cargo xtask bench` sets to a
 //! folder on the disk; `withal` stands beside this program.
 
 use std::collections::VecDeque;
@@ -11,7 +12,7 @@ use std::env;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use withal_benches::whole::{processor_time, write_lines};
@@ -54,7 +55,11 @@ fn main() -> io::Result<()> {
     measure(rounds, "log what a command prints", "B/s", LOGGED, |line| {
         Ok((bytes / logged(line, &text, &folder.path().join("work"))?).round())
     })?;
-    measure(rounds, "memory while a command runs", "B", HELD, held)?;
+    measure(rounds, "memory while a command runs", "B", HELD, |line| {
+        held(line, 1)
+    })?;
+    let work = "memory while a command runs, one of 10";
+    measure(rounds, work, "B", HELD, |line| held(line, 10))?;
     let seconds = if is_quick { 1 } else { SECONDS };
     let share = watched(seconds)?;
     Measure {
@@ -110,23 +115,47 @@ fn logged(line: &str, text: &Path, folder: &Path) -> io::Result<f64> {
     }
 }
 
-/// The bytes of all processes of it but `cat`, while that runs.
-fn held(line: &str) -> io::Result<f64> {
-    let mut child = shell(line)?
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let (Some(mut stdin), Some(mut stdout)) = (child.stdin.take(), child.stdout.take()) else {
-        return Err(io::Error::other("no pipes"));
-    };
-    stdin.write_all(b"1")?;
-    stdout.read_exact(&mut [0])?;
-    let bytes = proportional(child.id());
-    drop(stdin);
-    let status = child.wait()?;
-    match status.success() {
-        true => bytes,
-        false => Err(io::Error::other(format!("`{line}`: {status}"))),
+/// The bytes of all processes of a run but `cat`, while `runs` of them run.
+fn held(line: &str, runs: usize) -> io::Result<f64> {
+    let held = (0..runs).map(|_| Held::start(line));
+    let held = held.collect::<io::Result<Vec<Held>>>()?;
+    let sizes = held.iter().map(|held| proportional(held.child.id()));
+    let sizes = sizes.sum::<io::Result<f64>>();
+    held.into_iter().try_for_each(|held| held.end(line))?;
+    Ok((sizes? / runs as f64).round())
+}
+
+/// A run whose command waits for the end of its stdin.
+struct Held {
+    child: Child,
+    stdin: ChildStdin,
+    _stdout: ChildStdout,
+}
+
+impl Held {
+    fn start(line: &str) -> io::Result<Held> {
+        let mut shell = shell(line)?;
+        let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let (Some(mut stdin), Some(mut stdout)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(io::Error::other("no pipes"));
+        };
+        // What comes back, the command has read: it runs.
+        stdin.write_all(b"1")?;
+        stdout.read_exact(&mut [0])?;
+        Ok(Held {
+            child,
+            stdin,
+            _stdout: stdout,
+        })
+    }
+
+    fn end(mut self, line: &str) -> io::Result<()> {
+        drop(self.stdin);
+        let status = self.child.wait()?;
+        match status.success() {
+            true => Ok(()),
+            false => Err(io::Error::other(format!("`{line}`: {status}"))),
+        }
     }
 }
 
