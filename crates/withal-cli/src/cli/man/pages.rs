@@ -147,9 +147,14 @@ In texts ${id.attribute} is what an earlier gate has, ${env.NAME} a variable, an
   fail_on_unmatched  stop the command if it asks for anything else
   attributes: url, port
 
-# env, --env and env-file, --env-file: variables
+# env, --env: variables
   name, value  a variable
-  path        a file of variables
+  set         a table of them
+  file        a file of them
+  secret      names of those whose values stand as *** in logs
+
+# env-file, --env-file: variables from a file
+  path        the file
 
 # service: a process that is there while the command runs
   command     the program and its arguments

@@ -16,7 +16,7 @@ use crate::source::Flaw;
 use crate::suggest;
 
 /// The name of an environment variable.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Variable(OsString);
 

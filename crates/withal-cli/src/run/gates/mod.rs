@@ -5,6 +5,7 @@
 //! command. A kind is known by its `mod` and by its name in the list at `kinds!`.
 
 mod described;
+mod dotenv;
 mod env;
 mod env_file;
 mod helper;
@@ -22,6 +23,7 @@ mod postgres_server;
 mod preview;
 mod redis_lock;
 mod reference;
+mod secrets;
 mod service;
 mod source;
 mod sqlite;
@@ -57,6 +59,7 @@ pub(crate) use keys::{Variable, duration, keys_of_table, parsed, unknown as unkn
 pub(crate) use noted::Held;
 pub(crate) use output::{gate as output, open as open_output};
 pub(crate) use preview::{Preview, Previews};
+pub(crate) use secrets::Secrets;
 pub(crate) use template::{Attributes, Template, Unresolved};
 pub(crate) use undo::{NoUndo, Recovery, Undo};
 
@@ -297,6 +300,8 @@ pub(crate) struct Ties {
     pub(crate) keep: Keep,
     /// Set when undoing begins, if somebody waits for it to be over.
     pub(crate) is_hurried: Arc<AtomicBool>,
+    /// What does not belong into logs.
+    pub(crate) secrets: Secrets,
     pub(crate) messages: Messages,
 }
 
@@ -311,6 +316,7 @@ impl Ties {
             deposit: Deposit::default(),
             keep: Keep::default(),
             is_hurried: Arc::default(),
+            secrets: Secrets::default(),
             messages: Messages::new(Level::Quiet),
         })
     }

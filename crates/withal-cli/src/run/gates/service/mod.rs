@@ -147,7 +147,11 @@ impl AsyncContextManager for Start {
 
     async fn enter(self) -> anyhow::Result<Running> {
         self.watch.check_nobody_answers().await?;
-        let output = Output::open(&self.name, self.output.as_deref())?;
+        let output = Output::open(
+            &self.name,
+            self.output.as_deref(),
+            self.ties.secrets.clone(),
+        )?;
         let (source, guard, write) = source::pipe()?;
         let mut command = helper::command(&self.argv, &self.directory)?;
         let copy = write.try_clone().context("no descriptor left")?;
