@@ -220,7 +220,7 @@ with = [
 job.toml:2:13: `${work.path}`: the program is named before gates are acquired; write `command = ["env", "…"]`
  2 | command = ["${work.path}/tool"]
    |             ^^^^^^^^^^^^
-job.toml:6:3: another gate takes the one stdout there is; leave one
+job.toml:6:3: takes stdout, as `output a` does before it; leave one of them out, or give a log the other of `streams`
  6 |   { kind = "output", path = "b" },
    |   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
 "#,

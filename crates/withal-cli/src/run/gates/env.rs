@@ -10,7 +10,7 @@ use std::process::Command;
 use serde::Deserialize;
 use withal_core::{AsyncContextManager, ExitCase};
 
-use super::{Equip, Kind, NoUndo, Secrets, Setting, Template, Variable, dotenv};
+use super::{Equip, Kind, NoUndo, Secrets, Setting, Taken, Template, Variable, dotenv};
 use crate::message::shown;
 
 /// Variables of the command's environment.
@@ -78,6 +78,14 @@ impl Kind for Env {
             secret: keys.secret,
         };
         Ok(Set::new(Self::NAME, variables, setting))
+    }
+
+    /// Those of the file may be set anew: nobody sees their names here.
+    fn takes(&self, gate: &Self::Gate) -> Vec<Taken> {
+        let named = gate.variables.named.iter();
+        named
+            .map(|(name, _)| Taken::Variable(name.clone()))
+            .collect()
     }
 }
 

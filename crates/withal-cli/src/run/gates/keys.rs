@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, forward_to_deserialize_any};
 use toml::Spanned;
 use toml::de::DeString;
 
+use super::Taken;
 use crate::message::shown;
 use crate::source::Flaw;
 use crate::suggest;
@@ -118,6 +119,16 @@ impl Port {
         match self {
             Port::Free => 0,
             Port::Number(number) => number,
+        }
+    }
+}
+
+impl Port {
+    /// One that is free is nobody's.
+    pub(super) fn takes(self) -> Option<Taken> {
+        match self {
+            Port::Free => None,
+            Port::Number(number) => Some(Taken::Port(number)),
         }
     }
 }

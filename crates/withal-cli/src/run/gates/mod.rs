@@ -27,6 +27,7 @@ mod secrets;
 mod service;
 mod source;
 mod sqlite;
+mod taken;
 mod tempdir;
 mod template;
 mod undo;
@@ -53,6 +54,7 @@ use crate::run::journal::Journal;
 use crate::run::{Alarms, Deposit, Keep, RunId, Services};
 use described::When;
 use noted::{Limits, Noted};
+use taken::Taken;
 
 pub(crate) use described::{Origin, described};
 pub(crate) use keys::{Variable, duration, keys_of_table, parsed, unknown as unknown_key};
@@ -202,6 +204,11 @@ trait Kind: DeserializeOwned + Clone + Send + 'static {
     /// This acquires nothing and changes nothing. A plan is made of it, too, with `‹id.attribute›`
     /// in place of what is not there yet.
     fn gate(self, setting: &Setting<'_>) -> anyhow::Result<Self::Gate>;
+
+    /// What no other gate of the run can have, if this is the gate.
+    fn takes(&self, _gate: &Self::Gate) -> Vec<Taken> {
+        Vec::new()
+    }
 
     /// What will undo the gate, whatever comes of acquiring it: written down before that, so its
     /// names are chosen by now.
@@ -417,7 +424,7 @@ impl Planned {
 
     /// Whether it takes the command's stdout.
     pub(crate) fn takes_stdout(&self) -> bool {
-        self.takes_stdout
+        self.takes_stdout && self.when.holds()
     }
 
     /// Enters it, then equips the command.
@@ -456,7 +463,7 @@ trait Gate: Send {
     fn can_be_outlived(&self) -> bool;
 
     /// What would be entered.
-    fn what(&self, setting: &Setting<'_>) -> anyhow::Result<String>;
+    fn outlook(&self, setting: &Setting<'_>) -> anyhow::Result<Outlook>;
 
     /// Enters it on the stack, then equips the command. Gives what others can refer to.
     fn enter<'a>(
@@ -467,6 +474,12 @@ trait Gate: Send {
         directory: &'a Path,
         place: &'a mut Place<'_>,
     ) -> Entering<'a>;
+}
+
+/// What can be known of a gate before it is acquired.
+struct Outlook {
+    what: String,
+    takes: Vec<Taken>,
 }
 
 type BoxGate = Box<dyn Gate>;
@@ -487,8 +500,12 @@ impl<K: Listed> Gate for K {
         K::CAN_BE_OUTLIVED
     }
 
-    fn what(&self, setting: &Setting<'_>) -> anyhow::Result<String> {
-        Ok(self.clone().gate(setting)?.to_string())
+    fn outlook(&self, setting: &Setting<'_>) -> anyhow::Result<Outlook> {
+        let gate = self.clone().gate(setting)?;
+        Ok(Outlook {
+            what: gate.to_string(),
+            takes: self.takes(&gate),
+        })
     }
 
     fn enter<'a>(
@@ -530,8 +547,11 @@ impl<K: Listed> Gate for Ready<K> {
         K::CAN_BE_OUTLIVED
     }
 
-    fn what(&self, _setting: &Setting<'_>) -> anyhow::Result<String> {
-        Ok(self.0.to_string())
+    fn outlook(&self, _setting: &Setting<'_>) -> anyhow::Result<Outlook> {
+        Ok(Outlook {
+            what: self.0.to_string(),
+            takes: Vec::new(),
+        })
     }
 
     fn enter<'a>(

@@ -23,7 +23,7 @@ use withal_os::{OpenTempDir, TempDir};
 use withal_scope::cancellable;
 
 use super::tempdir::Remove;
-use super::{Equip, Kind, Resource, Setting, Template, Variable, has_succeeded, keys};
+use super::{Equip, Kind, Resource, Setting, Taken, Template, Variable, has_succeeded, keys};
 use crate::message::{Messages, shown};
 use crate::migrate::needs_writing;
 use crate::run::Keep;
@@ -74,6 +74,10 @@ impl Kind for Sqlite {
             keep: self.keep.unwrap_or(setting.ties.keep),
             messages: setting.ties.messages,
         })
+    }
+
+    fn takes(&self, _gate: &Self::Gate) -> Vec<Taken> {
+        self.env.clone().map(Taken::Variable).into_iter().collect()
     }
 
     fn intent(make: &Make) -> Option<Remove> {

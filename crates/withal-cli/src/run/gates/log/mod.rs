@@ -19,7 +19,7 @@ use withal_core::{AsyncContextManager, ExitCase};
 use withal_log::{Log as Engine, LogError, LogErrorKind, LogOptions, OnFull};
 
 use super::source::{self, EndGuard};
-use super::{Busy, Equip, Kind, NoUndo, Setting, Template, Ties};
+use super::{Busy, Equip, Kind, NoUndo, Setting, Taken, Template, Ties, taken};
 use crate::log::{check_may_be_log, size};
 use crate::message::shown;
 use lines::Lines;
@@ -127,6 +127,16 @@ impl Kind for Log {
             ties: setting.ties.clone(),
         })
     }
+
+    fn takes(&self, gate: &Self::Gate) -> Vec<Taken> {
+        let streams = match gate.streams {
+            Streams::Both => &[Taken::Stdout, Taken::Stderr][..],
+            Streams::Stdout => &[Taken::Stdout],
+            Streams::Stderr => &[Taken::Stderr],
+        };
+        let log = Taken::Log(taken::place(&gate.path));
+        streams.iter().cloned().chain([log]).collect()
+    }
 }
 
 impl super::Options for Options {
@@ -134,10 +144,6 @@ impl super::Options for Options {
     type Kind = Log;
 
     fn gates(self) -> anyhow::Result<Vec<Log>> {
-        if let [first, second, ..] = self.log.as_slice() {
-            let (first, second) = (shown(first), shown(second));
-            anyhow::bail!("--log: `{first}` and `{second}`: all goes to one log; name one");
-        }
         let logs = self.log.into_iter().map(|path| {
             check_may_be_log(&path).context("--log")?;
             Ok(Log {

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use withal_core::{AsyncContextManager, ExitCase};
 
 use super::keys::{self, Port};
-use super::{Equip, Kind, NoUndo, Setting, Template, Variable};
+use super::{Equip, Kind, NoUndo, Setting, Taken, Template, Variable};
 use crate::message::{Messages, shown};
 use routes::Routes;
 use server::Unmatched;
@@ -58,6 +58,11 @@ impl Kind for Mock {
             fail_on_unmatched: self.fail_on_unmatched,
             messages: setting.ties.messages,
         })
+    }
+
+    fn takes(&self, _gate: &Self::Gate) -> Vec<Taken> {
+        let variable = self.env.clone().map(Taken::Variable);
+        variable.into_iter().chain(self.port.takes()).collect()
     }
 }
 

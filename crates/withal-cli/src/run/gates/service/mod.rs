@@ -19,7 +19,7 @@ use withal_scope::cancellable;
 
 use super::helper::{self, Argv, Helper, Owner};
 use super::keys::{self, Port};
-use super::{Attributes, Equip, Kind, NoUndo, OnlyKeys, Setting, Template, Ties, source};
+use super::{Attributes, Equip, Kind, NoUndo, OnlyKeys, Setting, Taken, Template, Ties, source};
 use crate::run::name_run;
 use output::{Output, Printing};
 use ready::{Ready, Watch};
@@ -101,6 +101,10 @@ impl Kind for Service {
             directory: setting.directory.to_owned(),
             ties: setting.ties.clone(),
         })
+    }
+
+    fn takes(&self, _gate: &Self::Gate) -> Vec<Taken> {
+        self.port.and_then(Port::takes).into_iter().collect()
     }
 }
 
