@@ -317,6 +317,16 @@ fn variables_mirror_options() {
     assert_eq!(ended.stderr, "");
     let ended = run("WITHAL_CLEAR_ENV", "true", &["--", "/usr/bin/env"]);
     assert!(!ended.stdout.contains("HOME="), "{ended:?}");
+    let parent = ["--", "sh", "-c", "cat /proc/$PPID/comm"];
+    assert_eq!(
+        run("WITHAL_NO_KEEPER", "0", &parent).stdout,
+        "withal-keeper\n"
+    );
+    assert_eq!(run("WITHAL_NO_KEEPER", "1", &parent).stdout, "withal\n");
+    let journals = ["--", "sh", "-c", "ls \"$WITHAL_STATE_DIR\" | wc -l"];
+    assert_eq!(run("WITHAL_NO_JOURNAL", "", &journals).stdout.trim(), "1");
+    std::fs::remove_dir_all(sandbox.state()).unwrap();
+    assert_eq!(run("WITHAL_NO_JOURNAL", "1", &journals).stdout.trim(), "0");
 }
 
 #[test]
