@@ -147,11 +147,21 @@ fn what_one_gate_takes_no_other_can_have_and_nothing_is_acquired() {
         &format!("--log: takes stdout, as `first` does before it; {STREAM}"),
     );
     check(
-        &["-w", "log:path=log,streams=stderr", "-w", "log:path=other,streams=stderr"],
+        &[
+            "-w",
+            "log:path=log,streams=stderr",
+            "-w",
+            "log:path=other,streams=stderr",
+        ],
         &format!("log: takes stderr, as `log log` does before it; {STREAM}"),
     );
     check(
-        &["-w", "log:path=log,streams=stderr", "-w", "log:path=./log,streams=stdout"],
+        &[
+            "-w",
+            "log:path=log,streams=stderr",
+            "-w",
+            "log:path=./log,streams=stdout",
+        ],
         "log: writes the same log, as `log log` does before it; name another directory in one of them",
     );
     check(
@@ -171,11 +181,21 @@ fn what_one_gate_takes_no_other_can_have_and_nothing_is_acquired() {
         &format!("mock: sets `DB`, as `sqlite DB` does before it; {VARIABLE}"),
     );
     check(
-        &["-w", "lock:path=lock", "-w", "lock:path=folder/../lock,shared=true"],
+        &[
+            "-w",
+            "lock:path=lock",
+            "-w",
+            "lock:path=folder/../lock,shared=true",
+        ],
         &format!("lock: locks the same file, as `lock lock` does before it; {WAITS}"),
     );
     check(
-        &["-w", "mock:file=mock.toml,port=18080", "-w", "service:command=['true'],port=18080"],
+        &[
+            "-w",
+            "mock:file=mock.toml,port=18080",
+            "-w",
+            "service:command=['true'],port=18080",
+        ],
         "service: listens on port 18080, as `mock mock.toml` does before it; give one of them \
          another, or \"free\"",
     );
@@ -184,9 +204,13 @@ fn what_one_gate_takes_no_other_can_have_and_nothing_is_acquired() {
         &format!("--redis-lock: sets `WITHAL_TOKEN`, as `pg-lock a` does before it; {VARIABLE}"),
     );
     let shared = "lock:path=lock,shared=true";
-    sandbox.run(&["-w", shared, "-w", shared, "--", "true"]).check_code(0);
+    sandbox
+        .run(&["-w", shared, "-w", shared, "--", "true"])
+        .check_code(0);
     let when = "output:path=out,when='env:NO_SUCH_VARIABLE'";
-    sandbox.run(&["-w", when, "-o", "other", "--", "true"]).check_code(0);
+    sandbox
+        .run(&["-w", when, "-o", "other", "--", "true"])
+        .check_code(0);
 }
 
 #[test]

@@ -71,14 +71,8 @@ fn wrong_usage_is_125_and_one_line_that_says_what_to_write() {
         "--output: takes stdout, as `output a` does before it; leave one of them out, or give a \
          log the other of `streams`",
     );
-    check(
-        &["-l", "a", "-l", "a", "--", "true"],
-        twice,
-    );
-    check(
-        &["-l", "a", "-l", "./a", "--", "true"],
-        twice,
-    );
+    check(&["-l", "a", "-l", "a", "--", "true"], twice);
+    check(&["-l", "a", "-l", "./a", "--", "true"], twice);
     check(
         &["-k", "-5", "--", "true"],
         &format!("--grace: `-5`: {remedy}"),

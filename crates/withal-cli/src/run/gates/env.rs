@@ -10,7 +10,7 @@ use std::process::Command;
 use serde::Deserialize;
 use withal_core::{AsyncContextManager, ExitCase};
 
-use super::{Equip, Kind, NoUndo, Secrets, Setting, Taken, Template, Variable, dotenv};
+use super::{Equip, Kind, NoUndo, Secrets, Setting, Taken, Template, Variable, dotenv, is_known};
 use crate::message::shown;
 
 /// Variables of the command's environment.
@@ -78,6 +78,10 @@ impl Kind for Env {
             secret: keys.secret,
         };
         Ok(Set::new(Self::NAME, variables, setting))
+    }
+
+    fn check(gate: &Set) -> anyhow::Result<()> {
+        gate.check()
     }
 
     /// Those of the file may be set anew: nobody sees their names here.
@@ -173,6 +177,15 @@ impl Set {
             variables,
             secrets: setting.ties.secrets.clone(),
         }
+    }
+
+    /// Whether all is there.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        if !self.variables.file.iter().all(is_known) {
+            return Ok(());
+        }
+        let variables = self.variables.read()?;
+        self.variables.secrets(&variables).map(drop)
     }
 }
 

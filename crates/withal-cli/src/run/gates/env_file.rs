@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use serde::Deserialize;
 
 use super::env::{Set, Variables};
-use super::{Kind, NoUndo, Setting, Template, dotenv};
+use super::{Kind, NoUndo, Setting, Template};
 
 /// Variables of the command's environment, from a file.
 #[derive(Clone, Debug, Deserialize)]
@@ -34,20 +33,18 @@ impl Kind for EnvFile {
         let file = setting.path(&self.path)?;
         Ok(Set::new(Self::NAME, Variables::of_file(file), setting))
     }
+
+    fn check(gate: &Set) -> anyhow::Result<()> {
+        gate.check()
+    }
 }
 
 impl super::Options for Options {
     const OPTION: &'static str = "env-file";
     type Kind = EnvFile;
 
-    /// What is wrong with a file is said before anything is acquired.
     fn gates(self) -> anyhow::Result<Vec<EnvFile>> {
-        let gates = self.env_file.into_iter().map(|path| {
-            let _variables = dotenv::read(&path).context("--env-file")?;
-            Ok(EnvFile {
-                path: path.into_os_string().into(),
-            })
-        });
-        gates.collect()
+        let paths = self.env_file.into_iter().map(PathBuf::into_os_string);
+        Ok(paths.map(|path| EnvFile { path: path.into() }).collect())
     }
 }

@@ -174,6 +174,10 @@ pub(super) struct Acquire<S> {
 }
 
 impl<S: Server> Acquire<S> {
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        self.left.url_from.check()
+    }
+
     pub(super) fn takes(&self) -> Vec<Taken> {
         let server = format!("{} {:?}", S::NAME, self.left.url_from);
         vec![

@@ -55,6 +55,7 @@ use crate::run::{Alarms, Deposit, Keep, RunId, Services};
 use described::When;
 use noted::{Limits, Noted};
 use taken::Taken;
+use template::is_known;
 
 pub(crate) use described::{Origin, described};
 pub(crate) use keys::{Variable, duration, keys_of_table, parsed, unknown as unknown_key};
@@ -186,6 +187,9 @@ trait Kind: DeserializeOwned + Clone + Send + 'static {
     /// Whether what the command leaves running can do without it.
     const CAN_BE_OUTLIVED: bool = false;
 
+    /// Whether it runs programs, which may make what later gates need.
+    const RUNS_PROGRAMS: bool = false;
+
     /// The options that ask for such gates.
     type Options: Options<Kind = Self>;
 
@@ -208,6 +212,12 @@ trait Kind: DeserializeOwned + Clone + Send + 'static {
     /// What no other gate of the run can have, if this is the gate.
     fn takes(&self, _gate: &Self::Gate) -> Vec<Taken> {
         Vec::new()
+    }
+
+    /// Looks for what can be found wrong before anything is acquired: files that cannot be read, for
+    /// one. What [is not known](is_known) yet is not wrong.
+    fn check(_gate: &Self::Gate) -> anyhow::Result<()> {
+        Ok(())
     }
 
     /// What will undo the gate, whatever comes of acquiring it: written down before that, so its
@@ -480,6 +490,9 @@ trait Gate: Send {
 struct Outlook {
     what: String,
     takes: Vec<Taken>,
+    /// Whether what is wrong with gates after it can be known before it is acquired.
+    runs_programs: bool,
+    wrong: Option<anyhow::Error>,
 }
 
 type BoxGate = Box<dyn Gate>;
@@ -505,6 +518,8 @@ impl<K: Listed> Gate for K {
         Ok(Outlook {
             what: gate.to_string(),
             takes: self.takes(&gate),
+            runs_programs: K::RUNS_PROGRAMS,
+            wrong: K::check(&gate).err(),
         })
     }
 
@@ -551,6 +566,8 @@ impl<K: Listed> Gate for Ready<K> {
         Ok(Outlook {
             what: self.0.to_string(),
             takes: Vec::new(),
+            runs_programs: K::RUNS_PROGRAMS,
+            wrong: None,
         })
     }
 

@@ -44,6 +44,10 @@ impl Kind for PgLock {
         self.0.gate(setting)
     }
 
+    fn check(gate: &Self::Gate) -> anyhow::Result<()> {
+        gate.check()
+    }
+
     fn takes(&self, gate: &Self::Gate) -> Vec<Taken> {
         gate.takes()
     }

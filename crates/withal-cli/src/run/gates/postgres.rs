@@ -72,6 +72,10 @@ impl Kind for Postgres {
         })
     }
 
+    fn check(make: &Make) -> anyhow::Result<()> {
+        make.server.check()
+    }
+
     fn takes(&self, _gate: &Self::Gate) -> Vec<Taken> {
         vec![Taken::Variable(self.env.clone())]
     }

@@ -40,6 +40,8 @@ pub(crate) struct Previews<'a> {
     ties: Ties,
     /// What the gates so far take.
     taken: Vec<TakenBy>,
+    /// Whether one of them may make what later gates need.
+    runs_programs: bool,
     pub(crate) previews: Vec<Preview>,
     pub(crate) wrong: Vec<Wrong>,
 }
@@ -51,6 +53,7 @@ impl<'a> Previews<'a> {
             attributes: Attributes::new(),
             ties: Ties::of_plan()?,
             taken: Vec::new(),
+            runs_programs: false,
             previews: Vec::new(),
             wrong: Vec::new(),
         };
@@ -77,6 +80,10 @@ impl<'a> Previews<'a> {
                 if is_acquired {
                     let name = format!("`{}`", gate.id.as_ref().unwrap_or(&what));
                     self.take(position, &name, outlook.takes);
+                    if let Some(wrong) = outlook.wrong.filter(|_| !self.runs_programs) {
+                        self.wrong(position, wrong);
+                    }
+                    self.runs_programs |= outlook.runs_programs;
                 }
                 self.previews.push(Preview {
                     id: gate.id.clone(),

@@ -74,7 +74,7 @@ impl Taken {
                 "give one of them another, or \"free\"",
             ),
         };
-        anyhow::anyhow!("{takes}, as {first} before it does; {remedy}")
+        anyhow::anyhow!("{takes}, as {first} does before it; {remedy}")
     }
 }
 

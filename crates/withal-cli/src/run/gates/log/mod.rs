@@ -19,7 +19,7 @@ use withal_core::{AsyncContextManager, ExitCase};
 use withal_log::{Log as Engine, LogError, LogErrorKind, LogOptions, OnFull};
 
 use super::source::{self, EndGuard};
-use super::{Busy, Equip, Kind, NoUndo, Setting, Taken, Template, Ties, taken};
+use super::{Busy, Equip, Kind, NoUndo, Setting, Taken, Template, Ties, is_known, taken};
 use crate::log::{check_may_be_log, size};
 use crate::message::shown;
 use lines::Lines;
@@ -128,6 +128,13 @@ impl Kind for Log {
         })
     }
 
+    fn check(open: &Open) -> anyhow::Result<()> {
+        match is_known(&open.path) {
+            true => check_may_be_log(&open.path),
+            false => Ok(()),
+        }
+    }
+
     fn takes(&self, gate: &Self::Gate) -> Vec<Taken> {
         let streams = match gate.streams {
             Streams::Both => &[Taken::Stdout, Taken::Stderr][..],
@@ -144,17 +151,14 @@ impl super::Options for Options {
     type Kind = Log;
 
     fn gates(self) -> anyhow::Result<Vec<Log>> {
-        let logs = self.log.into_iter().map(|path| {
-            check_may_be_log(&path).context("--log")?;
-            Ok(Log {
-                path: path.into_os_string().into(),
-                streams: Streams::Both,
-                rotate: self.log_rotate,
-                time: self.log_time,
-                tee: true,
-            })
+        let logs = self.log.into_iter().map(|path| Log {
+            path: path.into_os_string().into(),
+            streams: Streams::Both,
+            rotate: self.log_rotate,
+            time: self.log_time,
+            tee: true,
         });
-        logs.collect()
+        Ok(logs.collect())
     }
 }
 

@@ -68,6 +68,7 @@ enum OnExit {
 impl Kind for Service {
     const NAME: &'static str = "service";
     const ATTRIBUTES: &'static [&'static str] = &["pid", "port"];
+    const RUNS_PROGRAMS: bool = true;
     type Options = OnlyKeys<Service>;
     type Gate = Start;
     /// Processes of gates are in the journal as they are; recovery ends them after the command.
