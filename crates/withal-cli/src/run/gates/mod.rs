@@ -53,7 +53,7 @@ use crate::message::{Level, Messages};
 use crate::run::journal::Journal;
 use crate::run::{Alarms, Deposit, Keep, RunId, Services};
 use described::When;
-use noted::{Limits, Noted};
+use noted::{Deadline, Limits, Noted};
 use taken::Taken;
 use template::is_known;
 
@@ -580,14 +580,17 @@ impl<K: Listed> Gate for Ready<K> {
         place: &'a mut Place<'_>,
     ) -> Entering<'a> {
         Box::pin(async move {
+            let deadline = Deadline::new(limits);
             let gate = Noted::<K> {
                 gate: self.0,
                 label: label.clone(),
                 limits,
+                deadline: deadline.clone(),
                 held: place.held.clone(),
                 journal: place.journal.clone(),
             };
-            let mut lent = place.stack.enter_async_context(gate).await?;
+            let entering = place.stack.enter_async_context(gate);
+            let mut lent = deadline.keep(entering, &label).await?;
             let equipped = lent.resource.equip(place.command);
             equipped.context(label)?;
             Ok(lent.resource.attributes())

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::described::{Origin, When};
 use super::template::placeholder;
 use super::{Attributes, Planned, Setting, Taken, Template, Ties, Unresolved};
-use crate::message::shown;
+use crate::message::{nearby, shown};
 use crate::suggest;
 
 /// What one gate would be.
@@ -78,7 +78,8 @@ impl<'a> Previews<'a> {
             Ok(outlook) => {
                 let what = outlook.what.replace(&shown(&base), "‹");
                 if is_acquired {
-                    let name = format!("`{}`", gate.id.as_ref().unwrap_or(&what));
+                    let name = gate.id.clone().unwrap_or_else(|| nearby(&what));
+                    let name = format!("`{name}`");
                     self.take(position, &name, outlook.takes);
                     if let Some(wrong) = outlook.wrong.filter(|_| !self.runs_programs) {
                         self.wrong(position, wrong);
