@@ -100,3 +100,13 @@ fn escape(text: &str, line: &mut String) {
         }
     }
 }
+
+/// Paths below the working directory as they are seen from it.
+pub(crate) fn nearby(line: &str) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let here = shown(&here);
+    match here.as_str() {
+        "" | "/" => line.to_owned(),
+        here => line.replace(&format!("{here}/"), ""),
+    }
+}

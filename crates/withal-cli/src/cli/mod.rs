@@ -124,15 +124,15 @@ struct Options {
     dry_run: bool,
 
     /// Do it all in one process; if that is killed, `withal recover` undoes the rest
-    #[arg(long)]
+    #[arg(long, value_parser = FalseyValueParser::new(), env = "WITHAL_NO_KEEPER", hide_env = true)]
     no_keeper: bool,
 
     /// Keep no journal; if withal is killed, all its processes at once, nobody undoes the rest
-    #[arg(long)]
+    #[arg(long, value_parser = FalseyValueParser::new(), env = "WITHAL_NO_JOURNAL", hide_env = true)]
     no_journal: bool,
 
     /// Leave what an earlier run of the same job has left when it was killed
-    #[arg(long)]
+    #[arg(long, value_parser = FalseyValueParser::new(), env = "WITHAL_NO_RECOVER", hide_env = true)]
     no_recover: bool,
 
     /// Say what is acquired, started and undone

@@ -40,7 +40,7 @@ use withal_scope::AsyncExitStack;
 use account::{Account, Chronicle, Destination, End};
 use alarms::Raised;
 use front::{Keeper, Kept, Side};
-use gates::{Attributes, Busy, Held, Place, Ties};
+use gates::{Attributes, Busy, Held, Place, Secrets, Ties};
 use identity::{Host, Process};
 use job::Orphans;
 use journal::{Directory, Journal, Opened, Record};
@@ -207,6 +207,7 @@ fn keep(job: Job, run: Run, keeper: Option<&Keeper>) -> anyhow::Result<Exit> {
             deposit,
             keep: job.settings.keep.unwrap_or_default(),
             is_hurried: Arc::default(),
+            secrets: Secrets::default(),
             messages,
         };
         Ok(session(job, signals, raised, ties, run).await)

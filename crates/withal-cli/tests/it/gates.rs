@@ -103,13 +103,114 @@ fn a_gate_that_fails_undoes_those_before_it_and_nothing_starts() {
 }
 
 #[test]
-fn later_gates_win_over_earlier_ones() {
+fn a_variable_is_set_anew_where_that_is_meant() {
     let sandbox = Sandbox::new();
-    let show = ["--", "sh", "-c", "echo $TMPDIR"];
-    let ended = sandbox.run(&[&["-t", "-e", "TMPDIR=mine"], &show[..]].concat());
-    assert_eq!(ended.stdout, "mine\n");
-    let ended = sandbox.run(&[&["-e", "TMPDIR=mine", "-t"], &show[..]].concat());
-    assert_ne!(ended.stdout, "mine\n");
+    sandbox.write("settings", "TMPDIR=file\n");
+    sandbox.write(
+        "job.toml",
+        "version = 1\nshell = 'echo $TMPDIR'\nwith = [{ kind = 'tempdir' }]",
+    );
+    let check = |arguments: &[&str], expected: &str| {
+        let ended = sandbox.run(arguments);
+        ended.check_code(0);
+        assert_eq!(ended.stdout, format!("{expected}\n"));
+    };
+    let show = ["--", "sh", "-c", "echo ${TMPDIR##*/}"];
+    let made_of_it = [
+        "-w",
+        "tempdir:id=work",
+        "-w",
+        "env:name=TMPDIR,value=${work.path}/mine",
+    ];
+    check(&[&made_of_it[..], &show].concat(), "mine");
+    let file = ["--env-file", "settings", "-e", "TMPDIR=mine"];
+    check(&[&file[..], &show].concat(), "mine");
+    check(&["job.toml", "-e", "TMPDIR=mine"], "mine");
+}
+
+#[test]
+fn what_one_gate_takes_no_other_can_have_and_nothing_is_acquired() {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.path("folder")).unwrap();
+    sandbox.write("mock.toml", "[[route]]\npath = '/'\n");
+    let check = |gates: &[&str], expected: &str| {
+        let ended = sandbox.run(&[gates, &["--", "touch", "started"]].concat());
+        ended.check_code(125);
+        assert_eq!(ended.stderr, format!("withal: {expected}\n"));
+        assert!(!sandbox.has("started") && !sandbox.has("log") && !sandbox.has("lock"));
+    };
+    const STREAM: &str = "leave one of them out, or give a log the other of `streams`";
+    const VARIABLE: &str = "give one of them another variable, or leave it out";
+    const WAITS: &str = "it would wait for itself; leave one of them out";
+    check(
+        &["-w", "log:id=first,path=log", "--log", "other"],
+        &format!("--log: takes stdout, as `first` does before it; {STREAM}"),
+    );
+    check(
+        &[
+            "-w",
+            "log:path=log,streams=stderr",
+            "-w",
+            "log:path=other,streams=stderr",
+        ],
+        &format!("log: takes stderr, as `log log` does before it; {STREAM}"),
+    );
+    check(
+        &[
+            "-w",
+            "log:path=log,streams=stderr",
+            "-w",
+            "log:path=./log,streams=stdout",
+        ],
+        "log: writes the same log, as `log log` does before it; name another directory in one of them",
+    );
+    check(
+        &["-t", "-w", "tempdir:id=other"],
+        &format!("other: sets `TMPDIR`, as `tempdir TMPDIR` does before it; {VARIABLE}"),
+    );
+    check(
+        &["-t", "-e", "TMPDIR=mine"],
+        &format!("--env: sets `TMPDIR`, as `tempdir TMPDIR` does before it; {VARIABLE}"),
+    );
+    check(
+        &["-e", "A=1", "-w", "env:set={B='2',A='2'}"],
+        &format!("env: sets `A`, as `env A` does before it; {VARIABLE}"),
+    );
+    check(
+        &["--sqlite", "DB", "-w", "mock:file=mock.toml,env=DB"],
+        &format!("mock: sets `DB`, as `sqlite DB` does before it; {VARIABLE}"),
+    );
+    check(
+        &[
+            "-w",
+            "lock:path=lock",
+            "-w",
+            "lock:path=folder/../lock,shared=true",
+        ],
+        &format!("lock: locks the same file, as `lock lock` does before it; {WAITS}"),
+    );
+    check(
+        &[
+            "-w",
+            "mock:file=mock.toml,port=18080",
+            "-w",
+            "service:command=['true'],port=18080",
+        ],
+        "service: listens on port 18080, as `mock mock.toml` does before it; give one of them \
+         another, or \"free\"",
+    );
+    check(
+        &["--pg-lock", "a", "--redis-lock", "a"],
+        &format!("--redis-lock: sets `WITHAL_TOKEN`, as `pg-lock a` does before it; {VARIABLE}"),
+    );
+    let shared = "lock:path=lock,shared=true";
+    sandbox
+        .run(&["-w", shared, "-w", shared, "--", "true"])
+        .check_code(0);
+    let when = "output:path=out,when='env:NO_SUCH_VARIABLE'";
+    sandbox
+        .run(&["-w", when, "-o", "other", "--", "true"])
+        .check_code(0);
 }
 
 #[test]

@@ -94,17 +94,47 @@ fn all_is_undone_by_recover_when_both_are_killed() {
 }
 
 #[test]
-fn what_an_acquire_has_begun_when_its_time_is_over_is_released_by_recover() {
+fn what_an_acquire_has_begun_when_its_time_is_over_is_undone_at_once_and_in_order() {
     let sandbox = Sandbox::new();
-    let gate = r#"hook:timeout='50ms',acquire=["sh","-c","echo + >> trace; sleep 60"],release=["sh","-c","echo - >> trace"]"#;
-    let ended = sandbox
-        .start_run(&["-w", gate, "--", "touch", "started"])
-        .finish_unchecked();
+    let outer = hook("outer", "echo + outer >> trace", "");
+    let inner = hook(
+        "inner",
+        "echo + inner >> trace; trap 'echo stopped >> trace; exit' TERM; sleep 1000 & wait",
+        "timeout='200ms',",
+    );
+    let report = ["--report", "run.json"];
+    let gates = ["-t", "-w", &outer, "-w", &inner, "-t=LATER"];
+    let ended = sandbox.run(&[&report[..], &gates, &["--", "touch", "started"]].concat());
     ended.check_code(125);
-    let told = "withal: hook: not acquired within 50ms\nwithal: not all is undone: ";
-    assert!(ended.stderr.starts_with(told), "{ended:?}");
+    assert_eq!(ended.stderr, "withal: inner: not acquired within 200ms\n");
     assert!(!sandbox.has("started"));
-    let recovering = sandbox.start(sandbox.command(crate::support::WITHAL, &["recover"]));
-    recovering.finish().check_code(0);
-    assert!(sandbox.read("trace").ends_with("-\n"));
+    let trace = "+ outer\n+ inner\nstopped\n- inner\n- outer\n";
+    assert_eq!(sandbox.read("trace"), trace);
+    let report: serde_json::Value = serde_json::from_str(&sandbox.read("run.json")).unwrap();
+    let gate = &report["gates"][2];
+    assert_eq!(gate["outcome"], "acquire_failed");
+    assert_eq!(gate["error"], "not acquired within 200ms");
+}
+
+/// A hook that traces what it does.
+fn hook(id: &str, acquire: &str, keys: &str) -> String {
+    format!(
+        r#"hook:id={id},{keys}acquire=["sh","-c","{acquire}"],release=["sh","-c","echo - {id} >> trace"]"#
+    )
+}
+
+#[test]
+fn what_a_service_has_begun_when_its_time_is_over_is_stopped_at_once() {
+    let sandbox = Sandbox::new();
+    let script = "trap 'echo stopped >> trace; exit' TERM; touch up; sleep 1000 & wait";
+    let gate = format!(
+        r#"service:timeout='300ms',command=["sh","-c","{script}"],ready={{exec=["test","-e","never"]}}"#
+    );
+    let ended = sandbox.run(&["-t", "-w", &gate, "--", "touch", "started"]);
+    ended.check_code(125);
+    assert_eq!(ended.stderr, "withal: service: not acquired within 300ms\n");
+    assert!(!sandbox.has("started"));
+    if sandbox.has("up") {
+        assert_eq!(sandbox.read("trace"), "stopped\n");
+    }
 }

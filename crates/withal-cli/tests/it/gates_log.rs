@@ -243,7 +243,7 @@ fn what_cannot_be_a_log_is_refused_before_anything_is_acquired() {
     check(
         &["--log", "a", "--log", "b"],
         125,
-        "all goes to one log; name one",
+        "--log: takes stdout, as `log a` does before it; leave one of them out",
     );
     check(&["--log-time"], 125, "no log; write `--log DIR`, too");
     check(

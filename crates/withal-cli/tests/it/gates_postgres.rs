@@ -194,3 +194,25 @@ fn what_a_killed_run_has_left_is_dropped_by_recover_if_it_is_its_own() {
     assert!(server.databases().is_empty());
     sandbox.check_nothing_is_left();
 }
+
+#[test]
+fn a_database_that_is_not_made_in_time_is_dropped_at_once() {
+    let (server, sandbox) = (Server::new(), Sandbox::new());
+    // In a copy of it every extension takes a minute.
+    let _ = server.ask("CREATE DATABASE slow");
+    let slow = format!("{}/slow", server.url().strip_suffix("/postgres").unwrap());
+    let trigger = "CREATE FUNCTION wait() RETURNS event_trigger LANGUAGE plpgsql AS \
+                   $$BEGIN PERFORM pg_sleep(60); END$$;
+                   CREATE EVENT TRIGGER wait ON ddl_command_start EXECUTE FUNCTION wait()";
+    let made = Command::new("psql")
+        .args([&*slow, "-XAtc", trigger])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let with = "postgres:env=DB,template=slow,extensions=['plpgsql','pg_trgm'],timeout='2s'";
+    let ended = server.run(&sandbox, &["-t", "-w", with, "--", "touch", "started"]);
+    ended.check_code(125);
+    assert!(ended.stderr.contains("not acquired within 2s"), "{ended:?}");
+    assert!(!sandbox.has("started"));
+    assert!(server.databases().is_empty());
+}

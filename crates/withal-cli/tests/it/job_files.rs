@@ -220,7 +220,7 @@ with = [
 job.toml:2:13: `${work.path}`: the program is named before gates are acquired; write `command = ["env", "…"]`
  2 | command = ["${work.path}/tool"]
    |             ^^^^^^^^^^^^
-job.toml:6:3: another gate takes the one stdout there is; leave one
+job.toml:6:3: takes stdout, as `output a` does before it; leave one of them out, or give a log the other of `streams`
  6 |   { kind = "output", path = "b" },
    |   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
 "#,
@@ -317,6 +317,16 @@ fn variables_mirror_options() {
     assert_eq!(ended.stderr, "");
     let ended = run("WITHAL_CLEAR_ENV", "true", &["--", "/usr/bin/env"]);
     assert!(!ended.stdout.contains("HOME="), "{ended:?}");
+    let parent = ["--", "sh", "-c", "cat /proc/$PPID/comm"];
+    assert_eq!(
+        run("WITHAL_NO_KEEPER", "0", &parent).stdout,
+        "withal-keeper\n"
+    );
+    assert_eq!(run("WITHAL_NO_KEEPER", "1", &parent).stdout, "withal\n");
+    let journals = ["--", "sh", "-c", "ls \"$WITHAL_STATE_DIR\" | wc -l"];
+    assert_eq!(run("WITHAL_NO_JOURNAL", "", &journals).stdout.trim(), "1");
+    std::fs::remove_dir_all(sandbox.state()).unwrap();
+    assert_eq!(run("WITHAL_NO_JOURNAL", "1", &journals).stdout.trim(), "0");
 }
 
 #[test]

@@ -202,6 +202,23 @@ fn both_are_killed_and_the_next_run_of_the_job_undoes_the_rest_first() {
 }
 
 #[test]
+fn what_an_earlier_run_has_left_stays_if_that_is_asked_for() {
+    let sandbox = Sandbox::new();
+    let job = ["--name", "job"];
+    let killed = start(&sandbox, &job);
+    kill_both(killed);
+    let next = |variable: &str| {
+        let mut command = sandbox.run_command(&[&job[..], &["-t", "--", "true"]].concat());
+        let _ = command.env("WITHAL_NO_RECOVER", variable);
+        sandbox.start(command).finish_unchecked().check_code(0);
+        sandbox.journals().len()
+    };
+    assert_eq!(next("1"), 1);
+    assert_eq!(next("0"), 0);
+    sandbox.check_nothing_is_left();
+}
+
+#[test]
 fn one_process_alone_leaves_a_journal_too() {
     let sandbox = Sandbox::new();
     let started = start(&sandbox, &["--no-keeper"]);

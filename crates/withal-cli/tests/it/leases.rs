@@ -237,7 +237,7 @@ pub(crate) fn where_the_server_is_stands_in_a_variable_or_a_file(leases: &Leases
     check(run("env:OTHER_URL").env("OTHER_URL", "s3cret"), 125, "URL");
     check(&mut run(&leases.url), 125, "URL with a password");
     let twice = [&*leases.option(), "a", &*leases.option(), "a", "--", "true"];
-    check(&mut leases.command(&sandbox, &twice), 125, "given twice");
+    check(&mut leases.command(&sandbox, &twice), 125, "leases `a`, as");
 }
 
 pub(crate) fn what_a_killed_run_has_left_is_released_by_recover(leases: &Leases) {

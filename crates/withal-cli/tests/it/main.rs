@@ -4,6 +4,7 @@
 mod atomic;
 mod gates;
 mod gates_docs;
+mod gates_env;
 mod gates_env_file;
 mod gates_hook;
 mod gates_killed;

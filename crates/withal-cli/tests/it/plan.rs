@@ -116,3 +116,110 @@ fn commands_have_plans_too() {
         "withal: no job file; write `withal check JOB.toml`\n"
     );
 }
+
+#[test]
+fn what_is_wrong_is_found_beforehand_however_a_gate_is_asked_for() {
+    let sandbox = Sandbox::new();
+    sandbox.write("bad", "A 1\n");
+    sandbox.write("bad.toml", "[[route]]\npath = 1\n");
+    std::fs::create_dir(sandbox.path("folder")).unwrap();
+    sandbox.write("folder/file", "");
+    let check = |option: Option<&[&str]>, gate: &str, expected: &str| {
+        let (kind, keys) = gate.split_once(':').unwrap();
+        let job = format!(
+            "version = 1\ncommand = ['touch', 'started']\nwith = [\n  {{ kind = 'tempdir', env = 'T' }},\n  \
+             {{ kind = '{kind}', {keys} }},\n]\n"
+        );
+        sandbox.write("job.toml", &job);
+        let with = ["run", "-v", "-t", "-w", gate, "--", "touch", "started"];
+        let option = option
+            .map(|option| [&["run", "-v", "-t"], option, &["--", "touch", "started"]].concat());
+        let all = [Some(with.to_vec()), option, Some(vec!["check", "job.toml"])];
+        for arguments in all.into_iter().flatten() {
+            let mut command = sandbox.command(WITHAL, &arguments);
+            let _ = command.env_remove("DATABASE_URL").env_remove("REDIS_URL");
+            let ended = sandbox.start(command).finish();
+            ended.check_code(125);
+            assert!(ended.stderr.contains(expected), "{arguments:?}: {ended:?}");
+            assert!(!ended.stderr.contains("acquir"), "{arguments:?}: {ended:?}");
+            assert!(!sandbox.has("started"));
+        }
+    };
+    check(
+        Some(&["--env-file", "bad"]),
+        "env-file:path='bad'",
+        "bad:1:3: not of the form NAME=VALUE",
+    );
+    check(
+        None,
+        "env:file='none'",
+        "none` cannot be read: No such file",
+    );
+    check(
+        None,
+        "env:secret=['NO_SUCH_VARIABLE']",
+        "secret: `NO_SUCH_VARIABLE` is not set",
+    );
+    check(
+        Some(&["--mock", "API=bad.toml"]),
+        "mock:file='bad.toml'",
+        "bad.toml:2:8: ",
+    );
+    check(
+        Some(&["--sqlite", "DB=folder"]),
+        "sqlite:seed='folder'",
+        "folder` is not a file",
+    );
+    check(
+        Some(&["--log", "folder"]),
+        "log:path='folder'",
+        "folder`: not a log, and not empty",
+    );
+    check(
+        Some(&["--pg", "TEST_URL"]),
+        "postgres:extensions=['a']",
+        "no URL in the variable `DATABASE_URL`",
+    );
+    check(
+        Some(&["--pg-lock", "a"]),
+        "pg-lock:key='a'",
+        "no URL in the variable `DATABASE_URL`",
+    );
+    check(
+        Some(&["--redis-lock", "a"]),
+        "redis-lock:key='a',url_from='env:REDIS_URL'",
+        "no URL in the variable `REDIS_URL`",
+    );
+}
+
+#[test]
+fn what_a_program_may_make_is_looked_for_when_its_turn_has_come() {
+    let sandbox = Sandbox::new();
+    let hook = r#"hook:acquire=["sh","-c","echo A=1 > made"],release=["rm","made"]"#;
+    let gates = [
+        "-w",
+        hook,
+        "--env-file",
+        "made",
+        "--",
+        "sh",
+        "-c",
+        "echo $A",
+    ];
+    sandbox.run(&[&["-n"], &gates[..]].concat()).check_code(0);
+    let ended = sandbox.run(&gates);
+    ended.check_code(0);
+    assert_eq!(ended.stdout, "1\n");
+    let gates = [
+        "-w",
+        "tempdir:id=work",
+        "-w",
+        "env-file:path=${work.path}/none",
+        "--",
+        "true",
+    ];
+    sandbox.run(&[&["-n"], &gates[..]].concat()).check_code(0);
+    let ended = sandbox.run(&gates);
+    ended.check_code(125);
+    assert!(ended.stderr.contains("none` cannot be read"), "{ended:?}");
+}

@@ -18,6 +18,8 @@ fn wrong_usage_is_125_and_one_line_that_says_what_to_write() {
         );
         assert_eq!(ended.stdout, "");
     };
+    let twice = "--lock: locks the same file, as `lock a` does before it; it would wait for itself; \
+                 leave one of them out";
     let remedy = "not a duration; write `500ms`, `5s`, `10m`, `1h` or plain seconds";
     check(
         &["-T", "5x", "--", "true"],
@@ -66,16 +68,11 @@ fn wrong_usage_is_125_and_one_line_that_says_what_to_write() {
     );
     check(
         &["-o", "a", "-o", "b", "--", "true"],
-        "--output: `a` and `b`: there is one stdout; name one file",
+        "--output: takes stdout, as `output a` does before it; leave one of them out, or give a \
+         log the other of `streams`",
     );
-    check(
-        &["-l", "a", "-l", "a", "--", "true"],
-        "--lock: `a`: given twice, it would wait for itself",
-    );
-    check(
-        &["-l", "a", "-l", "./a", "--", "true"],
-        "--lock: `./a`: given twice, it would wait for itself",
-    );
+    check(&["-l", "a", "-l", "a", "--", "true"], twice);
+    check(&["-l", "a", "-l", "./a", "--", "true"], twice);
     check(
         &["-k", "-5", "--", "true"],
         &format!("--grace: `-5`: {remedy}"),

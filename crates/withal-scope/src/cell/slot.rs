@@ -46,6 +46,8 @@ pin_project! {
     pub(crate) struct Cell<EF, R, X, XF> {
         // Whether the enter was finished by the teardown: its caller is gone.
         abandoned: bool,
+        // Whether it has given up something then: its error is no news.
+        gave_up: bool,
         exit: Option<X>,
         #[pin]
         state: State<EF, R, XF>,
@@ -57,6 +59,7 @@ impl<EF, R, X, XF> Cell<EF, R, X, XF> {
     pub(crate) fn new(enter: EF, exit: X) -> Self {
         Cell {
             abandoned: false,
+            gave_up: false,
             exit: Some(exit),
             state: State::Entering { enter },
         }
@@ -66,6 +69,7 @@ impl<EF, R, X, XF> Cell<EF, R, X, XF> {
     pub(crate) fn live(resource: R, exit: X) -> Self {
         Cell {
             abandoned: false,
+            gave_up: false,
             exit: Some(exit),
             state: State::Live { resource },
         }
@@ -147,6 +151,7 @@ where
                 StateProject::Entering { enter } => {
                     *this.abandoned = true;
                     let (polled, gave_up) = poll_abandoned(|| poll_caught(enter, context));
+                    *this.gave_up |= gave_up;
                     let ended = match polled {
                         Poll::Ready(ended) => ended,
                         Poll::Pending => return Poll::Pending,
@@ -155,7 +160,7 @@ where
                         Ok(Ok(resource)) => this.state.set(State::Live { resource }),
                         Ok(Err(error)) => {
                             this.state.set(State::Done);
-                            if !gave_up {
+                            if !*this.gave_up {
                                 unheard(header, error.into());
                             }
                         }

@@ -147,9 +147,14 @@ In texts ${id.attribute} is what an earlier gate has, ${env.NAME} a variable, an
   fail_on_unmatched  stop the command if it asks for anything else
   attributes: url, port
 
-# env, --env and env-file, --env-file: variables
+# env, --env: variables
   name, value  a variable
-  path        a file of variables
+  set         a table of them
+  file        a file of them
+  secret      names of those whose values stand as *** in logs
+
+# env-file, --env-file: variables from a file
+  path        the file
 
 # service: a process that is there while the command runs
   command     the program and its arguments
@@ -202,7 +207,7 @@ directory in which the command runs. The command, cwd and variables may hold ref
         "  WITHAL_TIMEOUT, WITHAL_GRACE, WITHAL_SIGNAL, WITHAL_ORPHANS, WITHAL_TEARDOWN_TIMEOUT,
   WITHAL_TEARDOWN_ERRORS, WITHAL_KEEP, WITHAL_CLEAR_ENV, WITHAL_BUSY_CODE,
   WITHAL_PRESERVE_STATUS, WITHAL_NAME, WITHAL_REPORT, WITHAL_METRICS, WITHAL_TIMELINE,
-  WITHAL_VERBOSE, WITHAL_QUIET
+  WITHAL_NO_KEEPER, WITHAL_NO_JOURNAL, WITHAL_NO_RECOVER, WITHAL_VERBOSE, WITHAL_QUIET
       the options of these names
   WITHAL_RUN
       set for the command: 32 digits that name this run

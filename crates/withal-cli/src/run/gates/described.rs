@@ -62,9 +62,10 @@ impl TryFrom<String> for When {
 /// Where a gate is described.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
-    pub(crate) span: Range<usize>,
+    /// In the job file; nowhere if it is not described there.
+    span: Option<Range<usize>>,
     /// Its texts, which may refer to other gates.
-    pub(crate) texts: Vec<Spanned<String>>,
+    texts: Vec<Spanned<String>>,
 }
 
 impl Origin {
@@ -72,7 +73,7 @@ impl Origin {
     pub(crate) fn of(span: Range<usize>, source: &Source) -> Origin {
         let text = Spanned::new(span.clone(), source.written(span.clone()).to_owned());
         Origin {
-            span,
+            span: Some(span),
             texts: vec![text],
         }
     }
@@ -81,15 +82,28 @@ impl Origin {
     pub(crate) fn flaw(&self, error: &anyhow::Error, source: &Source) -> Flaw {
         let why = format!("{error:#}");
         let Some(unresolved) = error.downcast_ref::<Unresolved>() else {
-            return Flaw::at(self.span.clone(), why);
+            return Flaw {
+                span: self.span.clone(),
+                why,
+            };
         };
         let reference = unresolved.reference.to_string();
         let mut texts = self.texts.iter();
         let span = match texts.find(|text| text.get_ref().contains(&reference)) {
-            Some(text) => source.part(text.span(), &reference),
+            Some(text) => Some(source.part(text.span(), &reference)),
             None => self.span.clone(),
         };
-        Flaw::at(span, why)
+        Flaw { span, why }
+    }
+
+    /// The same, described elsewhere than in a job file.
+    pub(super) fn elsewhere(self) -> Origin {
+        Origin { span: None, ..self }
+    }
+
+    /// Whether it is described in a job file.
+    pub(super) fn is_in_file(&self) -> bool {
+        self.span.is_some()
     }
 
     /// Whether a text of it refers to the gate `id`.
@@ -115,7 +129,7 @@ pub(crate) fn described(
         return Err(Flaw::at(span, why));
     }
     let origin = Origin {
-        span: keys.span(),
+        span: Some(keys.span()),
         texts: texts(keys.get_ref()),
     };
     check_keys(name, keys.get_ref())?;

@@ -57,6 +57,7 @@ impl TryFrom<Keys> for Hook {
 impl Kind for Hook {
     const NAME: &'static str = "hook";
     const ATTRIBUTES: &'static [&'static str] = &["stdout"];
+    const RUNS_PROGRAMS: bool = true;
     type Options = OnlyKeys<Hook>;
     type Gate = Run;
     type Undo = Release;

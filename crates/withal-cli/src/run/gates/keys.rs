@@ -11,12 +11,13 @@ use serde::{Deserialize, Deserializer, Serialize, forward_to_deserialize_any};
 use toml::Spanned;
 use toml::de::DeString;
 
+use super::Taken;
 use crate::message::shown;
 use crate::source::Flaw;
 use crate::suggest;
 
 /// The name of an environment variable.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Variable(OsString);
 
@@ -118,6 +119,16 @@ impl Port {
         match self {
             Port::Free => 0,
             Port::Number(number) => number,
+        }
+    }
+}
+
+impl Port {
+    /// One that is free is nobody's.
+    pub(super) fn takes(self) -> Option<Taken> {
+        match self {
+            Port::Free => None,
+            Port::Number(number) => Some(Taken::Port(number)),
         }
     }
 }

@@ -14,7 +14,7 @@ use withal_core::{AsyncContextManager, ExitCase, NoticeKind, emit_error};
 use withal_lock::{Lease, LeaseError, LeaseWatch, LostCause};
 
 use super::reference::Reference;
-use super::{Busy, Equip, Recovery, Setting, Template, Ties, Undo, Variable, keys};
+use super::{Busy, Equip, Recovery, Setting, Taken, Template, Ties, Undo, Variable, keys};
 use crate::cli::duration;
 use crate::run::RunId;
 
@@ -92,14 +92,6 @@ pub(super) struct Options<S> {
 
 impl<S: Server> Options<S> {
     pub(super) fn keys(self) -> anyhow::Result<Vec<Keys>> {
-        for (number, key) in self.asked.iter().enumerate() {
-            let is_twice = self.asked.iter().take(number).any(|before| before == key);
-            anyhow::ensure!(
-                !is_twice,
-                "--{}: `{key}`: given twice, it would wait for itself",
-                S::NAME
-            );
-        }
         let keys = self.asked.into_iter().map(|key| Keys {
             key: OsString::from(key).into(),
             url_from: None,
@@ -182,6 +174,18 @@ pub(super) struct Acquire<S> {
 }
 
 impl<S: Server> Acquire<S> {
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        self.left.url_from.check()
+    }
+
+    pub(super) fn takes(&self) -> Vec<Taken> {
+        let server = format!("{} {:?}", S::NAME, self.left.url_from);
+        vec![
+            Taken::Lease(server, self.left.key.clone()),
+            Taken::Variable(self.variable.clone()),
+        ]
+    }
+
     pub(super) fn undo(&self) -> Left<S> {
         Left {
             url_from: self.left.url_from.clone(),

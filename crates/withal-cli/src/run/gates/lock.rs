@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use withal_core::{AsyncContextManager, ExitCase};
 use withal_os::{FileLock, HeldLock, LockError};
 use withal_scope::cancellable;
 
-use super::{Busy, Equip, Kind, NoUndo, Setting, Template, keys};
+use super::{Busy, Equip, Kind, NoUndo, Setting, Taken, Template, keys, taken};
 use crate::cli::duration;
 use crate::message::shown;
 use crate::run::Deposit;
@@ -66,6 +66,13 @@ impl Kind for Lock {
             deposit: setting.ties.deposit.clone(),
         })
     }
+
+    fn takes(&self, gate: &Self::Gate) -> Vec<Taken> {
+        vec![Taken::Lock {
+            path: taken::place(&gate.path),
+            is_shared: gate.is_shared,
+        }]
+    }
 }
 
 impl super::Options for Options {
@@ -73,17 +80,6 @@ impl super::Options for Options {
     type Kind = Lock;
 
     fn gates(self) -> anyhow::Result<Vec<Lock>> {
-        let mut places: Vec<PathBuf> = Vec::new();
-        for path in &self.lock {
-            let place = place(path);
-            let is_twice = places.contains(&place);
-            let name = shown(path);
-            anyhow::ensure!(
-                !is_twice,
-                "--lock: `{name}`: given twice, it would wait for itself"
-            );
-            places.push(place);
-        }
         let locks = self.lock.into_iter().map(|path| Lock {
             path: path.into_os_string().into(),
             wait: self.lock_wait,
@@ -92,19 +88,6 @@ impl super::Options for Options {
         });
         Ok(locks.collect())
     }
-}
-
-/// Which file a path names, as far as that can be known before it is made.
-fn place(path: &Path) -> PathBuf {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return path.to_owned();
-    };
-    let parent = match parent.as_os_str().is_empty() {
-        true => Path::new("."),
-        false => parent,
-    };
-    let parent = parent.canonicalize();
-    parent.map_or_else(|_| path.to_owned(), |parent| parent.join(name))
 }
 
 pub(super) struct Acquire {

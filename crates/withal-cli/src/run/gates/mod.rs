@@ -5,6 +5,7 @@
 //! command. A kind is known by its `mod` and by its name in the list at `kinds!`.
 
 mod described;
+mod dotenv;
 mod env;
 mod env_file;
 mod helper;
@@ -22,9 +23,11 @@ mod postgres_server;
 mod preview;
 mod redis_lock;
 mod reference;
+mod secrets;
 mod service;
 mod source;
 mod sqlite;
+mod taken;
 mod tempdir;
 mod template;
 mod undo;
@@ -50,13 +53,16 @@ use crate::message::{Level, Messages};
 use crate::run::journal::Journal;
 use crate::run::{Alarms, Deposit, Keep, RunId, Services};
 use described::When;
-use noted::{Limits, Noted};
+use noted::{Deadline, Limits, Noted};
+use taken::Taken;
+use template::is_known;
 
 pub(crate) use described::{Origin, described};
 pub(crate) use keys::{Variable, duration, keys_of_table, parsed, unknown as unknown_key};
 pub(crate) use noted::Held;
 pub(crate) use output::{gate as output, open as open_output};
 pub(crate) use preview::{Preview, Previews};
+pub(crate) use secrets::Secrets;
 pub(crate) use template::{Attributes, Template, Unresolved};
 pub(crate) use undo::{NoUndo, Recovery, Undo};
 
@@ -181,6 +187,9 @@ trait Kind: DeserializeOwned + Clone + Send + 'static {
     /// Whether what the command leaves running can do without it.
     const CAN_BE_OUTLIVED: bool = false;
 
+    /// Whether it runs programs, which may make what later gates need.
+    const RUNS_PROGRAMS: bool = false;
+
     /// The options that ask for such gates.
     type Options: Options<Kind = Self>;
 
@@ -199,6 +208,17 @@ trait Kind: DeserializeOwned + Clone + Send + 'static {
     /// This acquires nothing and changes nothing. A plan is made of it, too, with `‹id.attribute›`
     /// in place of what is not there yet.
     fn gate(self, setting: &Setting<'_>) -> anyhow::Result<Self::Gate>;
+
+    /// What no other gate of the run can have, if this is the gate.
+    fn takes(&self, _gate: &Self::Gate) -> Vec<Taken> {
+        Vec::new()
+    }
+
+    /// Looks for what can be found wrong before anything is acquired: files that cannot be read, for
+    /// one. What [is not known](is_known) yet is not wrong.
+    fn check(_gate: &Self::Gate) -> anyhow::Result<()> {
+        Ok(())
+    }
 
     /// What will undo the gate, whatever comes of acquiring it: written down before that, so its
     /// names are chosen by now.
@@ -297,6 +317,8 @@ pub(crate) struct Ties {
     pub(crate) keep: Keep,
     /// Set when undoing begins, if somebody waits for it to be over.
     pub(crate) is_hurried: Arc<AtomicBool>,
+    /// What does not belong into logs.
+    pub(crate) secrets: Secrets,
     pub(crate) messages: Messages,
 }
 
@@ -311,6 +333,7 @@ impl Ties {
             deposit: Deposit::default(),
             keep: Keep::default(),
             is_hurried: Arc::default(),
+            secrets: Secrets::default(),
             messages: Messages::new(Level::Quiet),
         })
     }
@@ -411,7 +434,7 @@ impl Planned {
 
     /// Whether it takes the command's stdout.
     pub(crate) fn takes_stdout(&self) -> bool {
-        self.takes_stdout
+        self.takes_stdout && self.when.holds()
     }
 
     /// Enters it, then equips the command.
@@ -450,7 +473,7 @@ trait Gate: Send {
     fn can_be_outlived(&self) -> bool;
 
     /// What would be entered.
-    fn what(&self, setting: &Setting<'_>) -> anyhow::Result<String>;
+    fn outlook(&self, setting: &Setting<'_>) -> anyhow::Result<Outlook>;
 
     /// Enters it on the stack, then equips the command. Gives what others can refer to.
     fn enter<'a>(
@@ -461,6 +484,15 @@ trait Gate: Send {
         directory: &'a Path,
         place: &'a mut Place<'_>,
     ) -> Entering<'a>;
+}
+
+/// What can be known of a gate before it is acquired.
+struct Outlook {
+    what: String,
+    takes: Vec<Taken>,
+    /// Whether what is wrong with gates after it can be known before it is acquired.
+    runs_programs: bool,
+    wrong: Option<anyhow::Error>,
 }
 
 type BoxGate = Box<dyn Gate>;
@@ -487,10 +519,19 @@ impl<K: Listed> Gate for Made<K> {
         K::CAN_BE_OUTLIVED
     }
 
-    fn what(&self, setting: &Setting<'_>) -> anyhow::Result<String> {
-        Ok(match self {
-            Made::Keys(keys) => keys.clone().gate(setting)?.to_string(),
-            Made::Gate(gate) => gate.to_string(),
+    fn outlook(&self, setting: &Setting<'_>) -> anyhow::Result<Outlook> {
+        let (what, takes, wrong) = match self {
+            Made::Keys(keys) => {
+                let gate = keys.clone().gate(setting)?;
+                (gate.to_string(), keys.takes(&gate), K::check(&gate).err())
+            }
+            Made::Gate(gate) => (gate.to_string(), Vec::new(), None),
+        };
+        Ok(Outlook {
+            what,
+            takes,
+            runs_programs: K::RUNS_PROGRAMS,
+            wrong,
         })
     }
 
@@ -510,6 +551,7 @@ impl<K: Listed> Gate for Made<K> {
                 attributes: &place.attributes,
                 ties: &place.ties,
             };
+            let deadline = Deadline::new(limits);
             let gate = match *self {
                 Made::Keys(keys) => keys.gate(&setting).with_context(|| label.clone())?,
                 Made::Gate(gate) => gate,
@@ -518,10 +560,12 @@ impl<K: Listed> Gate for Made<K> {
                 gate,
                 label: label.clone(),
                 limits,
+                deadline: deadline.clone(),
                 held: place.held.clone(),
                 journal: place.journal.clone(),
             };
-            let mut lent = place.stack.enter_async_context(gate).await?;
+            let entering = place.stack.enter_async_context(gate);
+            let mut lent = deadline.keep(entering, &label).await?;
             let equipped = lent.resource.equip(place.command);
             equipped.context(label)?;
             Ok(lent.resource.attributes())

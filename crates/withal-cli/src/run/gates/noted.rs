@@ -1,6 +1,8 @@
 //! What is held right now, and how that is told.
 
 use std::fmt;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -66,8 +68,58 @@ pub(super) struct Noted<K: Kind> {
     /// What its errors begin with.
     pub(super) label: String,
     pub(super) limits: Limits,
+    /// That of acquiring it.
+    pub(super) deadline: Deadline,
     pub(super) held: Held,
     pub(super) journal: Journal,
+}
+
+/// How long acquiring a gate may take, and whether that is over.
+#[derive(Clone, Debug)]
+pub(super) struct Deadline {
+    limit: Option<Duration>,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Deadline {
+    pub(super) fn new(limits: Limits) -> Deadline {
+        Deadline {
+            limit: limits.acquire,
+            is_over: Arc::default(),
+        }
+    }
+
+    /// What `entering` a gate on a stack gives, if it gives it soon enough.
+    ///
+    /// If not, nobody waits for it any more: when the stack is left, what can be given up of it is,
+    /// and it undoes what it has begun.
+    pub(super) async fn keep<T>(
+        &self,
+        entering: impl Future<Output = anyhow::Result<T>>,
+        label: &str,
+    ) -> anyhow::Result<T> {
+        let mut entering = pin!(entering);
+        let Some(limit) = self.limit else {
+            return entering.await;
+        };
+        if let Ok(entered) = timeout(limit, &mut entering).await {
+            return entered;
+        }
+        // Before it is dropped: what it says from then on is no news.
+        self.is_over.store(true, Ordering::Relaxed);
+        Err(not_acquired(limit)).with_context(|| label.to_owned())
+    }
+
+    /// Why a gate was not acquired that failed with `error`.
+    fn why(&self, error: anyhow::Error) -> anyhow::Error {
+        let over = self.limit.filter(|_| self.is_over.load(Ordering::Relaxed));
+        over.map_or(error, |limit| not_acquired(limit).into())
+    }
+}
+
+fn not_acquired(limit: Duration) -> OverLimit {
+    let what = "acquired";
+    OverLimit { what, limit }
 }
 
 /// How long a gate may take.
@@ -101,16 +153,13 @@ impl<K: Listed> AsyncContextManager for Noted<K> {
         let gate = intended.with_context(|| self.label.clone())?;
         let chronicle = self.held.chronicle.clone();
         let entry = chronicle.acquiring(&self.label, K::NAME, &name);
-        let acquired = within(self.limits.acquire, "acquired", self.gate.enter()).await;
-        let resource = match acquired {
+        let resource = match self.gate.enter().await {
             Ok(resource) => resource,
             Err(error) => {
+                let error = self.deadline.why(error);
                 chronicle.acquired(entry, Err(format!("{error:#}")));
-                // What fails to be acquired leaves nothing; but who was given up at a limit may
-                // have: that stays to be undone.
-                if !error.is::<OverLimit>() {
-                    self.held.tell(self.journal.released(gate));
-                }
+                // What fails to be acquired leaves nothing.
+                self.held.tell(self.journal.released(gate));
                 return Err(error.context(self.label));
             }
         };

@@ -13,7 +13,7 @@ use withal_core::{AsyncContextManager, ExitCase};
 use withal_os::{AtomicFile, AtomicWriter, Durability, WriteErrorKind};
 
 use super::keys::Bytes;
-use super::{Equip, Kind, Planned, Recovery, Setting, Template, Undo, has_succeeded};
+use super::{Equip, Kind, Planned, Recovery, Setting, Taken, Template, Undo, has_succeeded};
 use crate::atomic;
 use crate::message::shown;
 
@@ -104,6 +104,10 @@ impl Kind for Output {
         })
     }
 
+    fn takes(&self, _gate: &Self::Gate) -> Vec<Taken> {
+        vec![Taken::Stdout]
+    }
+
     fn intent(gate: &Write) -> Option<RemoveTemporary> {
         // Where there is no current directory nothing relative is found either.
         let path = std::path::absolute(gate.writer.path()).ok()?;
@@ -118,10 +122,6 @@ impl super::Options for Options {
     type Kind = Output;
 
     fn gates(self) -> anyhow::Result<Vec<Output>> {
-        if let [first, second, ..] = self.output.as_slice() {
-            let (first, second) = (shown(first), shown(second));
-            anyhow::bail!("--output: `{first}` and `{second}`: there is one stdout; name one file");
-        }
         let outputs = self.output.into_iter();
         let outputs = outputs.map(|path| Output {
             path: path.into_os_string().into(),

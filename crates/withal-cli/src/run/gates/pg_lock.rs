@@ -6,7 +6,7 @@ use serde::Deserialize;
 use withal_lock::{LeaseError, PgLease};
 
 use super::lease::{self, Acquire, Left, Server};
-use super::{Kind, Setting};
+use super::{Kind, Setting, Taken};
 
 /// A lease on a Postgres database.
 #[derive(Clone, Debug, Deserialize)]
@@ -42,6 +42,14 @@ impl Kind for PgLock {
 
     fn gate(self, setting: &Setting<'_>) -> anyhow::Result<Acquire<PgLease>> {
         self.0.gate(setting)
+    }
+
+    fn check(gate: &Self::Gate) -> anyhow::Result<()> {
+        gate.check()
+    }
+
+    fn takes(&self, gate: &Self::Gate) -> Vec<Taken> {
+        gate.takes()
     }
 
     fn intent(gate: &Acquire<PgLease>) -> Option<Left<PgLease>> {

@@ -14,7 +14,7 @@ use withal_scope::{async_with, cancellable};
 use withal_sql::{Database, Session, params};
 
 use super::reference::Reference;
-use super::{Equip, Kind, Recovery, Setting, Template, Ties, Undo, Variable};
+use super::{Equip, Kind, Recovery, Setting, Taken, Template, Ties, Undo, Variable};
 use crate::run::RunId;
 
 /// The variable with the server's URL, if nothing is said, and with the database's.
@@ -70,6 +70,14 @@ impl Kind for Postgres {
             template: self.template.as_ref().map(text).transpose()?,
             extensions: extensions.collect::<anyhow::Result<_>>()?,
         })
+    }
+
+    fn check(make: &Make) -> anyhow::Result<()> {
+        make.server.check()
+    }
+
+    fn takes(&self, _gate: &Self::Gate) -> Vec<Taken> {
+        vec![Taken::Variable(self.env.clone())]
     }
 
     fn intent(gate: &Make) -> Option<Drop> {

@@ -19,7 +19,7 @@ use withal_os::FileId;
 use withal_servers::{Postgres, postgres};
 
 use super::keys::Bytes;
-use super::{Equip, Kind, Recovery, Setting, Ties, Undo, Variable};
+use super::{Equip, Kind, Recovery, Setting, Taken, Ties, Undo, Variable};
 use crate::message::shown;
 use crate::process;
 
@@ -76,6 +76,10 @@ impl Kind for PostgresServer {
             variable: self.env,
             ties: setting.ties.clone(),
         })
+    }
+
+    fn takes(&self, _gate: &Self::Gate) -> Vec<Taken> {
+        vec![Taken::Variable(self.env.clone())]
     }
 
     fn intent(gate: &Start) -> Option<Remove> {

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::described::{Origin, When};
 use super::template::placeholder;
-use super::{Attributes, Planned, Setting, Template, Ties, Unresolved};
-use crate::message::shown;
+use super::{Attributes, Planned, Setting, Taken, Template, Ties, Unresolved};
+use crate::message::{nearby, shown};
 use crate::suggest;
 
 /// What one gate would be.
@@ -25,11 +25,23 @@ pub(crate) struct Wrong {
     pub(crate) error: anyhow::Error,
 }
 
+/// What is taken, and by whom.
+struct TakenBy {
+    gate: usize,
+    /// What messages call the gate.
+    name: String,
+    taken: Taken,
+}
+
 /// Gates, and what can be known of them beforehand.
 pub(crate) struct Previews<'a> {
     gates: &'a [Planned],
     attributes: Attributes,
     ties: Ties,
+    /// What the gates so far take.
+    taken: Vec<TakenBy>,
+    /// Whether one of them may make what later gates need.
+    runs_programs: bool,
     pub(crate) previews: Vec<Preview>,
     pub(crate) wrong: Vec<Wrong>,
 }
@@ -40,13 +52,14 @@ impl<'a> Previews<'a> {
             gates,
             attributes: Attributes::new(),
             ties: Ties::of_plan()?,
+            taken: Vec::new(),
+            runs_programs: false,
             previews: Vec::new(),
             wrong: Vec::new(),
         };
         for (position, gate) in gates.iter().enumerate() {
             previews.look_at(position, gate);
         }
-        previews.check_stdout();
         Ok(previews)
     }
 
@@ -61,14 +74,24 @@ impl<'a> Previews<'a> {
         };
         // A placeholder that begins a path may stand for an absolute one.
         let base = gate.directory.join("‹");
-        let what = gate.gate.what(&setting);
-        let what = what.map(|what| what.replace(&shown(&base), "‹"));
-        match what {
-            Ok(what) => self.previews.push(Preview {
-                id: gate.id.clone(),
-                what,
-                notes: gate.notes(),
-            }),
+        match gate.gate.outlook(&setting) {
+            Ok(outlook) => {
+                let what = outlook.what.replace(&shown(&base), "‹");
+                if is_acquired {
+                    let name = gate.id.clone().unwrap_or_else(|| nearby(&what));
+                    let name = format!("`{name}`");
+                    self.take(position, &name, outlook.takes);
+                    if let Some(wrong) = outlook.wrong.filter(|_| !self.runs_programs) {
+                        self.wrong(position, wrong);
+                    }
+                    self.runs_programs |= outlook.runs_programs;
+                }
+                self.previews.push(Preview {
+                    id: gate.id.clone(),
+                    what,
+                    notes: gate.notes(),
+                });
+            }
             // What is left out need not be right: what it lacks may be why it is left out.
             Err(_) if !is_acquired => self.previews.push(Preview {
                 id: gate.id.clone(),
@@ -103,14 +126,39 @@ impl<'a> Previews<'a> {
         self.wrong.push(Wrong { gate, error });
     }
 
-    /// There is one stdout.
-    fn check_stdout(&mut self) {
-        let mut takers = (0..).zip(self.gates);
-        let mut takers = takers.by_ref().filter(|(_, gate)| gate.takes_stdout);
-        if let (Some(_), Some((second, _))) = (takers.next(), takers.next()) {
-            let error = anyhow::anyhow!("another gate takes the one stdout there is; leave one");
-            self.wrong(second, error);
+    /// Looks for who has taken what the gate `later` takes.
+    fn take(&mut self, later: usize, name: &str, takes: Vec<Taken>) {
+        let conflict = takes.iter().find_map(|taken| {
+            let mut before = self.taken.iter();
+            let first = before.find(|first| {
+                taken.excludes(&first.taken) && !self.may_replace(later, first.gate, taken)
+            })?;
+            Some(taken.conflict(&first.name))
+        });
+        if let Some(error) = conflict {
+            self.wrong(later, error);
         }
+        self.taken.extend(takes.into_iter().map(|taken| TakenBy {
+            gate: later,
+            name: name.to_owned(),
+            taken,
+        }));
+    }
+
+    /// Whether the gate `later` is meant to take what `first` has: a variable whose value is made of
+    /// the first one's, or that the command line sets, which wins over the job file.
+    fn may_replace(&self, later: usize, first: usize, taken: &Taken) -> bool {
+        let (Some(later), Some(first)) = (self.gates.get(later), self.gates.get(first)) else {
+            return false;
+        };
+        if !matches!(taken, Taken::Variable(_)) {
+            return false;
+        }
+        let refers = match (&later.origin, &first.id) {
+            (Some(origin), Some(id)) => origin.refers_to(id),
+            _ => false,
+        };
+        refers || (first.origin().is_some() && later.origin().is_none())
     }
 
     /// What the command leaves running must be able to do without the gates.
@@ -209,8 +257,9 @@ impl Planned {
         self
     }
 
+    /// Where in the job file it is described.
     pub(crate) fn origin(&self) -> Option<&Origin> {
-        self.origin.as_ref()
+        self.origin.as_ref().filter(|origin| origin.is_in_file())
     }
 
     pub(crate) fn label(&self) -> &str {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
-use super::{Setting, Template};
+use super::{Setting, Template, is_known};
 use crate::message::shown;
 
 /// Where a URL comes from: `env:NAME`, `file:PATH`, or the URL itself, if there is no password in
@@ -58,6 +58,16 @@ impl Reference {
             false => {
                 bail!("`url_from`: write `env:NAME`, `file:PATH`, or a URL without a password")
             }
+        }
+    }
+
+    /// Whether the URL is there, if that can be known.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        match self {
+            Reference::Url(_) => Ok(()),
+            Reference::File(path) if !is_known(path) => Ok(()),
+            Reference::Env(name) if !is_known(name) => Ok(()),
+            _ => self.read().map(drop),
         }
     }
 

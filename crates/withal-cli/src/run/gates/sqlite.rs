@@ -23,7 +23,9 @@ use withal_os::{OpenTempDir, TempDir};
 use withal_scope::cancellable;
 
 use super::tempdir::Remove;
-use super::{Equip, Kind, Resource, Setting, Template, Variable, has_succeeded, keys};
+use super::{
+    Equip, Kind, Resource, Setting, Taken, Template, Variable, has_succeeded, is_known, keys,
+};
 use crate::message::{Messages, shown};
 use crate::migrate::needs_writing;
 use crate::run::Keep;
@@ -76,6 +78,15 @@ impl Kind for Sqlite {
         })
     }
 
+    fn check(make: &Make) -> anyhow::Result<()> {
+        let known = make.seed.iter().filter(|seed| is_known(seed));
+        known.map(PathBuf::as_path).try_for_each(check)
+    }
+
+    fn takes(&self, _gate: &Self::Gate) -> Vec<Taken> {
+        self.env.clone().map(Taken::Variable).into_iter().collect()
+    }
+
     fn intent(make: &Make) -> Option<Remove> {
         make.directory.path().map(|path| Remove::new(path, None))
     }
@@ -96,13 +107,9 @@ impl super::Options for Options {
             let variable = Variable::try_from(name.to_owned());
             let variable =
                 variable.map_err(|why| anyhow::anyhow!("--sqlite: {why}; write `--sqlite VAR`"))?;
-            let seed = seed.map(|seed| -> anyhow::Result<Template> {
-                check(Path::new(seed)).context("--sqlite")?;
-                Ok(seed.to_owned().into())
-            });
             Ok(Sqlite {
                 env: Some(variable),
-                seed: seed.transpose()?,
+                seed: seed.map(|seed| seed.to_owned().into()),
                 keep: None,
             })
         });

@@ -13,7 +13,7 @@ use withal_core::{AsyncContextManager, ExitCase};
 use withal_os::{FileId, OpenTempDir, TempDir, remove_temp_dir};
 
 use super::keys::Bytes;
-use super::{Equip, Kind, Recovery, Setting, Template, Undo, Variable, has_succeeded};
+use super::{Equip, Kind, Recovery, Setting, Taken, Template, Undo, Variable, has_succeeded};
 use crate::message::{Messages, shown};
 use crate::run::Keep;
 
@@ -58,6 +58,10 @@ impl Kind for Tempdir {
             keep: self.keep.unwrap_or(setting.ties.keep),
             messages: setting.ties.messages,
         })
+    }
+
+    fn takes(&self, _gate: &Self::Gate) -> Vec<Taken> {
+        vec![Taken::Variable(self.env.clone())]
     }
 
     fn intent(gate: &Make) -> Option<Remove> {

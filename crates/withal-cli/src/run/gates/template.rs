@@ -1,7 +1,7 @@
 //! Text with references to what gates have acquired: `${work.path}/x`, `${env.HOME}`, `$$`.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::str::FromStr;
 
@@ -109,6 +109,11 @@ impl fmt::Display for Template {
 /// What stands for a value that is not known yet, or not to be shown.
 pub(super) fn placeholder(id: &str, attribute: &str) -> String {
     format!("‹{id}.{attribute}›")
+}
+
+/// Whether a text that is only planned has all its values, so that it can be looked at.
+pub(super) fn is_known(text: impl AsRef<OsStr>) -> bool {
+    !shown(text.as_ref()).contains('‹')
 }
 
 impl Reference {

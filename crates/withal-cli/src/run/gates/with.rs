@@ -6,7 +6,7 @@ use clap::ArgMatches;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Value};
 
-use super::{Planned, described};
+use super::{Origin, Planned, described};
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -41,7 +41,7 @@ fn parse(text: &str) -> Result<Planned, String> {
     let name = Spanned::new(0..0, name.to_owned());
     let planned = described(&name, keys, Path::new("")).map_err(|flaw| flaw.why)?;
     Ok(Planned {
-        origin: None,
+        origin: planned.origin.map(Origin::elsewhere),
         ..planned
     })
 }

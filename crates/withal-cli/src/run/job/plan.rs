@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use humantime::format_duration;
 
 use super::{Job, Orphans, TeardownErrors};
-use crate::message::shown;
+use crate::message::{nearby, shown};
 use crate::output::{Closed, Output};
 use crate::run::Exit;
 use crate::run::gates::{Preview, Previews};
@@ -37,16 +37,6 @@ fn lines(job: &Job) -> anyhow::Result<Vec<String>> {
     section(&mut lines, "undo", vec![undo(job)]);
     section(&mut lines, "exit", statuses(job));
     Ok(lines.iter().map(|line| nearby(line)).collect())
-}
-
-/// Paths below the working directory as they are seen from it.
-fn nearby(line: &str) -> String {
-    let here = std::env::current_dir().unwrap_or_default();
-    let here = shown(&here);
-    match here.as_str() {
-        "" | "/" => line.to_owned(),
-        here => line.replace(&format!("{here}/"), ""),
-    }
 }
 
 /// Adds lines below each other, with their heading before the first one.

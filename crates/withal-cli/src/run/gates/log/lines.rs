@@ -5,6 +5,7 @@ use memchr::{memchr, memrchr};
 use withal_log::{Log, LogError};
 
 use crate::log::{Format, put_stamp, stamp, whole_characters};
+use crate::run::gates::Secrets;
 
 /// A line that is longer goes to the log in parts, which are read as one.
 const MOST_KEPT: usize = 1 << 20;
@@ -13,6 +14,8 @@ const MOST_KEPT: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Lines {
     log: Log,
+    /// What it is not to have.
+    secrets: Secrets,
     /// Whether each line begins with its time.
     is_stamped: bool,
     stamped: Vec<u8>,
@@ -23,9 +26,10 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(log: Log, is_stamped: bool) -> Lines {
+    pub(super) fn new(log: Log, secrets: Secrets, is_stamped: bool) -> Lines {
         Lines {
             log,
+            secrets,
             is_stamped,
             stamped: Vec::new(),
             kept: Vec::new(),
@@ -79,7 +83,7 @@ impl Lines {
 
     fn append_part(&mut self) -> Result<(), LogError> {
         let mut kept = std::mem::take(&mut self.kept);
-        let end = whole_characters(&kept, kept.len());
+        let end = whole_characters(&kept, self.secrets.cut(&kept));
         let (part, _) = kept.split_at(end);
         let appended = self.append(part, |log, part| log.append_part(part));
         let _part = kept.drain(..end);
@@ -94,11 +98,12 @@ impl Lines {
         bytes: &[u8],
         append: impl FnOnce(&Log, &[u8]) -> Result<u64, LogError>,
     ) -> Result<(), LogError> {
+        let bytes = self.secrets.mask(bytes);
         if !self.is_stamped {
-            return append(&self.log, bytes).map(drop);
+            return append(&self.log, &bytes).map(drop);
         }
         let time = stamp(Format::Rfc3339, Timestamp::now());
-        put_stamp(time.as_bytes(), bytes, self.is_begun, &mut self.stamped);
+        put_stamp(time.as_bytes(), &bytes, self.is_begun, &mut self.stamped);
         append(&self.log, &self.stamped).map(drop)
     }
 }

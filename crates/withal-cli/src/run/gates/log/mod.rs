@@ -19,7 +19,7 @@ use withal_core::{AsyncContextManager, ExitCase};
 use withal_log::{Log as Engine, LogError, LogErrorKind, LogOptions, OnFull};
 
 use super::source::{self, EndGuard};
-use super::{Busy, Equip, Kind, NoUndo, Setting, Template, Ties};
+use super::{Busy, Equip, Kind, NoUndo, Setting, Taken, Template, Ties, is_known, taken};
 use crate::log::{check_may_be_log, size};
 use crate::message::shown;
 use lines::Lines;
@@ -127,6 +127,23 @@ impl Kind for Log {
             ties: setting.ties.clone(),
         })
     }
+
+    fn check(open: &Open) -> anyhow::Result<()> {
+        match is_known(&open.path) {
+            true => check_may_be_log(&open.path),
+            false => Ok(()),
+        }
+    }
+
+    fn takes(&self, gate: &Self::Gate) -> Vec<Taken> {
+        let streams = match gate.streams {
+            Streams::Both => &[Taken::Stdout, Taken::Stderr][..],
+            Streams::Stdout => &[Taken::Stdout],
+            Streams::Stderr => &[Taken::Stderr],
+        };
+        let log = Taken::Log(taken::place(&gate.path));
+        streams.iter().cloned().chain([log]).collect()
+    }
 }
 
 impl super::Options for Options {
@@ -134,21 +151,14 @@ impl super::Options for Options {
     type Kind = Log;
 
     fn gates(self) -> anyhow::Result<Vec<Log>> {
-        if let [first, second, ..] = self.log.as_slice() {
-            let (first, second) = (shown(first), shown(second));
-            anyhow::bail!("--log: `{first}` and `{second}`: all goes to one log; name one");
-        }
-        let logs = self.log.into_iter().map(|path| {
-            check_may_be_log(&path).context("--log")?;
-            Ok(Log {
-                path: path.into_os_string().into(),
-                streams: Streams::Both,
-                rotate: self.log_rotate,
-                time: self.log_time,
-                tee: true,
-            })
+        let logs = self.log.into_iter().map(|path| Log {
+            path: path.into_os_string().into(),
+            streams: Streams::Both,
+            rotate: self.log_rotate,
+            time: self.log_time,
+            tee: true,
         });
-        logs.collect()
+        Ok(logs.collect())
     }
 }
 
@@ -201,7 +211,7 @@ impl AsyncContextManager for Open {
         let opened = spawn_blocking(|| options.open()).await;
         let engine = opened.context("opening the log panicked")?;
         let engine = engine.map_err(busy)?;
-        let lines = Lines::new(engine, self.time);
+        let lines = Lines::new(engine, self.ties.secrets.clone(), self.time);
         let (source, guard, write) = source::pipe()?;
         // Without a reader the command would die of its next write.
         self.ties.deposit.keep(source.pipe())?;

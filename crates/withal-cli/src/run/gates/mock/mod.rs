@@ -6,7 +6,7 @@ mod server;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use withal_core::{AsyncContextManager, ExitCase};
 
 use super::keys::{self, Port};
-use super::{Equip, Kind, NoUndo, Setting, Template, Variable};
+use super::{Equip, Kind, NoUndo, Setting, Taken, Template, Variable, is_known};
 use crate::message::{Messages, shown};
 use routes::Routes;
 use server::Unmatched;
@@ -59,20 +59,30 @@ impl Kind for Mock {
             messages: setting.ties.messages,
         })
     }
+
+    fn check(serve: &Serve) -> anyhow::Result<()> {
+        match is_known(&serve.file) {
+            true => Routes::read(&serve.file).map(drop),
+            false => Ok(()),
+        }
+    }
+
+    fn takes(&self, _gate: &Self::Gate) -> Vec<Taken> {
+        let variable = self.env.clone().map(Taken::Variable);
+        variable.into_iter().chain(self.port.takes()).collect()
+    }
 }
 
 impl super::Options for Options {
     const OPTION: &'static str = "mock";
     type Kind = Mock;
 
-    /// What is wrong with a file is said before anything is acquired.
     fn gates(self) -> anyhow::Result<Vec<Mock>> {
         const REMEDY: &str = "--mock: a value is not of the form VAR=FILE";
         let gates = self.mock.into_iter().map(|argument| {
             let (name, file) = keys::split(&argument);
             let variable = Variable::try_from(name.to_owned()).ok().context(REMEDY)?;
             let file = file.filter(|file| !file.is_empty()).context(REMEDY)?;
-            let _routes = Routes::read(Path::new(file)).context("--mock")?;
             Ok(Mock {
                 file: file.to_owned().into(),
                 env: Some(variable),

@@ -19,7 +19,7 @@ use withal_scope::cancellable;
 
 use super::helper::{self, Argv, Helper, Owner};
 use super::keys::{self, Port};
-use super::{Attributes, Equip, Kind, NoUndo, OnlyKeys, Setting, Template, Ties, source};
+use super::{Attributes, Equip, Kind, NoUndo, OnlyKeys, Setting, Taken, Template, Ties, source};
 use crate::run::name_run;
 use output::{Output, Printing};
 use ready::{Ready, Watch};
@@ -68,6 +68,7 @@ enum OnExit {
 impl Kind for Service {
     const NAME: &'static str = "service";
     const ATTRIBUTES: &'static [&'static str] = &["pid", "port"];
+    const RUNS_PROGRAMS: bool = true;
     type Options = OnlyKeys<Service>;
     type Gate = Start;
     /// Processes of gates are in the journal as they are; recovery ends them after the command.
@@ -101,6 +102,10 @@ impl Kind for Service {
             directory: setting.directory.to_owned(),
             ties: setting.ties.clone(),
         })
+    }
+
+    fn takes(&self, _gate: &Self::Gate) -> Vec<Taken> {
+        self.port.and_then(Port::takes).into_iter().collect()
     }
 }
 
@@ -147,7 +152,11 @@ impl AsyncContextManager for Start {
 
     async fn enter(self) -> anyhow::Result<Running> {
         self.watch.check_nobody_answers().await?;
-        let output = Output::open(&self.name, self.output.as_deref())?;
+        let output = Output::open(
+            &self.name,
+            self.output.as_deref(),
+            self.ties.secrets.clone(),
+        )?;
         let (source, guard, write) = source::pipe()?;
         let mut command = helper::command(&self.argv, &self.directory)?;
         let copy = write.try_clone().context("no descriptor left")?;

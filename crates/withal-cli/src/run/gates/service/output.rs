@@ -11,6 +11,7 @@ use regex::bytes::Regex;
 use tokio::sync::Notify;
 
 use crate::message::shown;
+use crate::run::gates::Secrets;
 use crate::run::gates::source::{EndGuard, Source};
 
 const BLOCK: usize = 64 * 1024;
@@ -25,11 +26,17 @@ pub(super) struct Output {
     file: Option<File>,
     /// Before each line on stderr.
     prefix: String,
+    /// What it is not to have.
+    secrets: Secrets,
 }
 
 impl Output {
     /// `path`, or withal's stderr.
-    pub(super) fn open(name: &str, path: Option<&Path>) -> anyhow::Result<Output> {
+    pub(super) fn open(
+        name: &str,
+        path: Option<&Path>,
+        secrets: Secrets,
+    ) -> anyhow::Result<Output> {
         let file = path.map(|path| {
             let mut options = OpenOptions::new();
             let file = options.append(true).create(true).open(path);
@@ -38,10 +45,12 @@ impl Output {
         Ok(Output {
             file: file.transpose()?,
             prefix: format!("{name} | "),
+            secrets,
         })
     }
 
     fn put(&mut self, lines: &[u8]) -> io::Result<()> {
+        let lines = self.secrets.mask(lines);
         let Some(file) = &mut self.file else {
             let mut text = Vec::with_capacity(lines.len() + self.prefix.len());
             for line in lines.split_inclusive(|byte| *byte == b'\n') {
@@ -51,7 +60,7 @@ impl Output {
             let _ = io::stderr().write_all(&text);
             return Ok(());
         };
-        file.write_all(lines)
+        file.write_all(&lines)
     }
 }
 
@@ -109,6 +118,7 @@ fn print(
     let mut printed = Ok(());
     let mut buffer = vec![0; BLOCK];
     let mut kept: Vec<u8> = Vec::new();
+    let secrets = output.secrets.clone();
     let mut put = |lines: &[u8]| {
         if printed.is_ok() {
             printed = output.put(lines);
@@ -119,8 +129,13 @@ fn print(
         let (block, _) = buffer.split_at(read);
         kept.extend_from_slice(block);
         let is_end = read == 0;
-        if !kept.is_empty() && (is_end || kept.len() >= MOST_KEPT) && !kept.ends_with(b"\n") {
+        if is_end && kept.last().is_some_and(|last| *last != b'\n') {
             kept.push(b'\n');
+        } else if kept.len() >= MOST_KEPT
+            && memchr::memchr(b'\n', &kept).is_none()
+            && let end @ 1.. = secrets.cut(&kept)
+        {
+            kept.insert(end, b'\n');
         }
         let whole = memchr::memrchr(b'\n', &kept).map_or(0, |newline| newline + 1);
         let (lines, _) = kept.split_at(whole);
