@@ -41,14 +41,14 @@ use account::{Account, Chronicle, Destination, End};
 use alarms::Raised;
 use front::{Keeper, Kept, Side};
 use gates::{Attributes, Busy, Held, Place, Secrets, Ties};
-use identity::{Host, Process};
+use identity::{Distance, Host, Process};
 use job::Orphans;
-use journal::{Directory, Journal, Opened, Record};
+use journal::{Directory, Journal, Opened, Reading, Record};
 use release::{Released, release};
 use supervise::{Ending, Supervisor};
 use tree::Tree;
 
-use crate::message::{Messages, say, say_error, shown};
+use crate::message::{Level, Messages, say, say_error, shown};
 
 pub(crate) use alarms::Alarms;
 pub(crate) use command::{NotStarted, Running, Terminal};
@@ -98,6 +98,7 @@ fn prepare_and_run(job: Job) -> anyhow::Result<Exit> {
     let blocked = Blocked::new()?;
     let messages = job.messages;
     let strangers = tree::adopt_orphans(messages);
+    identity::check_handles(messages);
     let id = RunId::random()?;
     let report = job.report()?;
     let run = Run {
@@ -114,7 +115,7 @@ fn prepare_and_run(job: Job) -> anyhow::Result<Exit> {
     match front::split(run.terminal.is_there)? {
         Side::Keeper(keeper) => {
             // What the front was given is not this process's; nor has it inherited to be a reaper.
-            let strangers = tree::adopt_orphans(messages);
+            let strangers = tree::adopt_orphans(Messages::new(Level::Quiet));
             let exit = keep(job, Run { strangers, ..run }, Some(&keeper));
             let exit = exit.unwrap_or_else(|error| {
                 messages.error(format_args!("{error:#}"));
@@ -315,6 +316,9 @@ async fn session(
                     chronicle.clone(),
                 );
                 let ending = supervisor.until_all_are_gone().await;
+                if !tree::is_reaper() && job.limits().orphans == Orphans::Kill {
+                    end_strays(journal, messages).await;
+                }
                 let exit = Exit::of_command(ending.status);
                 note(journal, &Record::Exited { exit }, messages);
                 Outcome::Ended(ending)
@@ -360,6 +364,18 @@ fn name_run(command: &mut Command, id: RunId) {
     };
     let _ = command.env(leftovers::COOKIE, runs);
     let _ = command.env(RUN, id.to_string());
+}
+
+/// Ends what the command has left and nobody has adopted.
+async fn end_strays(journal: &Journal, messages: Messages) {
+    let ended = match journal.read() {
+        Ok(Reading::Whole(story)) => leftovers::end_command(&story, Distance::Here, messages).await,
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("{error:#}")),
+    };
+    if let Err(error) = ended {
+        messages.warn(format_args!("the command may have left something: {error}"));
+    }
 }
 
 fn note_command(journal: &Journal, running: Running, messages: Messages) {

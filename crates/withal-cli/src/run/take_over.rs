@@ -7,9 +7,11 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tokio::time::{Instant, timeout};
 
+use super::RunId;
 use super::gates::Recovery;
 use super::identity::Distance;
 use super::journal::{Journal, Reading, Record, Story};
+use super::leftovers;
 use super::recover::undo_gates;
 use super::services::Services;
 use super::signals::{Blocked, Signals};
@@ -53,6 +55,14 @@ pub(super) async fn take_over(
     services.forget();
     end_all(&mut tree, &mut signals, limits, messages).await;
     if let Some(story) = story {
+        if !tree::is_reaper()
+            && let Err(error) = leftovers::end(&story, Distance::Here, messages).await
+        {
+            // What they use is not taken away from processes that live.
+            say(error);
+            tell_rest(story.opened.id);
+            return Ok(Exit::FAILED);
+        }
         undo(journal, *story, messages).await?;
     }
     Ok(Exit::FAILED)
@@ -71,11 +81,15 @@ async fn undo(journal: &Journal, story: Story, messages: Messages) -> anyhow::Re
             exit: Some(Exit::FAILED),
         });
     }
+    tell_rest(id);
+    Ok(())
+}
+
+fn tell_rest(id: RunId) {
     let short = id.short();
     say(format_args!(
         "not all is undone: `withal recover {short}` tries again"
     ));
-    Ok(())
 }
 
 /// Asks all that is left to end, and kills what has not ended after the grace.

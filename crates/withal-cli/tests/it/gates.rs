@@ -200,8 +200,13 @@ fn what_one_gate_takes_no_other_can_have_and_nothing_is_acquired() {
          another, or \"free\"",
     );
     check(
-        &["--pg-lock", "a", "--redis-lock", "a"],
-        &format!("--redis-lock: sets `WITHAL_TOKEN`, as `pg-lock a` does before it; {VARIABLE}"),
+        &[
+            "-w",
+            "pg-lock:key=a,url_from=postgres://h/d",
+            "-w",
+            "redis-lock:key=a,url_from=redis://h",
+        ],
+        &format!("redis-lock: sets `WITHAL_TOKEN`, as `pg-lock a` does before it; {VARIABLE}"),
     );
     let shared = "lock:path=lock,shared=true";
     sandbox

@@ -606,7 +606,7 @@ fn place<O: Options>(
 ) -> anyhow::Result<()> {
     let positions = matches.indices_of(O::OPTION).into_iter().flatten();
     let planned = options.gates()?.into_iter().map(|kind| {
-        let label = format!("--{}", O::OPTION);
+        let label = format!("--{}", O::OPTION.replace('_', "-"));
         Planned::new(label, Box::new(kind))
     });
     gates.extend(positions.zip(planned));
