@@ -30,6 +30,7 @@ use std::collections::HashSet;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 use nix::unistd::Pid;
@@ -126,16 +127,18 @@ fn prepare_and_run(job: Job) -> anyhow::Result<Exit> {
         }
         Side::Front(front) => {
             let Run {
+                id,
                 journal,
                 blocked,
                 mut strangers,
                 terminal,
-                ..
+                report,
             } = run;
             let is_shells_job = terminal.is_shells_job;
             match front.wait(&blocked, is_shells_job, &mut strangers)? {
                 (Kept::Done(exit), _) => Ok(exit),
                 (Kept::Killed, deposits) => {
+                    let taken_over = SystemTime::now();
                     let exit = runtime(messages)?.block_on(take_over::take_over(
                         &journal,
                         &blocked,
@@ -144,11 +147,26 @@ fn prepare_and_run(job: Job) -> anyhow::Result<Exit> {
                         messages,
                     ));
                     drop(deposits);
+                    let account = recall(&job, id, &journal, taken_over);
+                    account.write(&job, report);
                     exit
                 }
             }
         }
     }
+}
+
+/// What there is to tell of a run that was taken over, and is over now.
+fn recall(job: &Job, id: RunId, journal: &Journal, taken_over: SystemTime) -> Account {
+    let story = match journal.read() {
+        Ok(Reading::Whole(story)) => Some(story),
+        Ok(Reading::Empty | Reading::Damaged(_)) => None,
+        Err(error) => {
+            job.messages.warn(format_args!("{error:#}"));
+            None
+        }
+    };
+    Account::recalled(job, id, story.as_deref(), taken_over, Exit::FAILED)
 }
 
 fn open_journal(job: &Job, id: RunId) -> anyhow::Result<Journal> {

@@ -28,11 +28,7 @@ impl<'a> Forged<'a> {
         let started = sandbox.start_run(&["-t", "--", "sh", "-c", "touch ready; exec sleep 1000"]);
         started.wait_for("ready");
         // The command may be quicker than who notes that it was started.
-        wait_until("the command's record", || {
-            let [path] = sandbox.journals().try_into().unwrap();
-            let text = fs::read_to_string(path).unwrap();
-            text.contains("\"record\":\"command\"")
-        });
+        started.wait_for_record("command");
         kill_both(started);
         for pid in sandbox.processes() {
             nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
