@@ -11,6 +11,8 @@ use rustix::io::Errno;
 use rustix::process::{PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
+use crate::message::Messages;
+
 /// What the kernel calls the filesystem that handles of processes are on, since Linux 6.9.
 const PID_FS_MAGIC: u64 = 0x5049_4446;
 
@@ -46,14 +48,30 @@ impl Process {
         let handle = match open(self.pid) {
             Ok(handle) => handle,
             Err(Errno::SRCH | Errno::INVAL) => return Ok(None),
+            Err(_) if !self.is_there() => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         // Opened first, then checked: what is checked is what is signalled.
         let is_same = match (self.pidfs, inode(&handle)) {
             (Some(known), Some(found)) => known == found,
-            _ => Stat::of(self.pid).is_some_and(|stat| stat.started == self.started),
+            _ => self.is_there(),
         };
         Ok(is_same.then_some(handle))
+    }
+
+    fn is_there(&self) -> bool {
+        Stat::of(self.pid).is_some_and(|stat| stat.started == self.started && !stat.is_over)
+    }
+}
+
+/// Warns if there are no handles of processes here: then nobody is signalled who is not a child.
+pub(super) fn check_handles(messages: Messages) {
+    if let Err(error) = open(nix::unistd::getpid().as_raw()) {
+        let error = io::Error::from(error);
+        messages.warn(format_args!(
+            "there are no handles of processes here, so if withal is killed, both of its processes \
+             at once, `withal recover` ends none of the command's: {error}"
+        ));
     }
 }
 
@@ -72,6 +90,8 @@ fn inode(handle: impl AsFd) -> Option<u64> {
 /// What `/proc/PID/stat` says.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stat {
+    /// Whether it has ended, and nobody has waited for it yet.
+    is_over: bool,
     pub(crate) parent: i32,
     pub(crate) group: i32,
     pub(crate) started: u64,
@@ -84,7 +104,8 @@ impl Stat {
         let (_, fields) = text.rsplit_once(") ")?;
         let mut fields = fields.split(' ');
         Some(Stat {
-            parent: fields.nth(1)?.parse().ok()?,
+            is_over: matches!(fields.next()?, "Z" | "X"),
+            parent: fields.next()?.parse().ok()?,
             group: fields.next()?.parse().ok()?,
             started: fields.nth(16)?.parse().ok()?,
         })

@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use nix::unistd::{Pid, getpid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::time::{Instant, sleep};
 
 use super::RunId;
-use super::identity::{Distance, Process, Stat, open};
+use super::identity::{Distance, Stat, open};
 use super::journal::Story;
 use super::tree;
 use crate::message::Messages;
@@ -44,18 +45,25 @@ pub(super) async fn end(
     distance: Distance,
     messages: Messages,
 ) -> Result<(), String> {
+    end_command(story, distance, messages).await?;
+    end_all(messages, || find(story, distance, |_| true)).await
+}
+
+/// The same for the command alone.
+pub(super) async fn end_command(
+    story: &Story,
+    distance: Distance,
+    messages: Messages,
+) -> Result<(), String> {
     end_all(messages, || {
-        let mut found = find(story, distance)?;
-        found.retain(|pid, _| !is_service(story, *pid));
-        Ok(found)
+        find(story, distance, |pid| !is_service(story, pid))
     })
-    .await?;
-    end_all(messages, || find(story, distance)).await
+    .await
 }
 
 /// What there is to be ended now, by pid; for `--dry-run`.
 pub(super) fn look(story: &Story, distance: Distance) -> Result<Vec<i32>, String> {
-    Ok(find(story, distance)?.into_keys().collect())
+    Ok(find(story, distance, |_| true)?.into_keys().collect())
 }
 
 async fn end_all(
@@ -98,26 +106,36 @@ async fn end_all(
     }
 }
 
-/// Handles of all processes of the run that live.
-fn find(story: &Story, distance: Distance) -> Result<BTreeMap<i32, OwnedFd>, String> {
+/// Handles of all processes of the run that live and are meant.
+fn find(
+    story: &Story,
+    distance: Distance,
+    is_meant: impl Fn(i32) -> bool,
+) -> Result<BTreeMap<i32, OwnedFd>, String> {
     let mut found = BTreeMap::new();
     if distance == Distance::OtherBoot || distance == Distance::OtherHost {
         return Ok(found);
     }
     if distance == Distance::Here {
-        for process in story.command.iter().chain(&story.services) {
+        let known = story.command.iter().chain(&story.services);
+        for process in known.filter(|process| is_meant(process.pid)) {
             let handle = process
                 .handle()
-                .map_err(|error| no_handles(process, &error))?;
+                .map_err(|error| no_handles(process.pid, &error))?;
             found.extend(handle.map(|handle| (process.pid, handle)));
         }
     }
-    let processes = processes().map_err(|error| format!("cannot read /proc: {error}"))?;
+    let mut processes = processes().map_err(|error| format!("cannot read /proc: {error}"))?;
+    processes.retain(|pid| is_meant(*pid));
     for pid in &processes {
-        if let Ok(handle) = open(*pid)
-            && has_cookie(*pid, story.opened.id)
-        {
-            let _ = found.insert(*pid, handle);
+        match open(*pid) {
+            Ok(handle) if has_cookie(*pid, story.opened.id) => {
+                let _ = found.insert(*pid, handle);
+            }
+            Err(error @ (Errno::NOSYS | Errno::PERM)) if has_cookie(*pid, story.opened.id) => {
+                return Err(no_handles(*pid, &error.into()));
+            }
+            _ => {}
         }
     }
     // Whose parent is the run's is the run's; its own children come in the next pass.
@@ -155,11 +173,11 @@ fn forbid_suicide(found: &BTreeMap<i32, OwnedFd>) -> Result<(), String> {
     Ok(())
 }
 
-fn no_handles(process: &Process, error: &io::Error) -> String {
+fn no_handles(pid: i32, error: &io::Error) -> String {
+    let process = tree::describe(nix::unistd::Pid::from_raw(pid));
     format!(
-        "{}: no handle of a process can be had, so it is not known whether it is still the same: \
-         {error}",
-        process.pid
+        "{process}: no handle of a process can be had, so it is not known whether it is still the \
+         same: {error}"
     )
 }
 

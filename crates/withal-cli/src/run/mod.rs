@@ -30,6 +30,7 @@ use std::collections::HashSet;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 use nix::unistd::Pid;
@@ -41,14 +42,14 @@ use account::{Account, Chronicle, Destination, End};
 use alarms::Raised;
 use front::{Keeper, Kept, Side};
 use gates::{Attributes, Busy, Held, Place, Secrets, Ties};
-use identity::{Host, Process};
+use identity::{Distance, Host, Process};
 use job::Orphans;
-use journal::{Directory, Journal, Opened, Record};
+use journal::{Directory, Journal, Opened, Reading, Record};
 use release::{Released, release};
 use supervise::{Ending, Supervisor};
 use tree::Tree;
 
-use crate::message::{Messages, say_error, shown};
+use crate::message::{Level, Messages, say_error, shown};
 
 pub(crate) use alarms::Alarms;
 pub(crate) use command::{NotStarted, Running, Terminal};
@@ -100,6 +101,7 @@ fn prepare_and_run(job: Job) -> anyhow::Result<Exit> {
     tree::adopt_orphans(messages);
     // A shell may have started them and then replaced itself by withal.
     let strangers = tree::children_now().into_iter().collect();
+    identity::check_handles(messages);
     let id = RunId::random()?;
     let report = job.report()?;
     let run = Run {
@@ -116,7 +118,7 @@ fn prepare_and_run(job: Job) -> anyhow::Result<Exit> {
     match front::split(run.terminal.is_there)? {
         Side::Keeper(keeper) => {
             // It has not inherited to be a reaper, nor any children.
-            tree::adopt_orphans(messages);
+            tree::adopt_orphans(Messages::new(Level::Quiet));
             let strangers = HashSet::new();
             let exit = keep(job, Run { strangers, ..run }, Some(&keeper));
             let exit = exit.unwrap_or_else(|error| {
@@ -128,16 +130,18 @@ fn prepare_and_run(job: Job) -> anyhow::Result<Exit> {
         }
         Side::Front(front) => {
             let Run {
+                id,
                 journal,
                 blocked,
                 mut strangers,
                 terminal,
-                ..
+                report,
             } = run;
             let is_shells_job = terminal.is_shells_job;
             match front.wait(&blocked, is_shells_job, &mut strangers)? {
                 (Kept::Done(exit), _) => Ok(exit),
                 (Kept::Killed, deposits) => {
+                    let taken_over = SystemTime::now();
                     let exit = runtime(messages)?.block_on(take_over::take_over(
                         &journal,
                         &blocked,
@@ -146,11 +150,26 @@ fn prepare_and_run(job: Job) -> anyhow::Result<Exit> {
                         messages,
                     ));
                     drop(deposits);
+                    let account = recall(&job, id, &journal, taken_over);
+                    account.write(&job, report);
                     exit
                 }
             }
         }
     }
+}
+
+/// What there is to tell of a run that was taken over, and is over now.
+fn recall(job: &Job, id: RunId, journal: &Journal, taken_over: SystemTime) -> Account {
+    let story = match journal.read() {
+        Ok(Reading::Whole(story)) => Some(story),
+        Ok(Reading::Empty | Reading::Damaged(_)) => None,
+        Err(error) => {
+            job.messages.warn(format_args!("{error:#}"));
+            None
+        }
+    };
+    Account::recalled(job, id, story.as_deref(), taken_over, Exit::FAILED)
 }
 
 fn open_journal(job: &Job, id: RunId) -> anyhow::Result<Journal> {
@@ -295,6 +314,9 @@ async fn session(
                         chronicle.clone(),
                     );
                     let ending = supervisor.until_all_are_gone().await;
+                    if !tree::is_reaper() && job.limits().orphans == Orphans::Kill {
+                        end_strays(journal, messages).await;
+                    }
                     let exit = Exit::of_command(ending.status);
                     note(journal, &Record::Exited { exit }, messages);
                     Outcome::Ended(ending)
@@ -341,6 +363,18 @@ fn name_run(command: &mut Command, id: RunId) {
     };
     let _ = command.env(leftovers::COOKIE, runs);
     let _ = command.env(RUN, id.to_string());
+}
+
+/// Ends what the command has left and nobody has adopted.
+async fn end_strays(journal: &Journal, messages: Messages) {
+    let ended = match journal.read() {
+        Ok(Reading::Whole(story)) => leftovers::end_command(&story, Distance::Here, messages).await,
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("{error:#}")),
+    };
+    if let Err(error) = ended {
+        messages.warn(format_args!("the command may have left something: {error}"));
+    }
 }
 
 fn note_command(journal: &Journal, running: Running, messages: Messages) {

@@ -3,16 +3,22 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use nix::unistd::{Pid, getpgid};
+use rustix::io::Errno;
 use rustix::process::{PidfdFlags, WaitOptions, WaitStatus, pidfd_open, wait, waitpid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::sleep;
 
 use super::identity::Process;
 use super::journal::{Journal, Record};
 use crate::message::Messages;
+
+/// Between two looks, where the kernel does not tell when a process has ended.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The processes that gates have started and will end.
 ///
@@ -114,11 +120,20 @@ impl Service {
         *known
     }
 
+    async fn look_until_ended(&self) -> WaitStatus {
+        loop {
+            if let Some(status) = self.status() {
+                return status;
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
     /// Waits until it has ended.
     ///
     /// # Errors
     ///
-    /// The kernel knows no handles of processes, or gives none.
+    /// There is no descriptor left for a handle of it.
     ///
     /// # Cancel safety
     ///
@@ -129,7 +144,11 @@ impl Service {
         }
         let pid = rustix::process::Pid::from_raw(self.pid.as_raw()).context("no process")?;
         // Not reaped yet, so it is this process that is opened.
-        let handle = pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(io::Error::from);
+        let handle = match pidfd_open(pid, PidfdFlags::NONBLOCK) {
+            // Before Linux 5.3, or in a sandbox that does not know it.
+            Err(Errno::NOSYS | Errno::PERM) => return Ok(self.look_until_ended().await),
+            handle => handle.map_err(io::Error::from),
+        };
         let handle = handle.context("cannot wait for a process")?;
         #[expect(
             deprecated,

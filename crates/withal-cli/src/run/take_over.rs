@@ -9,12 +9,13 @@ use tokio::time::timeout;
 use super::gates::Recovery;
 use super::identity::Distance;
 use super::journal::{Journal, Reading, Record, Story};
+use super::leftovers;
 use super::recover::{say_pending, undo_gates};
 use super::services::Services;
 use super::signals::Blocked;
 use super::status::Exit;
 use super::supervise::{Limits, end_all};
-use super::tree::Tree;
+use super::tree::{self, Tree};
 use crate::message::{Messages, say};
 
 /// How long undoing may take: somebody waits, and has just used force.
@@ -49,6 +50,14 @@ pub(super) async fn take_over(
     services.forget();
     end_all(&mut tree, &mut signals, limits, messages).await;
     if let Some(story) = story {
+        if !tree::is_reaper()
+            && let Err(error) = leftovers::end(&story, Distance::Here, messages).await
+        {
+            // What they use is not taken away from processes that live.
+            say(error);
+            say_pending(story.opened.id);
+            return Ok(Exit::FAILED);
+        }
         undo(journal, *story, messages).await?;
     }
     Ok(Exit::FAILED)

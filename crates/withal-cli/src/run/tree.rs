@@ -10,7 +10,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 
-use nix::sys::prctl::set_child_subreaper;
+use nix::sys::prctl::{get_child_subreaper, set_child_subreaper};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
 use rustix::process::{WaitId, WaitIdOptions, WaitStatus, waitid};
@@ -33,12 +33,20 @@ pub(super) struct Tree {
 
 /// Makes this process the parent of orphaned descendants.
 pub(super) fn adopt_orphans(messages: Messages) {
-    if let Err(error) = set_child_subreaper(true) {
+    if let Err(error) = set_child_subreaper(true)
+        && !is_reaper()
+    {
+        let error = std::io::Error::from(error);
         messages.warn(format_args!(
-            "no process can adopt orphans here, so what leaves the command's tree may outlive it: \
-             {error}"
+            "no process can adopt orphans here, so of what leaves the command's tree only that is \
+             ended which has kept its environment: {error}"
         ));
     }
+}
+
+/// Whether this process becomes the parent of orphans.
+pub(super) fn is_reaper() -> bool {
+    getpid().as_raw() == 1 || get_child_subreaper().unwrap_or(false)
 }
 
 /// The children there are; none where `/proc` cannot be read.

@@ -202,9 +202,9 @@ fn what_one_gate_takes_no_other_can_have_and_nothing_is_acquired() {
     check(
         &[
             "-w",
-            "pg-lock:key=a,url_from=postgres://localhost",
+            "pg-lock:key=a,url_from=postgres://h/d",
             "-w",
-            "redis-lock:key=a,url_from=redis://localhost",
+            "redis-lock:key=a,url_from=redis://h",
         ],
         &format!("redis-lock: sets `WITHAL_TOKEN`, as `pg-lock a` does before it; {VARIABLE}"),
     );

@@ -18,6 +18,7 @@ mod gates_service;
 mod gates_sqlite;
 mod job_files;
 mod jobs;
+mod kernel;
 mod kill_matrix;
 mod leases;
 mod log;

@@ -27,6 +27,8 @@ impl<'a> Forged<'a> {
     fn of_killed(sandbox: &'a Sandbox) -> Forged<'a> {
         let started = sandbox.start_run(&["-t", "--", "sh", "-c", "touch ready; exec sleep 1000"]);
         started.wait_for("ready");
+        // The command may be quicker than who notes that it was started.
+        started.wait_for_record("command");
         kill_both(started);
         for pid in sandbox.processes() {
             nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 
 use crate::support::Sandbox;
@@ -265,4 +266,82 @@ fn a_timeline_shows_every_gate_the_command_and_the_signals() {
     assert_eq!(count("class=\"mark\""), 2);
     assert!(picture.contains("lock a&lt;b") && !picture.contains("a<b"));
     assert!(picture.contains("prefers-color-scheme: dark"));
+}
+
+#[test]
+fn who_takes_over_writes_what_the_killed_keeper_would_have() {
+    let sandbox = Sandbox::new();
+    let started = sandbox.start_run(&[
+        "--report",
+        "run.json",
+        "--metrics",
+        "run.prom",
+        "--timeline",
+        "run.svg",
+        "--name",
+        "nightly",
+        "-w",
+        "lock:path=lock,when=env:NO_SUCH_VARIABLE",
+        "-l",
+        "lock",
+        "-w",
+        "tempdir:id=work",
+        "--",
+        "sh",
+        "-c",
+        "touch ready; exec sleep 1000",
+    ]);
+    started.wait_for("ready");
+    started.wait_for_record("command");
+    kill(started.keeper(), Signal::SIGKILL).unwrap();
+    started.finish().check_code(125);
+    let report = stripped(&sandbox.read("run.json"));
+    let gates = report["gates"].as_array().unwrap().iter();
+    let gates: Vec<Value> = gates
+        .map(|gate| json!([gate["label"], gate["kind"], gate["outcome"], gate["error"]]))
+        .collect();
+    let expected = [
+        json!(["--lock", "lock", "released", null]),
+        json!(["work", "tempdir", "released", null]),
+    ];
+    assert_eq!(gates, expected);
+    for (key, value) in [
+        ("outcome", json!("keeper_killed")),
+        (
+            "error",
+            json!("the process that holds the gates was killed"),
+        ),
+        ("exit", json!(125)),
+        ("marks", json!(["keeper killed"])),
+        ("job", json!("nightly")),
+        ("teardown_errors", json!([])),
+    ] {
+        assert_eq!(report[key], value, "{report}");
+    }
+    let metrics = sandbox.read("run.prom");
+    assert!(
+        metrics.contains("withal_run_last_exit_code{job=\"nightly\"} 125"),
+        "{metrics}"
+    );
+    let timeline = sandbox.read("run.svg");
+    assert!(timeline.contains("keeper killed"), "{timeline}");
+}
+
+#[test]
+fn what_was_being_acquired_when_the_keeper_was_killed_is_told_as_not_acquired() {
+    let sandbox = Sandbox::new();
+    let hook = r#"hook:acquire=["sh","-c","touch begun; exec sleep 1000"],release=["rm","begun"]"#;
+    let started = sandbox.start_run(&[
+        "--report", "run.json", "-t", "-w", hook, "--", "touch", "ran",
+    ]);
+    started.wait_for("begun");
+    kill(started.keeper(), Signal::SIGKILL).unwrap();
+    started.finish().check_code(125);
+    assert!(!sandbox.has("ran") && !sandbox.has("begun"));
+    let report = stripped(&sandbox.read("run.json"));
+    let outcome = |gate: usize| report["gates"][gate]["outcome"].clone();
+    assert_eq!(
+        (outcome(0), outcome(1)),
+        (json!("released"), json!("acquire_failed"))
+    );
 }

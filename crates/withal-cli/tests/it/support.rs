@@ -259,6 +259,16 @@ impl Started<'_> {
         wait_until(name, || self.sandbox.has(name));
     }
 
+    /// Waits for a record in the journal of the one run there is.
+    #[track_caller]
+    pub(crate) fn wait_for_record(&self, kind: &str) {
+        let record = format!("\"record\":\"{kind}\"");
+        wait_until(kind, || {
+            let [journal] = self.sandbox.journals().try_into().unwrap();
+            fs::read_to_string(journal).unwrap().contains(&record)
+        });
+    }
+
     /// Waits for withal to say something.
     #[track_caller]
     pub(crate) fn wait_for_message(&self, text: &str) {

@@ -53,15 +53,7 @@ pub(crate) struct Entry(usize);
 
 impl Chronicle {
     pub(crate) fn new() -> Chronicle {
-        Chronicle(Arc::new(Mutex::new(Events {
-            started: SystemTime::now(),
-            start: Instant::now(),
-            gates: Vec::new(),
-            command: None,
-            marks: Vec::new(),
-            was_killed: false,
-            orphans: Vec::new(),
-        })))
+        Chronicle(Arc::new(Mutex::new(Events::since(SystemTime::now()))))
     }
 
     /// What has happened so far, and how long it has taken.
@@ -159,6 +151,19 @@ impl Chronicle {
 }
 
 impl Events {
+    /// Nothing yet.
+    pub(super) fn since(started: SystemTime) -> Events {
+        Events {
+            started,
+            start: Instant::now(),
+            gates: Vec::new(),
+            command: None,
+            marks: Vec::new(),
+            was_killed: false,
+            orphans: Vec::new(),
+        }
+    }
+
     fn now(&self) -> Duration {
         self.start.elapsed()
     }

@@ -2,6 +2,7 @@
 
 mod chronicle;
 mod metrics;
+mod recalled;
 mod report;
 mod sink;
 mod timeline;
@@ -48,6 +49,10 @@ pub(super) struct End {
 impl Account {
     pub(super) fn new(job: &Job, run: RunId, chronicle: &Chronicle, end: End) -> Account {
         let (events, length) = chronicle.so_far();
+        Account::of(job, run, events, length, end)
+    }
+
+    fn of(job: &Job, run: RunId, events: Events, length: Duration, end: End) -> Account {
         Account {
             run,
             job: job.name(),

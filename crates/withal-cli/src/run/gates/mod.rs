@@ -432,9 +432,19 @@ impl Planned {
         Planned::new(label, Box::new(Made::<K>::Gate(gate)))
     }
 
+    /// The name of its kind.
+    pub(crate) fn kind(&self) -> &'static str {
+        self.gate.kind()
+    }
+
+    /// Whether it is acquired: it may be left out.
+    pub(crate) fn is_acquired(&self) -> bool {
+        self.when.holds()
+    }
+
     /// Whether it takes the command's stdout.
     pub(crate) fn takes_stdout(&self) -> bool {
-        self.takes_stdout && self.when.holds()
+        self.takes_stdout && self.is_acquired()
     }
 
     /// Enters it, then equips the command.
@@ -463,6 +473,9 @@ impl Planned {
 
 /// A gate of any kind, on its way to a stack.
 trait Gate: Send {
+    /// The name of its kind.
+    fn kind(&self) -> &'static str;
+
     /// What others can refer to.
     fn attributes(&self) -> &'static [&'static str];
 
@@ -507,6 +520,10 @@ enum Made<K: Kind> {
 }
 
 impl<K: Listed> Gate for Made<K> {
+    fn kind(&self) -> &'static str {
+        K::NAME
+    }
+
     fn attributes(&self) -> &'static [&'static str] {
         K::ATTRIBUTES
     }

@@ -1,5 +1,7 @@
 //! What stands in a journal, and how: a line of JSON for each record, with a checksum.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use serde::{Deserialize, Serialize};
 
 use crate::run::gates::AnyUndo;
@@ -80,6 +82,8 @@ pub(crate) struct Opened {
 #[derive(Deserialize)]
 struct Line {
     n: u64,
+    /// When it was written, in microseconds since 1970.
+    us: u64,
     #[serde(flatten)]
     record: Record,
 }
@@ -98,7 +102,9 @@ pub(super) fn encode(n: u64, record: &Record) -> anyhow::Result<String> {
     let mut line = serde_json::to_string(record)?;
     let brace = line.pop();
     debug_assert_eq!(brace, Some('}'), "a record is an object");
-    line.push_str(&format!(",\"n\":{n}"));
+    let us = SystemTime::now().duration_since(UNIX_EPOCH);
+    let us = us.map_or(0, |since| since.as_micros());
+    line.push_str(&format!(",\"us\":{us},\"n\":{n}"));
     let checksum = crc32c::crc32c(line.as_bytes());
     line.push_str(&format!("{CHECKSUM}{checksum:08x}{END}\n"));
     Ok(line)
@@ -115,13 +121,13 @@ pub(super) enum Wrong {
     Number,
 }
 
-/// The record that the line number `n` holds; the line without its end.
-pub(super) fn decode(n: u64, line: &[u8]) -> Result<Record, Wrong> {
+/// The record that the line number `n` holds, and when it was written; the line without its end.
+pub(super) fn decode(n: u64, line: &[u8]) -> Result<(Record, SystemTime), Wrong> {
     let covered = check(line).ok_or(Wrong::Checksum)?;
     let text = [covered, b"}"].concat();
     let line: Line = serde_json::from_slice(&text).map_err(|_| Wrong::Meaning)?;
     match line.n == n {
-        true => Ok(line.record),
+        true => Ok((line.record, UNIX_EPOCH + Duration::from_micros(line.us))),
         false => Err(Wrong::Number),
     }
 }

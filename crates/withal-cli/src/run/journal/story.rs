@@ -1,5 +1,7 @@
 //! What a journal tells.
 
+use std::time::SystemTime;
+
 use serde::Serialize;
 
 use super::record::{Opened, Record, VERSION, Wrong, decode};
@@ -24,17 +26,29 @@ pub(crate) struct Gate {
     pub(crate) name: String,
     pub(crate) undo: Option<AnyUndo>,
     pub(crate) state: State,
+    pub(crate) times: GateTimes,
+}
+
+/// When what was done to a gate.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GateTimes {
+    pub(crate) intended: SystemTime,
+    pub(crate) acquired: Option<SystemTime>,
+    pub(crate) releasing: Option<SystemTime>,
+    pub(crate) released: Option<SystemTime>,
 }
 
 /// What a journal tells of its run.
 #[derive(Debug)]
 pub(crate) struct Story {
     pub(crate) opened: Opened,
+    pub(crate) at: SystemTime,
     pub(crate) keeper: Option<Process>,
     pub(crate) gates: Vec<Gate>,
     pub(crate) services: Vec<Process>,
     pub(crate) command: Option<Process>,
-    pub(crate) has_exited: bool,
+    pub(crate) commanded: Option<SystemTime>,
+    pub(crate) exited: Option<SystemTime>,
     /// What went wrong each time that somebody tried to undo it.
     pub(crate) attempts: Vec<Vec<String>>,
     pub(crate) is_closed: bool,
@@ -65,7 +79,7 @@ pub(crate) fn read(bytes: &[u8]) -> Reading {
         let is_last = lines.peek().is_none();
         let whole = line.strip_suffix(b"\n").unwrap_or(line);
         let n = u64::try_from(index).unwrap_or(u64::MAX);
-        let record = match decode(n, whole) {
+        let (record, at) = match decode(n, whole) {
             Ok(record) if line.len() > whole.len() => record,
             // Without its end of line it may go on.
             Ok(_) | Err(Wrong::Checksum) if is_last => break,
@@ -77,11 +91,11 @@ pub(crate) fn read(bytes: &[u8]) -> Reading {
         };
         match (&mut story, record) {
             (None, Record::Open(opened)) if opened.version == VERSION => {
-                story = Some(Box::new(Story::new(opened)));
+                story = Some(Box::new(Story::new(opened, at)));
             }
             (None, Record::Open(_)) => return damaged(index, "another version of withal wrote it"),
             (Some(story), record) => {
-                if !story.tell(record) {
+                if !story.tell(record, at) {
                     return damaged(index, "it does not follow from those before it");
                 }
             }
@@ -101,14 +115,16 @@ fn damaged(index: usize, why: &str) -> Reading {
 }
 
 impl Story {
-    fn new(opened: Opened) -> Story {
+    fn new(opened: Opened, at: SystemTime) -> Story {
         Story {
             opened,
+            at,
             keeper: None,
             gates: Vec::new(),
             services: Vec::new(),
             command: None,
-            has_exited: false,
+            commanded: None,
+            exited: None,
             attempts: Vec::new(),
             is_closed: false,
             next: 0,
@@ -117,7 +133,7 @@ impl Story {
     }
 
     /// Whether the record makes sense here.
-    fn tell(&mut self, record: Record) -> bool {
+    fn tell(&mut self, record: Record, at: SystemTime) -> bool {
         match record {
             Record::Open(_) => return false,
             Record::Keeper { process } => self.keeper = Some(process),
@@ -130,6 +146,12 @@ impl Story {
                     name,
                     undo,
                     state: State::Intended,
+                    times: GateTimes {
+                        intended: at,
+                        acquired: None,
+                        releasing: None,
+                        released: None,
+                    },
                 });
             }
             Record::Acquired { gate, undo } => {
@@ -137,24 +159,35 @@ impl Story {
                     return false;
                 };
                 gate.state = State::Acquired;
+                gate.times.acquired = Some(at);
                 if undo.is_some() {
                     gate.undo = undo;
                 }
             }
             Record::Service { process } => self.services.push(process),
-            Record::Command { process, .. } => self.command = Some(process),
-            Record::Exited { .. } => self.has_exited = true,
-            Record::Releasing { gate } => return self.set(gate, State::Releasing),
-            Record::Released { gate } => return self.set(gate, State::Released),
+            Record::Command { process, .. } => {
+                self.command = Some(process);
+                self.commanded = Some(at);
+            }
+            Record::Exited { .. } => self.exited = Some(at),
+            Record::Releasing { gate } => return self.set(gate, State::Releasing, at),
+            Record::Released { gate } => return self.set(gate, State::Released, at),
             Record::Attempt { errors, .. } => self.attempts.push(errors),
             Record::Closed { .. } => self.is_closed = true,
         }
         true
     }
 
-    fn set(&mut self, gate: usize, state: State) -> bool {
-        let gate = self.gates.get_mut(gate);
-        gate.map(|gate| gate.state = state).is_some()
+    fn set(&mut self, gate: usize, state: State, at: SystemTime) -> bool {
+        let Some(gate) = self.gates.get_mut(gate) else {
+            return false;
+        };
+        gate.state = state;
+        match state {
+            State::Released => gate.times.released = Some(at),
+            _ => gate.times.releasing = Some(at),
+        }
+        true
     }
 
     /// What is still to be undone, newest first.

@@ -1,0 +1,233 @@
+//! Where the kernel, or a sandbox around withal, lacks something: all is closed, and what cannot be
+//! promised is said.
+
+use std::process::Command;
+use std::thread;
+
+use nix::libc;
+use nix::sys::signal::{Signal, kill};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, apply_filter,
+};
+
+use crate::kill_matrix::kill_both;
+use crate::support::{Ended, Sandbox, Started, WITHAL, wait_until};
+
+/// What a kernel may lack.
+#[derive(Clone, Copy, Debug)]
+enum Lack {
+    /// Handles of processes, as before Linux 5.3.
+    Handles,
+    /// Subreapers.
+    Reapers,
+}
+
+impl Lack {
+    fn filter(self) -> BpfProgram {
+        let (call, rules, errno) = match self {
+            Lack::Handles => (libc::SYS_pidfd_open, Vec::new(), libc::ENOSYS),
+            Lack::Reapers => {
+                let option = u64::try_from(libc::PR_SET_CHILD_SUBREAPER).unwrap();
+                let (length, equals) = (SeccompCmpArgLen::Dword, SeccompCmpOp::Eq);
+                let is_it = SeccompCondition::new(0, length, equals, option).unwrap();
+                let rule = SeccompRule::new(vec![is_it]).unwrap();
+                (libc::SYS_prctl, vec![rule], libc::EINVAL)
+            }
+        };
+        let refused = SeccompAction::Errno(errno.unsigned_abs());
+        let arch = std::env::consts::ARCH.try_into().unwrap();
+        let rules = [(call, rules)].into_iter().collect();
+        let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, arch);
+        filter.unwrap().try_into().unwrap()
+    }
+}
+
+/// Starts `command` where all of `lacks` is missing: a filter is its thread's and its children's.
+fn start<'s>(sandbox: &'s Sandbox, lacks: &[Lack], command: Command) -> Started<'s> {
+    thread::scope(|scope| {
+        let starting = scope.spawn(move || {
+            for lack in lacks {
+                apply_filter(&lack.filter()).unwrap();
+            }
+            sandbox.start(command)
+        });
+        starting.join().unwrap()
+    })
+}
+
+fn run(sandbox: &Sandbox, lacks: &[Lack], arguments: &[&str]) -> Ended {
+    start(sandbox, lacks, sandbox.run_command(arguments)).finish()
+}
+
+/// Gates with processes of their own, and one that leaves something behind.
+const GATES: [&str; 7] = [
+    "-t",
+    "-w",
+    "service:command=['sleep','1000']",
+    "-w",
+    "hook:acquire=['touch','held'],release=['rm','held']",
+    "-l",
+    "lock",
+];
+
+/// A command with a daemon that has left its session, and nobody waits for.
+const DAEMON: &str = "setsid sh -c 'setsid sleep 1000 & echo $! > daemon' &
+    while ! [ -s daemon ]; do sleep 0.01; done; touch ready";
+
+const NO_HANDLES: &str = "withal: there are no handles of processes here, so if withal is killed, \
+    both of its processes at once, `withal recover` ends none of the command's: Function not \
+    implemented (os error 38)\n";
+
+const NO_REAPERS: &str = "withal: no process can adopt orphans here, so of what leaves the \
+    command's tree only that is ended which has kept its environment: Invalid argument (os error \
+    22)\n";
+
+#[test]
+fn without_handles_of_processes_all_is_closed_and_what_recovery_cannot_do_is_said() {
+    let sandbox = Sandbox::new();
+    for (script, code) in [("exit 3", 3), ("kill -TERM $$", 143)] {
+        let script = format!("{DAEMON}; {script}");
+        let command = ["--", "sh", "-c", &script];
+        let ended = run(&sandbox, &[Lack::Handles], &[&GATES[..], &command].concat());
+        ended.check_code(code);
+        assert_eq!(ended.stderr, NO_HANDLES);
+        assert!(!sandbox.has("held"));
+    }
+}
+
+/// Starts a command that goes on, with `GATES`.
+fn start_long<'s>(sandbox: &'s Sandbox, lacks: &[Lack]) -> Started<'s> {
+    let script = format!("{DAEMON}; exec sleep 1000");
+    let arguments = [&GATES[..], &["--", "sh", "-c", &script]].concat();
+    let started = start(sandbox, lacks, sandbox.run_command(&arguments));
+    started.wait_for("ready");
+    started
+}
+
+#[test]
+fn without_handles_recovery_signals_nobody_and_says_so_and_another_kernel_does_it() {
+    let sandbox = Sandbox::new();
+    let started = start_long(&sandbox, &[Lack::Handles]);
+    kill_both(started);
+    let recover = || sandbox.command(WITHAL, &["recover"]);
+    let ended = start(&sandbox, &[Lack::Handles], recover()).finish_unchecked();
+    ended.check_code(1);
+    let why = "no handle of a process can be had";
+    assert!(ended.stderr.contains(why), "{ended:?}");
+    assert!(sandbox.has("held") && sandbox.journals().len() == 1);
+    sandbox.start(recover()).finish().check_code(0);
+    assert!(!sandbox.has("held"));
+}
+
+#[test]
+fn without_handles_recovery_undoes_what_no_process_uses_any_more() {
+    let sandbox = Sandbox::new();
+    let started = start_long(&sandbox, &[Lack::Handles]);
+    kill_both(started);
+    for pid in sandbox.processes() {
+        kill(pid, Signal::SIGKILL).unwrap();
+    }
+    wait_until("the end", || sandbox.processes().is_empty());
+    let recover = sandbox.command(WITHAL, &["recover"]);
+    let ended = start(&sandbox, &[Lack::Handles], recover).finish_unchecked();
+    ended.check_code(0);
+    sandbox.check_nothing_is_left();
+    assert!(!sandbox.has("held"));
+}
+
+#[test]
+fn without_subreapers_all_is_closed_daemons_too() {
+    let sandbox = Sandbox::new();
+    let command = ["--", "sh", "-c", &format!("{DAEMON}; exit 3")];
+    let ended = run(&sandbox, &[Lack::Reapers], &[&GATES[..], &command].concat());
+    ended.check_code(3);
+    assert_eq!(ended.stderr, NO_REAPERS);
+    assert!(!sandbox.has("held"));
+}
+
+#[test]
+fn without_subreapers_either_process_is_killed_and_all_is_closed() {
+    for kills_keeper in [true, false] {
+        let sandbox = Sandbox::new();
+        let started = start_long(&sandbox, &[Lack::Reapers]);
+        match kills_keeper {
+            true => kill(started.keeper(), Signal::SIGKILL).unwrap(),
+            false => started.send(Signal::SIGKILL),
+        }
+        let _ended = started.finish_unchecked();
+        wait_until("the end of all", || sandbox.processes().is_empty());
+        wait_until("the undoing", || sandbox.journals().is_empty());
+        sandbox.check_nothing_is_left();
+        assert!(!sandbox.has("held"), "keeper: {kills_keeper}");
+    }
+}
+
+#[test]
+fn without_both_what_may_be_left_is_said_and_the_rest_is_closed() {
+    let sandbox = Sandbox::new();
+    let lacks = [Lack::Handles, Lack::Reapers];
+    let command = ["--", "sh", "-c", &format!("{DAEMON}; exit 3")];
+    let arguments = [&GATES[..], &command].concat();
+    let started = start(&sandbox, &lacks, sandbox.run_command(&arguments));
+    let ended = started.finish_unchecked();
+    ended.check_code(3);
+    let daemon = sandbox.read("daemon");
+    let left = format!(
+        "withal: the command may have left something: {} (sleep): no handle",
+        daemon.trim()
+    );
+    assert!(ended.stderr.contains(&left), "{ended:?}");
+    assert!(!sandbox.has("held") && sandbox.journals().is_empty());
+    assert_eq!(sandbox.processes().len(), 1);
+}
+
+/// `withal run ARGUMENTS` as process 1 of a namespace of its own.
+fn as_first(sandbox: &Sandbox, arguments: &[&str]) -> Command {
+    let mut options = vec!["--pid", "--fork", "--mount-proc"];
+    if !nix::unistd::geteuid().is_root() {
+        options.insert(0, "-Ur");
+    }
+    sandbox.command(
+        "unshare",
+        &[&options[..], &[WITHAL, "run"], arguments].concat(),
+    )
+}
+
+#[test]
+fn as_process_1_all_is_closed_on_every_path_and_signals_are_statuses() {
+    for (options, script, code) in [
+        (&[][..], "exit 3", 3),
+        (&[], "kill -KILL $$", 137),
+        (&["-T", "50ms"], "sleep 1000", 124),
+        (
+            &["-k", "10ms"],
+            "trap '' TERM; kill -TERM 1; sleep 1000",
+            137,
+        ),
+    ] {
+        let sandbox = Sandbox::new();
+        let script = format!("{DAEMON}; {script}");
+        let arguments = [options, &GATES, &["--", "sh", "-c", &script]].concat();
+        let ended = sandbox.start(as_first(&sandbox, &arguments)).finish();
+        ended.check_code(code);
+        assert!(sandbox.has("ready") && !sandbox.has("held"), "{ended:?}");
+    }
+}
+
+#[test]
+fn process_1_that_is_killed_is_recovered_from_outside() {
+    let sandbox = Sandbox::new();
+    let script = format!("{DAEMON}; echo $$ > inner; exec sleep 1000");
+    let arguments = [&GATES[..], &["--", "sh", "-c", &script]].concat();
+    let started = sandbox.start(as_first(&sandbox, &arguments));
+    started.wait_for("inner");
+    // The child of `unshare`.
+    kill(started.keeper(), Signal::SIGKILL).unwrap();
+    let _ended = started.finish_unchecked();
+    wait_until("the namespace to end", || sandbox.processes().is_empty());
+    assert!(sandbox.has("held") && sandbox.journals().len() == 1);
+    let recover = sandbox.command(WITHAL, &["recover"]);
+    sandbox.start(recover).finish().check_code(0);
+    assert!(!sandbox.has("held"));
+}
