@@ -32,7 +32,10 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("withal-cli", EVERYTHING_BELOW_THE_COMMAND),
     ("withal-conformance", &["withal-core", "withal-scope"]),
     ("withal-benches", EVERYTHING_BELOW_THE_COMMAND),
-    ("withal-proofs", &["withal-log", "withal-os"]),
+    (
+        "withal-proofs",
+        &["withal-core", "withal-log", "withal-os", "withal-servers"],
+    ),
     ("withal-proofs-pg", EVERYTHING_BELOW_THE_COMMAND),
     ("withal-examples", EVERYTHING_BELOW_THE_COMMAND),
     ("withal-example-invoices", EVERYTHING_BELOW_THE_COMMAND),

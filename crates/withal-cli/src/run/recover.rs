@@ -379,12 +379,26 @@ async fn finish(found: &Found, story: Story, distance: Distance, messages: Messa
     }
 }
 
-/// Undoes what is left, newest first; one that fails does not stop the others.
+/// Undoes what is left, newest first; one that fails does not stop the others, and is tried again
+/// after them: a server that has died goes, and with it what was on it.
 pub(super) async fn undo_gates(
     journal: &Journal,
     gates: Vec<Gate>,
     recovery: &Recovery,
 ) -> Vec<String> {
+    let is_left = |gate: &&Gate| gate.undo.is_some() && gate.state != State::Released;
+    let left = gates.iter().filter(is_left).count();
+    let errors = undo_once(journal, gates, recovery).await;
+    if errors.is_empty() || errors.len() == left {
+        return errors;
+    }
+    match journal.read() {
+        Ok(Reading::Whole(story)) => undo_once(journal, story.gates, recovery).await,
+        _ => errors,
+    }
+}
+
+async fn undo_once(journal: &Journal, gates: Vec<Gate>, recovery: &Recovery) -> Vec<String> {
     let mut errors = Vec::new();
     for gate in gates.into_iter().rev() {
         let Some(undo) = gate.undo.filter(|_| gate.state != State::Released) else {

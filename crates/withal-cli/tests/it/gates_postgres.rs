@@ -3,11 +3,12 @@
 use std::fs;
 use std::process::Command;
 
+use nix::sys::signal::{Signal, kill};
 use withal_core::ContextManager;
 use withal_testkit::servers::{PostgresServer, postgres};
 
 use super::kill_matrix::kill_both;
-use super::support::{Ended, Sandbox, Started, WITHAL};
+use super::support::{Ended, Sandbox, Started, WITHAL, wait_until};
 
 struct Server(PostgresServer);
 
@@ -215,4 +216,28 @@ fn a_database_that_is_not_made_in_time_is_dropped_at_once() {
     assert!(ended.stderr.contains("not acquired within 2s"), "{ended:?}");
     assert!(!sandbox.has("started"));
     assert!(server.databases().is_empty());
+}
+
+#[test]
+fn a_database_that_the_server_still_makes_when_the_keeper_is_killed_is_not_left() {
+    let (server, sandbox) = (Server::new(), Sandbox::new());
+    let _ = server.ask("CREATE DATABASE busy");
+    let busy = format!("{}/busy", server.url().strip_suffix("/postgres").unwrap());
+    let mut holder = Command::new("psql")
+        .args([&*busy, "-XAtc", "SELECT pg_sleep(1000)"])
+        .spawn()
+        .unwrap();
+    let making = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'CREATE DATABASE \"withal%'
+                  AND state = 'active'";
+    let held = "SELECT pid FROM pg_stat_activity WHERE datname = 'busy'";
+    wait_until("a session", || !server.ask(held).is_empty());
+    // It waits for the session to end.
+    let with = "postgres:env=DB,template=busy";
+    let started = server.start(&sandbox, &["-w", with, "--", "touch", "started"]);
+    wait_until("the making", || !server.ask(making).is_empty());
+    kill(started.keeper(), Signal::SIGKILL).unwrap();
+    started.finish().check_code(125);
+    assert!(server.ask(making).is_empty() && server.databases().is_empty());
+    holder.kill().unwrap();
+    let _status = holder.wait().unwrap();
 }

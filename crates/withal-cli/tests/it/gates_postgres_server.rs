@@ -134,3 +134,35 @@ fn a_version_that_is_not_installed_is_told() {
     );
     assert!(!sandbox.has("ran"));
 }
+
+#[test]
+fn what_was_on_a_server_of_the_run_goes_with_it_whoever_is_killed() {
+    for kills_both in [false, true] {
+        let sandbox = Sandbox::new();
+        sandbox.write(
+            "job.toml",
+            r#"
+version = 1
+command = ["sh", "-c", "touch ready; exec sleep 1000"]
+with = [
+  { id = "server", kind = "postgres-server" },
+  { kind = "postgres", env = "DB", url_from = "${server.url}" },
+  { kind = "pg-lock", key = "a", url_from = "${server.url}" },
+]
+"#,
+        );
+        let started = sandbox.start_run(&["job.toml"]);
+        started.wait_for("ready");
+        match kills_both {
+            true => {
+                kill_both(started);
+                let recover = sandbox.command(WITHAL, &["recover"]);
+                sandbox.start(recover).finish().check_code(0);
+            }
+            false => {
+                kill(started.keeper(), Signal::SIGKILL).unwrap();
+                started.finish().check_code(125);
+            }
+        }
+    }
+}

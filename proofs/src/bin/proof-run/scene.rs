@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use withal_core::ContextManager;
 use withal_proofs::dice::Dice;
+use withal_servers::{PostgresServer, RedisServer, postgres, redis};
 
 /// Who is killed.
 #[derive(Clone, Copy, Debug)]
@@ -25,12 +27,18 @@ impl Victim {
         [Victim::Front, Victim::Keeper, Victim::Group, Victim::Both];
 }
 
-/// Every kind of gate that leaves something behind if nobody undoes it.
+/// Every kind of gate.
 const GATES: &[&str] = &[
     "--tempdir",
     "--tempdir=SECOND",
     "--lock=lock",
     "--sqlite=DB",
+    "--env=A=1",
+    "--env-file=settings",
+    "--pg-lock=proof",
+    "--with=redis-lock:key=proof,env=SECOND_TOKEN",
+    "--pg=OWN_URL",
+    "--pg-server=SERVER_URL",
     "--with=hook:acquire=['mkdir', '-p', 'held'],release=['rm', '-rf', 'held']",
     "--with=service:command=['sleep', '1000']",
     "--mock=API=mock.toml",
@@ -39,7 +47,19 @@ const GATES: &[&str] = &[
 ];
 
 /// What may be there afterwards.
-const KEPT: &[&str] = &["lock", "log", "mock.toml", "out"];
+const KEPT: &[&str] = &["lock", "log", "mock.toml", "out", "settings"];
+
+/// What takes both leases, if nobody has them.
+const LEASES: &[&str] = &[
+    "run",
+    "--with=pg-lock:key=proof,wait=0",
+    "--with=redis-lock:key=proof,wait=0,env=SECOND_TOKEN",
+    "--",
+    "true",
+];
+
+/// The databases of runs.
+const DATABASES: &str = "SELECT datname FROM pg_database WHERE datname LIKE 'withal%'";
 
 /// Writes its number many times, with a daemon that has left its session, and takes a while to end.
 const COMMAND: &str = "
@@ -47,7 +67,7 @@ const COMMAND: &str = "
     setsid sh -c 'setsid sleep 1000 &'
     sleep 1000 &
     echo \"$TMPDIR\" > \"$SECOND/file\"
-    echo \"$NUMBER $DB $API\" >&2
+    echo \"$NUMBER $DB $API $OWN_URL $SERVER_URL $A $B\" >&2
     i=0
     while [ $i -lt 200 ]; do echo $NUMBER; i=$((i + 1)); done
     sleep 0.00$((NUMBER % 10))
@@ -65,10 +85,32 @@ pub(crate) struct Scene {
     withal: PathBuf,
     scratch: PathBuf,
     folder: PathBuf,
+    servers: Servers,
+    /// How long a run takes that nobody kills.
+    length: Duration,
+}
+
+/// Those that leases and databases are on.
+struct Servers {
+    postgres: PostgresServer,
+    redis: RedisServer,
+}
+
+impl Servers {
+    fn start() -> Result<Servers> {
+        Ok(Servers {
+            postgres: ContextManager::enter(postgres()).context("no PostgreSQL server")?,
+            redis: ContextManager::enter(redis()).context("no Redis server")?,
+        })
+    }
 }
 
 impl Scene {
     pub(crate) fn new(withal: &Path, scratch: &Path) -> Result<Scene> {
+        Scene::with(withal, scratch, Servers::start()?)
+    }
+
+    fn with(withal: &Path, scratch: &Path, servers: Servers) -> Result<Scene> {
         let folder = scratch.join("run");
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
@@ -78,11 +120,35 @@ impl Scene {
         }
         fs::write(folder.join("work/out"), content(0))?;
         fs::write(folder.join("work/mock.toml"), "[[route]]\npath = '/'\n")?;
-        Ok(Scene {
+        fs::write(folder.join("work/settings"), "B=2\n")?;
+        let mut scene = Scene {
             withal: fs::canonicalize(withal).context("no withal to prove")?,
             scratch: scratch.to_owned(),
             folder: fs::canonicalize(folder)?,
-        })
+            servers,
+            length: Duration::ZERO,
+        };
+        // The first one makes what others find.
+        for _ in 0..2 {
+            let start = Instant::now();
+            let ended = scene.gates(0).stderr(Stdio::piped()).output()?;
+            scene.length = start.elapsed();
+            let said = String::from_utf8_lossy(&ended.stderr);
+            ensure!(ended.status.success(), "left alone, a run fails: {said}");
+            scene.check(0)?;
+        }
+        Ok(scene)
+    }
+
+    /// A run with all gates.
+    fn gates(&self, number: u64) -> Command {
+        let mut run = self.command(&["run", "--grace=2s"]);
+        let _ = run
+            .args(GATES)
+            .args(["--", "sh", "-c", COMMAND])
+            .env("NUMBER", number.to_string())
+            .process_group(0);
+        run
     }
 
     /// Keeps what is there, and begins anew.
@@ -100,7 +166,7 @@ impl Scene {
         }
         fs::rename(&self.folder, &kept)?;
         println!("kept in {}", kept.display());
-        Scene::new(&self.withal, &self.scratch)
+        Scene::with(&self.withal, &self.scratch, self.servers)
     }
 
     pub(crate) fn remove(self) -> Result<()> {
@@ -115,18 +181,16 @@ impl Scene {
         victim: Victim,
         dice: &mut Dice,
     ) -> Result<bool> {
-        let mut run = self.command(&["run", "--grace=2s"]);
-        let _ = run
-            .args(GATES)
-            .args(["--", "sh", "-c", COMMAND])
-            .env("NUMBER", number.to_string())
-            .process_group(0);
-        let mut front = run.spawn().context("withal does not start")?;
+        let mut front = self
+            .gates(number)
+            .spawn()
+            .context("withal does not start")?;
         // Some are killed while they begin, some while they end.
+        let length = u64::try_from(self.length.as_micros())?;
         let micros = match dice.roll(4) {
-            0 => dice.roll(10_000),
-            1 | 2 => 5_000 + dice.roll(40_000),
-            _ => 20_000 + dice.roll(80_000),
+            0 => dice.roll(length / 10),
+            1 => length / 2 + dice.roll(length * 3 / 4),
+            _ => dice.roll(length),
         };
         let at = Instant::now() + Duration::from_micros(micros);
         while let Some(left) = at.checked_duration_since(Instant::now()) {
@@ -147,6 +211,8 @@ impl Scene {
             .env("TMPDIR", self.folder.join("tmp"))
             .env("WITHAL_STATE_DIR", self.folder.join("state"))
             .env(MARK, &self.folder)
+            .env("DATABASE_URL", self.servers.postgres.url())
+            .env("REDIS_URL", self.servers.redis.url())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
@@ -227,6 +293,18 @@ impl Scene {
                 park_timeout(Duration::from_millis(1));
             }
         }
+        let leases = self.command(LEASES).stderr(Stdio::piped()).output()?;
+        let said = String::from_utf8_lossy(&leases.stderr);
+        ensure!(leases.status.success(), "a lease is held: {said}");
+        let databases = Command::new("psql")
+            .args([&*self.servers.postgres.url(), "-XAtc", DATABASES])
+            .output()
+            .context("no psql")?;
+        let left = String::from_utf8_lossy(&databases.stdout);
+        ensure!(
+            databases.status.success() && left.is_empty(),
+            "databases are left: {left}"
+        );
         if self.folder.join("work/log").exists() {
             let read = self
                 .command(&["log", "cat", "log"])

@@ -313,6 +313,9 @@ impl<S: Server> Left<S> {
 
 impl<S: Server> Undo for Left<S> {
     async fn undo(self, _recovery: &Recovery) -> anyhow::Result<()> {
+        if self.url_from.is_gone() {
+            return Ok(());
+        }
         // What is not its own any more is somebody else's, or nobody's.
         let _was_held = self.lease()?.clear().await?;
         Ok(())

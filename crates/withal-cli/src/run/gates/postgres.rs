@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
 use withal_core::{AsyncContextManager, ExitCase, NoticeKind, emit_error};
 use withal_scope::{async_with, cancellable};
 use withal_sql::{Database, Session, params};
@@ -22,6 +23,9 @@ const URL: &str = "DATABASE_URL";
 
 /// How long after it was made a database may be dropped by whoever cleans up.
 const EXPIRES: Duration = Duration::from_secs(24 * 3600);
+
+/// Between two looks whether nobody makes it any more.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A temporary database on a Postgres server.
 #[derive(Clone, Debug, Deserialize)]
@@ -186,6 +190,9 @@ impl Make {
         let template = template.map_or_else(String::new, |it| format!(" TEMPLATE {it}"));
         let comment = self.comment().replace('\'', "''");
         on(server, async |session| {
+            // Should we be killed, the server goes on: whoever undoes this finds the session by it.
+            let name_session = "SELECT set_config('application_name', $1, false)";
+            let _ = session.query(name_session, params![&self.name]).await?;
             is_begun.store(true, Relaxed);
             let create = format!("CREATE DATABASE {name}{template}");
             let _ = session.execute(&create, params![]).await?;
@@ -247,6 +254,19 @@ async fn drop_database(server: &str, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Ends sessions that may still make it for somebody who was killed.
+async fn end_makers(server: &str, name: &str) -> anyhow::Result<()> {
+    const END: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                       WHERE application_name = $1 AND pid <> pg_backend_pid()";
+    on(server, async |session| {
+        while !session.query(END, params![name]).await?.is_empty() {
+            sleep(PAUSE).await;
+        }
+        Ok(())
+    })
+    .await
+}
+
 /// The same URL with another database in it.
 fn of_database(server: &str, name: &str) -> anyhow::Result<String> {
     let (base, query) = server.split_once('?').unwrap_or((server, ""));
@@ -299,7 +319,11 @@ impl Undo for Drop {
             is_chosen,
             "`{name}`: no name that this run chooses for a database; it is left alone"
         );
+        if url_from.is_gone() {
+            return Ok(());
+        }
         let server = url_from.read()?;
+        end_makers(&server, &name).await?;
         let comments = on(&server, async |session| {
             let look =
                 "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = $1";

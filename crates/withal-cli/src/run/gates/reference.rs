@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
 use super::{Setting, Template, is_known};
@@ -69,6 +70,19 @@ impl Reference {
             Reference::Env(name) if !is_known(name) => Ok(()),
             _ => self.read().map(drop),
         }
+    }
+
+    /// Whether the server was one of the run's own, and has gone with all that was on it: the
+    /// directory with its socket is not there any more.
+    pub(super) fn is_gone(&self) -> bool {
+        let Reference::Url(url) = self else {
+            return false;
+        };
+        let (_, query) = url.split_once('?').unwrap_or((url, ""));
+        let mut parameters = query.split('&');
+        let host = parameters.find_map(|parameter| parameter.strip_prefix("host="));
+        let host = host.map(|host| percent_decode_str(host).decode_utf8_lossy());
+        host.is_some_and(|host| host.starts_with('/') && !Path::new(&*host).exists())
     }
 
     /// The URL.
