@@ -8,6 +8,10 @@ use serde::de::{Error as _, IntoDeserializer, Visitor};
 
 /// A value as the database gave it.
 #[derive(Debug)]
+#[cfg_attr(
+    not(feature = "postgres"),
+    expect(dead_code, reason = "SQLite has no such values")
+)]
 pub(crate) enum Cell<'c> {
     Null,
     Bool(bool),

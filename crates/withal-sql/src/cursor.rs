@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::future::poll_fn;
+#[cfg(feature = "sqlite")]
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -10,10 +12,11 @@ use futures_core::Stream;
 use withal_core::{AsyncContextManager, ExitCase};
 use withal_scope::RefContextManager;
 
-#[cfg(feature = "postgres")]
 use crate::driver::Driver;
-use crate::driver::DriverCursor;
+#[cfg(feature = "postgres")]
 use crate::options::TransactionOptions;
+#[cfg(feature = "sqlite")]
+use crate::sqlite::SqliteCursor;
 use crate::transaction::Level;
 use crate::{Error, Row, Session, Value};
 
@@ -54,11 +57,42 @@ impl<'s> OpenCursor<'s> {
     }
 
     /// How many rows to fetch at a time; twice as many are in memory. By default 1000 in SQLite, and
-    /// in Postgres as many as make a quarter of a megabyte. An exclusive cursor of Postgres does not
+    /// in Postgres as many as make half a megabyte. An exclusive cursor of Postgres does not
     /// need to know.
     pub fn batch(mut self, rows: usize) -> OpenCursor<'s> {
         self.batch = Some(rows.max(1));
         self
+    }
+}
+
+impl<'s> OpenCursor<'s> {
+    #[cfg(feature = "postgres")]
+    async fn enter_postgres(
+        &self,
+        postgres: &'s crate::postgres::Postgres,
+    ) -> Result<(Rows<'s>, Option<Level<&'s Session>>), Error> {
+        let is_inner = self.session.depth() > 0;
+        // What is left of an exclusive one when it is left early is cancelled, which the
+        // transaction around it has to survive; the other one needs a transaction.
+        let transaction = match is_inner == self.is_exclusive {
+            true => Some(Level::begin(self.session, &TransactionOptions::default()).await?),
+            false => None,
+        };
+        let rows = match self.is_exclusive {
+            true => Rows::Exclusive(Box::pin(postgres.stream(self.sql, self.params)).await?),
+            false => {
+                let opened = postgres.open_cursor(self.sql, self.params, self.batch);
+                Rows::Shared(Box::pin(opened).await?)
+            }
+        };
+        Ok((rows, transaction))
+    }
+
+    #[cfg(feature = "sqlite")]
+    async fn enter_sqlite(&self, sqlite: &crate::sqlite::Sqlite) -> Result<Rows<'s>, Error> {
+        let batch = self.batch.unwrap_or(crate::sqlite::BATCH);
+        let opened = Box::pin(sqlite.open_cursor(self.sql, self.params, batch));
+        Ok(Rows::Sqlite(Batches::new(opened.await?), PhantomData))
     }
 }
 
@@ -73,27 +107,30 @@ impl fmt::Debug for OpenCursor<'_> {
 
 /// The rows of a statement: a [`Stream`] of them, or call [`next`](Cursor::next).
 pub struct Cursor<'s> {
-    session: &'s Session,
     sql: &'s str,
     rows: Rows<'s>,
     /// The transaction that was begun for it.
     transaction: Option<Level<&'s Session>>,
 }
 
-type Fetch<'s> = Pin<Box<dyn Future<Output = (DriverCursor, Result<Vec<Row>, Error>)> + Send + 's>>;
-
 enum Rows<'s> {
-    Batches(Batches<'s>),
     #[cfg(feature = "postgres")]
-    Stream(crate::postgres::RowStream<'s>),
+    Exclusive(crate::postgres::RowStream<'s>),
+    #[cfg(feature = "postgres")]
+    Shared(crate::postgres::PostgresCursor<'s>),
+    #[cfg(feature = "sqlite")]
+    Sqlite(Batches, PhantomData<&'s ()>),
 }
 
+#[cfg(feature = "sqlite")]
+type Fetch = Pin<Box<dyn Future<Output = (SqliteCursor, Result<Vec<Row>, Error>)> + Send>>;
+
 /// One batch is handed out while the next one is on its way.
-struct Batches<'s> {
-    session: &'s Session,
+#[cfg(feature = "sqlite")]
+struct Batches {
     fetched: std::vec::IntoIter<Row>,
-    cursor: Option<DriverCursor>,
-    fetch: Option<Fetch<'s>>,
+    cursor: Option<SqliteCursor>,
+    fetch: Option<Fetch>,
     is_over: bool,
 }
 
@@ -121,9 +158,12 @@ impl Stream for Cursor<'_> {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         let next = match &mut this.rows {
-            Rows::Batches(rows) => ready!(rows.poll_next(context)),
             #[cfg(feature = "postgres")]
-            Rows::Stream(rows) => ready!(Pin::new(rows).poll_next(context)),
+            Rows::Exclusive(rows) => ready!(Pin::new(rows).poll_next(context)),
+            #[cfg(feature = "postgres")]
+            Rows::Shared(rows) => ready!(Pin::new(rows).poll_next(context)),
+            #[cfg(feature = "sqlite")]
+            Rows::Sqlite(rows, _) => ready!(rows.poll_next(context)),
         };
         match next {
             Some(Err(error)) => Poll::Ready(Some(Err(error.of_statement(this.sql)))),
@@ -132,10 +172,10 @@ impl Stream for Cursor<'_> {
     }
 }
 
-impl<'s> Batches<'s> {
-    fn new(session: &'s Session, cursor: DriverCursor) -> Batches<'s> {
+#[cfg(feature = "sqlite")]
+impl Batches {
+    fn new(cursor: SqliteCursor) -> Batches {
         Batches {
-            session,
             fetched: Vec::new().into_iter(),
             cursor: Some(cursor),
             fetch: None,
@@ -177,10 +217,9 @@ impl<'s> Batches<'s> {
 
     /// Makes the next fetch, unless there is one, or nothing left.
     fn ask(&mut self) {
-        let session = self.session;
         if let Some(mut cursor) = self.cursor.take_if(|_| !self.is_over) {
             self.fetch = Some(Box::pin(async move {
-                let rows = session.driver().next_batch(&mut cursor).await;
+                let rows = cursor.next_batch().await;
                 (cursor, rows)
             }));
         }
@@ -200,42 +239,15 @@ impl<'s> AsyncContextManager for OpenCursor<'s> {
     type Error = Error;
 
     async fn enter(self) -> Result<Cursor<'s>, Error> {
-        let OpenCursor {
-            session,
-            sql,
-            params,
-            is_exclusive,
-            batch,
-        } = self;
-        session.ready().await?;
-        let driver = session.driver();
-        let is_inner = session.depth() > 0;
-        let begin = async |is_needed: bool| match is_needed {
-            true => Level::begin(session, &TransactionOptions::default())
-                .await
-                .map(Some),
-            false => Ok(None),
-        };
-        let (rows, transaction) = match (driver, is_exclusive) {
+        self.session.ready().await?;
+        let (rows, transaction) = match self.session.driver() {
             #[cfg(feature = "postgres")]
-            (Driver::Postgres(postgres), true) => {
-                // What is left of it when it is left early is cancelled, which the transaction
-                // around it has to survive.
-                let transaction = begin(is_inner).await?;
-                (
-                    Rows::Stream(postgres.stream(sql, params).await?),
-                    transaction,
-                )
-            }
-            _ => {
-                let transaction = begin(driver.cursors_need_transaction() && !is_inner).await?;
-                let cursor = driver.open_cursor(sql, params, batch).await?;
-                (Rows::Batches(Batches::new(session, cursor)), transaction)
-            }
+            Driver::Postgres(postgres) => self.enter_postgres(postgres).await?,
+            #[cfg(feature = "sqlite")]
+            Driver::Sqlite(sqlite) => (self.enter_sqlite(sqlite).await?, None),
         };
         Ok(Cursor {
-            session,
-            sql,
+            sql: self.sql,
             rows,
             transaction,
         })
@@ -243,33 +255,30 @@ impl<'s> AsyncContextManager for OpenCursor<'s> {
 
     async fn exit(cursor: Cursor<'s>, case: ExitCase) -> Result<(), Error> {
         let Cursor {
-            session,
-            rows,
-            transaction,
-            ..
+            rows, transaction, ..
         } = cursor;
-        let driver = session.driver();
         let has_succeeded = case.is_succeeded();
         let is_whole = match rows {
-            Rows::Batches(Batches { cursor, fetch, .. }) => {
+            #[cfg(feature = "postgres")]
+            Rows::Exclusive(rows) => rows.close(transaction.is_some()).await?,
+            #[cfg(feature = "postgres")]
+            Rows::Shared(rows) => {
+                if has_succeeded {
+                    rows.close(transaction.is_some()).await?;
+                }
+                true
+            }
+            #[cfg(feature = "sqlite")]
+            Rows::Sqlite(Batches { cursor, fetch, .. }, _) => {
                 let cursor = match fetch {
                     // A statement that is cancelled would cost the transaction.
                     Some(fetch) if has_succeeded => Some(fetch.await.0),
                     _ => cursor,
                 };
                 if let Some(cursor) = cursor.filter(|_| has_succeeded) {
-                    driver.close_cursor(cursor).await?;
+                    cursor.close().await?;
                 }
                 true
-            }
-            #[cfg(feature = "postgres")]
-            Rows::Stream(rows) => {
-                let is_over = rows.is_over();
-                drop(rows);
-                if transaction.is_none() {
-                    driver.ping().await?;
-                }
-                is_over
             }
         };
         let keep = has_succeeded && is_whole;

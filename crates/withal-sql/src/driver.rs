@@ -106,6 +106,10 @@ impl Driver {
     }
 
     /// Ends it; what runs is cancelled. If it `is_silent`, at once.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(unused_variables, reason = "a thread of ours does not fall silent")
+    )]
     pub(crate) async fn close(self, is_silent: bool) -> Result<(), Error> {
         match self {
             #[cfg(feature = "postgres")]
@@ -114,72 +118,4 @@ impl Driver {
             Driver::Sqlite(session) => session.close().await,
         }
     }
-
-    /// Begins to read rows in batches. In Postgres it needs a transaction.
-    pub(crate) async fn open_cursor(
-        &self,
-        sql: &str,
-        params: &[Value<'_>],
-        batch: Option<usize>,
-    ) -> Result<DriverCursor, Error> {
-        match self {
-            #[cfg(feature = "postgres")]
-            Driver::Postgres(session) => {
-                let cursor = Box::pin(session.open_cursor(sql, params, batch)).await?;
-                Ok(DriverCursor::Postgres(cursor))
-            }
-            #[cfg(feature = "sqlite")]
-            Driver::Sqlite(session) => {
-                let batch = batch.unwrap_or(crate::sqlite::BATCH);
-                let cursor = Box::pin(session.open_cursor(sql, params, batch)).await?;
-                Ok(DriverCursor::Sqlite(cursor))
-            }
-        }
-    }
-
-    /// The next rows; none at the end.
-    pub(crate) async fn next_batch(&self, cursor: &mut DriverCursor) -> Result<Vec<Row>, Error> {
-        match (self, cursor) {
-            #[cfg(feature = "postgres")]
-            (Driver::Postgres(session), DriverCursor::Postgres(cursor)) => {
-                session.fetch(cursor).await
-            }
-            #[cfg(feature = "sqlite")]
-            (_, DriverCursor::Sqlite(cursor)) => cursor.next_batch().await,
-            #[cfg(all(feature = "postgres", feature = "sqlite"))]
-            (Driver::Sqlite(_), DriverCursor::Postgres(_)) => Ok(Vec::new()),
-        }
-    }
-
-    pub(crate) async fn close_cursor(&self, cursor: DriverCursor) -> Result<(), Error> {
-        match (self, cursor) {
-            #[cfg(feature = "postgres")]
-            (Driver::Postgres(session), DriverCursor::Postgres(cursor)) => {
-                session.close_cursor(&cursor).await
-            }
-            #[cfg(feature = "sqlite")]
-            (_, DriverCursor::Sqlite(cursor)) => cursor.close().await,
-            #[cfg(all(feature = "postgres", feature = "sqlite"))]
-            (Driver::Sqlite(_), DriverCursor::Postgres(_)) => Ok(()),
-        }
-    }
-
-    /// Whether rows can be read in batches only within a transaction.
-    pub(crate) fn cursors_need_transaction(&self) -> bool {
-        match self {
-            #[cfg(feature = "postgres")]
-            Driver::Postgres(_) => true,
-            #[cfg(feature = "sqlite")]
-            Driver::Sqlite(_) => false,
-        }
-    }
-}
-
-/// A statement that is read in batches.
-#[derive(Debug)]
-pub(crate) enum DriverCursor {
-    #[cfg(feature = "postgres")]
-    Postgres(crate::postgres::PostgresCursor),
-    #[cfg(feature = "sqlite")]
-    Sqlite(crate::sqlite::SqliteCursor),
 }

@@ -107,6 +107,7 @@ impl Error {
         self
     }
 
+    #[cfg(feature = "postgres")]
     pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Error {
         self.0.kind = kind;
         self

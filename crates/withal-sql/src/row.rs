@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde::de::{Error as _, IntoDeserializer};
+use serde::de::IntoDeserializer;
 
 use crate::cell::{Cell, CellDeserializer, Problem};
 use crate::{Error, ErrorKind};
@@ -118,9 +118,7 @@ impl Row {
                 format!("no column `{column}`: there are {names}"),
             ));
         };
-        self.cell(index)
-            .and_then(|cell| T::deserialize(CellDeserializer(cell)))
-            .map_err(|problem| self.wrong(index, &problem))
+        T::deserialize(Column { row: self, index }).map_err(|problem| self.wrong(index, &problem))
     }
 
     /// The whole row as a struct, whose fields are found by the names of columns, as a tuple, in
@@ -142,11 +140,50 @@ impl Row {
     fn cell(&self, column: usize) -> Result<Cell<'_>, Problem> {
         match &self.0 {
             #[cfg(feature = "postgres")]
-            Repr::Postgres(row) => row
-                .try_get(column)
-                .map_err(|error| Problem::custom(error_chain(&error))),
+            Repr::Postgres(row) => crate::postgres::cell(row, column)
+                .map_err(|error| Problem::of_row(error_chain(&*error))),
             #[cfg(feature = "sqlite")]
             Repr::Sqlite(_, values) => Ok(values.get(column).map_or(Cell::Null, Cell::of_sqlite)),
+        }
+    }
+
+    /// The value, if it is a whole number.
+    #[inline]
+    fn int(&self, column: usize) -> Option<i64> {
+        match &self.0 {
+            #[cfg(feature = "postgres")]
+            Repr::Postgres(row) => crate::postgres::int(row, column),
+            #[cfg(feature = "sqlite")]
+            Repr::Sqlite(_, values) => match values.get(column) {
+                Some(rusqlite::types::Value::Integer(value)) => Some(*value),
+                _ => None,
+            },
+        }
+    }
+
+    /// The value, if it is text.
+    #[inline]
+    fn text(&self, column: usize) -> Option<&str> {
+        match &self.0 {
+            #[cfg(feature = "postgres")]
+            Repr::Postgres(row) => crate::postgres::text(row, column),
+            #[cfg(feature = "sqlite")]
+            Repr::Sqlite(_, values) => match values.get(column) {
+                Some(rusqlite::types::Value::Text(text)) => Some(text),
+                _ => None,
+            },
+        }
+    }
+
+    #[inline]
+    fn is_null(&self, column: usize) -> bool {
+        match &self.0 {
+            #[cfg(feature = "postgres")]
+            Repr::Postgres(row) => crate::postgres::is_null(row, column),
+            #[cfg(feature = "sqlite")]
+            Repr::Sqlite(_, values) => {
+                matches!(values.get(column), Some(rusqlite::types::Value::Null))
+            }
         }
     }
 
@@ -188,6 +225,76 @@ impl fmt::Debug for Row {
     }
 }
 
+/// Reads one column. What is read most is read without a [`Cell`] in between.
+struct Column<'r> {
+    row: &'r Row,
+    index: usize,
+}
+
+macro_rules! as_cell {
+    ($($method:ident($($argument:ident: $kind:ty),*))+) => {$(
+        #[inline]
+        fn $method<V: serde::de::Visitor<'de>>(
+            self,
+            $($argument: $kind,)*
+            visitor: V,
+        ) -> Result<V::Value, Problem> {
+            let cell = self.row.cell(self.index)?;
+            CellDeserializer(cell).$method($($argument,)* visitor)
+        }
+    )+};
+}
+
+macro_rules! plain {
+    ($($method:ident $plain:ident $visit:ident),+) => {$(
+        #[inline]
+        fn $method<V: serde::de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
+            match self.row.$plain(self.index) {
+                Some(value) => visitor.$visit(value),
+                None => CellDeserializer(self.row.cell(self.index)?).$method(visitor),
+            }
+        }
+    )+};
+}
+
+impl<'de> serde::Deserializer<'de> for Column<'de> {
+    type Error = Problem;
+
+    #[inline]
+    fn deserialize_option<V: serde::de::Visitor<'de>>(
+        self,
+        visitor: V,
+    ) -> Result<V::Value, Problem> {
+        match self.row.is_null(self.index) {
+            true => visitor.visit_none(),
+            false => visitor.visit_some(self),
+        }
+    }
+
+    plain! {
+        deserialize_i8 int visit_i64, deserialize_i16 int visit_i64,
+        deserialize_i32 int visit_i64, deserialize_i64 int visit_i64,
+        deserialize_i128 int visit_i64,
+        deserialize_u8 int visit_i64, deserialize_u16 int visit_i64,
+        deserialize_u32 int visit_i64, deserialize_u64 int visit_i64,
+        deserialize_u128 int visit_i64,
+        deserialize_str text visit_borrowed_str, deserialize_string text visit_borrowed_str
+    }
+
+    as_cell! {
+        deserialize_any() deserialize_bool() deserialize_char()
+        deserialize_f32() deserialize_f64() deserialize_bytes() deserialize_byte_buf()
+        deserialize_unit() deserialize_seq() deserialize_map()
+        deserialize_identifier() deserialize_ignored_any()
+        deserialize_unit_struct(name: &'static str)
+        deserialize_newtype_struct(name: &'static str)
+        deserialize_tuple(len: usize)
+        deserialize_tuple_struct(name: &'static str, len: usize)
+        deserialize_struct(name: &'static str, fields: &'static [&'static str])
+        deserialize_enum(name: &'static str, variants: &'static [&'static str])
+    }
+}
+
 /// Reads one column after the other.
 struct RowDeserializer<'r> {
     row: &'r Row,
@@ -197,13 +304,16 @@ struct RowDeserializer<'r> {
 
 impl<'de> RowDeserializer<'de> {
     #[inline]
-    fn next(&mut self) -> Option<Result<CellDeserializer<'de>, Problem>> {
-        if self.at == self.row.len() {
+    fn next(&mut self) -> Option<Column<'de>> {
+        let index = self.at;
+        if index == self.row.len() {
             return None;
         }
         self.at += 1;
-        let cell = self.row.cell(self.at - 1);
-        Some(cell.map(CellDeserializer))
+        Some(Column {
+            row: self.row,
+            index,
+        })
     }
 
     /// Whether there is one column only, which has a structure of its own.
@@ -212,9 +322,9 @@ impl<'de> RowDeserializer<'de> {
     }
 
     /// The only column.
-    fn single(&mut self) -> Result<CellDeserializer<'de>, Problem> {
+    fn single(&mut self) -> Result<Column<'de>, Problem> {
         match (self.row.len(), self.next()) {
-            (1, Some(cell)) => cell,
+            (1, Some(column)) => Ok(column),
             (len, _) => Err(Problem::of_row(format!("one value of {len} columns"))),
         }
     }
@@ -238,7 +348,7 @@ impl<'de> serde::de::MapAccess<'de> for &mut RowDeserializer<'de> {
         seed: V,
     ) -> Result<V::Value, Problem> {
         match self.next() {
-            Some(cell) => seed.deserialize(cell?).map_err(Problem::in_column),
+            Some(column) => seed.deserialize(column).map_err(Problem::in_column),
             None => Err(Problem::of_row("no more columns".to_owned())),
         }
     }
@@ -252,8 +362,8 @@ impl<'de> serde::de::SeqAccess<'de> for &mut RowDeserializer<'de> {
         seed: T,
     ) -> Result<Option<T::Value>, Problem> {
         match self.next() {
-            Some(cell) => seed
-                .deserialize(cell?)
+            Some(column) => seed
+                .deserialize(column)
                 .map(Some)
                 .map_err(Problem::in_column),
             None => Ok(None),

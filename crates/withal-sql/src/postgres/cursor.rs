@@ -2,60 +2,57 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
-use tokio::task::JoinSet;
 use tokio_postgres::Statement;
 
+use super::ahead::{Batch, Queue, Seat, lock};
 use super::session::{Failure, Postgres, Running};
 use super::types::Param;
 use crate::row::Row;
-use crate::{Error, ErrorKind, Value};
+use crate::{Error, Value};
 
 /// About so many bytes of rows are fetched at a time.
-const FETCH: usize = 256 * 1024;
+const FETCH: usize = 512 * 1024;
 
 /// So many rows at first, when it is not known yet how large they are.
 const FIRST: usize = 64;
 
-/// What a row takes in memory beside its bytes, about.
-const ROW: usize = 128;
+/// So many batches are under way: one is read while the server makes the next.
+const BATCHES: usize = 2;
 
 /// No parameters.
 const NOTHING: [i64; 0] = [];
 
-/// A cursor of the server, from which rows are fetched in batches.
-pub(crate) struct PostgresCursor {
+/// A cursor of the server, from which rows are fetched in batches, ahead of who reads them.
+pub(crate) struct PostgresCursor<'s> {
+    session: &'s Postgres,
     name: String,
-    /// How many rows are fetched at a time.
-    batch: usize,
+    fetch: Arc<Fetch>,
+    /// Whether it is known how many rows are fetched at a time: the user has said so, or has seen
+    /// some.
+    is_sized: bool,
     /// Whether the user has said so.
     is_fixed: bool,
-    /// For this many. Not kept for others: it is for the columns of this cursor.
-    fetch: Option<Statement>,
+    queue: Arc<Mutex<Queue>>,
+    seat: Seat,
+    /// What was given up has to end before more is asked for.
+    settling: Option<Settling<'s>>,
+    has_settled: bool,
+    is_over: bool,
 }
 
-impl PostgresCursor {
-    /// Asks for more or fewer rows next time, in steps: each needs a statement of its own.
-    fn adapt(&mut self, rows: &[Row], bytes: usize) {
-        if self.is_fixed || rows.len() < self.batch {
-            return;
-        }
-        let wanted = (FETCH / (bytes / rows.len()).max(1)).max(1);
-        let batch = match wanted.is_power_of_two() {
-            true => wanted,
-            false => wanted.next_power_of_two() / 2,
-        };
-        // What is twice the size is put up with, for rows differ.
-        if batch > self.batch || batch < self.batch / 2 {
-            self.batch = batch;
-            self.fetch = None;
-        }
-    }
+type Settling<'s> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 's>>;
+
+/// So many rows at a time; prepared when it is first needed. Not kept for other cursors: it is for
+/// the columns of this one.
+struct Fetch {
+    rows: usize,
+    statement: OnceLock<Statement>,
 }
 
 impl Postgres {
@@ -64,87 +61,36 @@ impl Postgres {
         sql: &str,
         params: &[Value<'_>],
         batch: Option<usize>,
-    ) -> Result<PostgresCursor, Error> {
+    ) -> Result<PostgresCursor<'_>, Error> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         // Relaxed: only for names that differ.
         let name = format!("withal_cursor_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let declare = format!("DECLARE {name} NO SCROLL CURSOR FOR {sql}");
+        let rows = batch.unwrap_or(FIRST);
         let work = async {
-            let statement = self.client.prepare(&declare).await?;
-            let given = params.iter().map(Param);
-            let _ = self.client.execute_raw(&statement, given).await?;
-            Ok(PostgresCursor {
-                name,
-                batch: batch.unwrap_or(FIRST),
-                is_fixed: batch.is_some(),
-                fetch: None,
-            })
+            let statement = self.preparing(&declare).await?;
+            let declare = self
+                .client
+                .execute_raw(&statement, params.iter().map(Param));
+            let fetch = self.preparing(&fetch(rows, &name));
+            // They are sent together: the second is refused if the first is.
+            let (declared, fetch) = tokio::join!(biased; declare, fetch);
+            let _ = declared?;
+            Ok(OnceLock::from(fetch?))
         };
-        self.run(sql, work).await
-    }
-
-    pub(crate) async fn fetch(&self, cursor: &mut PostgresCursor) -> Result<Vec<Row>, Error> {
-        let work = async {
-            let fetch = match &cursor.fetch {
-                Some(fetch) => fetch.clone(),
-                None => {
-                    let sql = format!("FETCH {} FROM {}", cursor.batch, cursor.name);
-                    let fetch = self.client.prepare(&sql).await?;
-                    cursor.fetch.insert(fetch).clone()
-                }
-            };
-            let (rows, bytes) = self.collect(fetch).await?;
-            cursor.adapt(&rows, bytes);
-            Ok(rows)
-        };
-        self.run("", work).await
-    }
-
-    /// All rows and their size, in memory as soon as they come: otherwise whoever runs another
-    /// statement meanwhile would wait for its answer behind rows that nobody takes.
-    async fn collect(&self, statement: Statement) -> Result<(Vec<Row>, usize), Failure> {
-        let client = Arc::clone(&self.client);
-        let mut collecting = Box::pin(async move {
-            let mut stream = pin!(client.query_raw(&statement, NOTHING).await?);
-            let (mut rows, mut bytes) = (Vec::new(), 0);
-            while let Some(row) = poll_fn(|context| stream.as_mut().poll_next(context)).await {
-                let row = row?;
-                bytes += row.raw_size_bytes() + ROW;
-                rows.push(Row::postgres(row));
-            }
-            Ok::<_, tokio_postgres::Error>((rows, bytes))
-        });
-        // It is sent now, in order with other statements.
-        if let Poll::Ready(collected) =
-            poll_fn(|context| Poll::Ready(collecting.as_mut().poll(context))).await
-        {
-            return Ok(collected?);
-        }
-        // Dropped, it ends the task.
-        let mut task = JoinSet::new();
-        let _ = task.spawn(collecting);
-        match task.join_next().await {
-            Some(Ok(collected)) => Ok(collected?),
-            ended => {
-                let message = "the task that collects rows has ended";
-                let error = Error::new(ErrorKind::ConnectionLost, message);
-                Err(Failure::Ours(match ended {
-                    Some(Err(reason)) => error.with_source(reason),
-                    _ => error,
-                }))
-            }
-        }
-    }
-
-    pub(crate) async fn close_cursor(&self, cursor: &PostgresCursor) -> Result<(), Error> {
-        self.settle().await?;
-        let has_failed = self.state().failed;
-        if has_failed {
-            // The failed transaction has closed it.
-            return Ok(());
-        }
-        let close = format!("CLOSE {}", cursor.name);
-        self.simple(&close).await
+        let statement = self.run(sql, work).await?;
+        Ok(PostgresCursor {
+            session: self,
+            name,
+            fetch: Arc::new(Fetch { rows, statement }),
+            is_sized: batch.is_some(),
+            is_fixed: batch.is_some(),
+            queue: self.ahead.queue(),
+            seat: Seat::default(),
+            settling: None,
+            has_settled: false,
+            is_over: false,
+        })
     }
 
     /// All rows as they come. Nothing else can be done on the session until the stream is gone.
@@ -168,7 +114,167 @@ impl Postgres {
     }
 }
 
-impl fmt::Debug for PostgresCursor {
+fn fetch(rows: usize, name: &str) -> String {
+    format!("FETCH {rows} FROM {name}")
+}
+
+impl PostgresCursor<'_> {
+    /// Waits until all that was asked for has come, and closes it, unless its transaction ends now.
+    ///
+    /// What it has asked for is not cancelled: that would cost the transaction.
+    pub(crate) async fn close(mut self, is_last: bool) -> Result<(), Error> {
+        let session = self.session;
+        poll_fn(|context| {
+            session.ahead.park(&mut self.seat, context);
+            match lock(&self.queue).discard() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+        session.settle().await?;
+        let has_failed = session.state().failed;
+        // A transaction that has failed has closed it.
+        if is_last || has_failed {
+            return Ok(());
+        }
+        session.simple(&format!("CLOSE {}", self.name)).await
+    }
+
+    /// A row that has come.
+    #[inline]
+    fn take(&mut self) -> Poll<Option<Result<Row, Error>>> {
+        let mut queue = lock(&self.queue);
+        if let Some(batch) = queue.0.front_mut()
+            && let Poll::Ready(Some(row)) = batch.poll_row(&mut self.session.ahead.context())
+        {
+            return Poll::Ready(Some(Ok(row)));
+        }
+        drop(queue);
+        self.take_next()
+    }
+
+    /// The same, of the next batch if there is nothing left of the first.
+    fn take_next(&mut self) -> Poll<Option<Result<Row, Error>>> {
+        let queue = Arc::clone(&self.queue);
+        let mut queue = lock(&queue);
+        while !self.is_over {
+            self.ask(&mut queue);
+            let Some(batch) = queue.0.front_mut() else {
+                return Poll::Pending;
+            };
+            if let Some(row) = ready!(batch.poll_row(&mut self.session.ahead.context())) {
+                return Poll::Ready(Some(Ok(row)));
+            }
+            if let Some(batch) = queue.0.pop_front() {
+                self.adapt(&batch);
+                self.is_over = batch.rows < batch.wanted;
+                if let Some(error) = batch.failure() {
+                    self.is_over = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    /// Asks for as many batches as may be under way; for none if something has to be settled before.
+    fn ask(&mut self, queue: &mut Queue) {
+        let most = if self.is_sized { BATCHES } else { 1 };
+        while queue.0.len() < most {
+            let is_settled = self.has_settled || self.session.is_settled();
+            let is_prepared = self.fetch.statement.get().is_some();
+            match queue.0.is_empty() {
+                true if !is_settled => {
+                    if self.settling.is_none() {
+                        self.settling = Some(Box::pin(self.session.settle()));
+                    }
+                    return;
+                }
+                false if !is_settled || !is_prepared => return,
+                _ => {}
+            }
+            self.has_settled = false;
+            let mut batch = self.batch();
+            batch.send(&mut self.session.ahead.context());
+            queue.0.push_back(batch);
+        }
+    }
+
+    fn batch(&self) -> Batch {
+        let session = self.session;
+        let (client, fetching) = (Arc::clone(&session.client), Arc::clone(&self.fetch));
+        let preparing = session.preparing(&fetch(fetching.rows, &self.name));
+        let wanted = fetching.rows;
+        let asking = async move {
+            let statement = match fetching.statement.get() {
+                Some(statement) => statement,
+                None => {
+                    let statement = preparing.await?;
+                    fetching.statement.get_or_init(|| statement)
+                }
+            };
+            client.query_raw(statement, NOTHING).await
+        };
+        Batch::new(wanted, Box::pin(asking), Running::new(session))
+    }
+
+    /// Asks for more or fewer rows next time, in steps: each needs a statement of its own.
+    fn adapt(&mut self, batch: &Batch) {
+        self.is_sized = true;
+        if self.is_fixed || batch.rows < batch.wanted {
+            return;
+        }
+        let wanted = (FETCH / (batch.bytes / batch.rows).max(1)).max(1);
+        let rows = match wanted.is_power_of_two() {
+            true => wanted,
+            false => wanted.next_power_of_two() / 2,
+        };
+        // What is twice the size is put up with, for rows differ.
+        if rows > self.fetch.rows || rows < self.fetch.rows / 2 {
+            let statement = OnceLock::new();
+            self.fetch = Arc::new(Fetch { rows, statement });
+        }
+    }
+}
+
+impl Stream for PostgresCursor<'_> {
+    type Item = Result<Row, Error>;
+
+    #[inline]
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match self.take() {
+            Poll::Pending => self.poll_more(context),
+            next => next,
+        }
+    }
+}
+
+impl PostgresCursor<'_> {
+    /// Nothing has come: waits for it.
+    fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Row, Error>>> {
+        loop {
+            if let Some(settling) = &mut self.settling {
+                let settled = ready!(settling.as_mut().poll(context));
+                self.settling = None;
+                // If not, others still wait for answers.
+                self.has_settled = true;
+                if let Err(error) = settled {
+                    self.is_over = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+            // Other cursors' rows may be before ours.
+            self.session.ahead.park(&mut self.seat, context);
+            let next = self.take();
+            if next.is_ready() || self.settling.is_none() {
+                return next;
+            }
+        }
+    }
+}
+
+impl fmt::Debug for PostgresCursor<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
     }
@@ -177,15 +283,22 @@ impl fmt::Debug for PostgresCursor {
 /// The rows of a statement, as they come.
 pub(crate) struct RowStream<'s> {
     /// Dropped before the end, it leaves a mark.
-    running: Option<Running<'s>>,
+    running: Option<Running>,
     session: &'s Postgres,
     rows: Pin<Box<tokio_postgres::RowStream>>,
 }
 
 impl RowStream<'_> {
-    /// Whether all rows have come.
-    pub(crate) fn is_over(&self) -> bool {
-        self.running.is_none()
+    /// Gives whether all rows have come. Those that have not are cancelled; now, unless its
+    /// transaction ends and does so.
+    pub(crate) async fn close(self, is_last: bool) -> Result<bool, Error> {
+        let session = self.session;
+        let is_over = self.running.is_none();
+        drop(self);
+        if !is_last && !is_over {
+            session.ping().await?;
+        }
+        Ok(is_over)
     }
 }
 

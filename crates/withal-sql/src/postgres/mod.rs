@@ -1,5 +1,6 @@
 //! Sessions of Postgres.
 
+mod ahead;
 mod cache;
 mod config;
 mod connect;
@@ -14,3 +15,4 @@ mod types;
 pub(crate) use config::Config;
 pub(crate) use cursor::{PostgresCursor, RowStream};
 pub(crate) use session::Postgres;
+pub(crate) use types::{cell, int, is_null, text};

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker, ready};
 
 use futures_core::Stream as _;
+use tokio::task::JoinSet;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Statement};
 
+use super::ahead::{Ahead, Seat, lock};
 use super::cache::Cache;
 use super::config::Config;
 use super::connect::{Canceller, Connected, Pump, connect};
@@ -25,7 +27,8 @@ pub(crate) struct Postgres {
     pub(super) cache: Cache,
     /// Held while what was given up comes to its end.
     pub(super) settling: tokio::sync::Mutex<()>,
-    state: Mutex<State>,
+    pub(super) ahead: Arc<Ahead>,
+    state: Arc<Mutex<State>>,
     pump: Pump,
 }
 
@@ -36,6 +39,8 @@ pub(super) struct State {
     pub(super) running: u32,
     /// A future was dropped before its answer: what it asked for may run still.
     pub(super) abandoned: bool,
+    /// Parks rows for those who have the driver's client: we do not see when they wait.
+    parking: Option<JoinSet<()>>,
     /// A `BEGIN` that goes with the first statement.
     begin: Option<String>,
     in_transaction: bool,
@@ -48,7 +53,7 @@ pub(super) struct State {
     /// Statements that were being prepared when that was given up: the server has them for ever.
     stray: u32,
     /// Why it must not be used any more.
-    broken: Option<String>,
+    pub(super) broken: Option<String>,
 }
 
 /// A reset on its way. It is answered before what is sent after it.
@@ -58,16 +63,16 @@ type Reset = Pin<Box<dyn Future<Output = Result<(), tokio_postgres::Error>> + Se
 const STRAY: u32 = 64;
 
 /// A future that waits for an answer; dropped before that, it is noted.
-pub(super) struct Running<'s> {
-    session: &'s Postgres,
+pub(super) struct Running {
+    state: Arc<Mutex<State>>,
     is_answered: bool,
 }
 
-impl<'s> Running<'s> {
-    pub(super) fn new(session: &'s Postgres) -> Running<'s> {
+impl Running {
+    pub(super) fn new(session: &Postgres) -> Running {
         session.state().running += 1;
         Running {
-            session,
+            state: Arc::clone(&session.state),
             is_answered: false,
         }
     }
@@ -75,11 +80,16 @@ impl<'s> Running<'s> {
     pub(super) fn answered(mut self) {
         self.is_answered = true;
     }
+
+    /// What a failure means, and notes what it did to the transaction.
+    pub(super) fn failed(&self, failure: Failure) -> Error {
+        failed(&self.state, failure)
+    }
 }
 
-impl Drop for Running<'_> {
+impl Drop for Running {
     fn drop(&mut self) {
-        let mut state = self.session.state();
+        let mut state = lock(&self.state);
         state.running -= 1;
         state.abandoned |= !self.is_answered;
     }
@@ -97,13 +107,14 @@ impl Postgres {
             canceller,
             cache: Cache::default(),
             settling: tokio::sync::Mutex::default(),
-            state: Mutex::default(),
+            ahead: Arc::default(),
+            state: Arc::default(),
             pump,
         })
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     pub(crate) async fn execute(&self, sql: &str, params: &[Value<'_>]) -> Result<u64, Error> {
@@ -223,7 +234,19 @@ impl Postgres {
     pub(crate) async fn client(&self) -> Result<&Client, Error> {
         self.settle().await?;
         self.send_begin().await?;
-        self.state().unruly = true;
+        let mut state = self.state();
+        state.unruly = true;
+        let _ = state.parking.get_or_insert_with(|| {
+            let ahead = Arc::clone(&self.ahead);
+            let mut seat = Seat::default();
+            let mut parking = JoinSet::new();
+            let _ = parking.spawn(poll_fn(move |context| {
+                ahead.wait(&mut seat, context);
+                ahead.park(&mut seat, context);
+                Poll::Pending
+            }));
+            parking
+        });
         Ok(&self.client)
     }
 
@@ -232,10 +255,7 @@ impl Postgres {
         let statement = match self.cache.get(sql) {
             Some(statement) => statement,
             None => {
-                let stray = Stray(Some(self));
-                let statement = self.client.prepare(sql).await;
-                stray.known();
-                let statement = statement?;
+                let statement = self.preparing(sql).await?;
                 self.cache.put(sql, statement.clone());
                 statement
             }
@@ -247,6 +267,35 @@ impl Postgres {
                 format!("it takes {wanted} parameters, and was given {params}"),
             ))),
         }
+    }
+
+    /// Prepares a statement; dropped, it is noted.
+    pub(super) fn preparing(
+        &self,
+        sql: &str,
+    ) -> impl Future<Output = Result<Statement, tokio_postgres::Error>> + Send + use<> {
+        let (client, state) = (Arc::clone(&self.client), Arc::clone(&self.state));
+        let sql = sql.to_owned();
+        async move {
+            let stray = Stray(Some(state));
+            let statement = client.prepare(&sql).await;
+            stray.known();
+            statement
+        }
+    }
+
+    /// Waits for an answer; rows of cursors that come before it are parked.
+    pub(super) async fn answer<T>(&self, answer: impl Future<Output = T>) -> T {
+        let mut answer = pin!(answer);
+        let mut seat = Seat::default();
+        poll_fn(|context| {
+            let answer = answer.as_mut().poll(context);
+            if answer.is_pending() {
+                self.ahead.park(&mut seat, context);
+            }
+            answer
+        })
+        .await
     }
 
     /// Does one thing, with what has to be done before.
@@ -262,11 +311,12 @@ impl Postgres {
             (state.begin.take(), state.reset.is_none())
         };
         let result = match begin {
-            None => work.await,
+            None => self.answer(work).await,
             Some(begin) => {
                 // They are sent together, in this order, and answered in it.
                 let begin = self.client.batch_execute(&begin);
-                let (begun, result) = tokio::join!(biased; begin, work);
+                let both = async { tokio::join!(biased; begin, work) };
+                let (begun, result) = self.answer(both).await;
                 if let Err(error) = &begun {
                     // What was sent with it may have been done without it.
                     self.broken(format_args!("BEGIN failed: {error}"));
@@ -327,14 +377,7 @@ impl Postgres {
 
     /// What a failure means, and notes what it did to the transaction.
     pub(super) fn failed(&self, failure: Failure) -> Error {
-        let error = match failure {
-            Failure::Ours(error) => return error,
-            Failure::Driver(error) => error,
-        };
-        let mut state = self.state();
-        state.failed |= state.in_transaction && error.as_db_error().is_some();
-        drop(state);
-        describe(error)
+        failed(&self.state, failure)
     }
 
     /// A transaction is ended by whoever began it. What else its words may do to the session that we
@@ -434,7 +477,7 @@ impl Postgres {
             false => "COMMIT",
         };
         let running = Running::new(self);
-        let result = self.client.batch_execute(sql).await;
+        let result = self.answer(self.client.batch_execute(sql)).await;
         running.answered();
         let Err(error) = result else {
             self.ended();
@@ -548,20 +591,31 @@ impl Postgres {
 }
 
 /// A statement is being prepared. Dropped, the server will have it, and nobody knows its name.
-struct Stray<'s>(Option<&'s Postgres>);
+struct Stray(Option<Arc<Mutex<State>>>);
 
-impl Stray<'_> {
+impl Stray {
     fn known(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Stray<'_> {
+impl Drop for Stray {
     fn drop(&mut self) {
-        if let Some(session) = self.0 {
-            session.state().stray += 1;
+        if let Some(state) = &self.0 {
+            lock(state).stray += 1;
         }
     }
+}
+
+fn failed(state: &Mutex<State>, failure: Failure) -> Error {
+    let error = match failure {
+        Failure::Ours(error) => return error,
+        Failure::Driver(error) => error,
+    };
+    let mut state = lock(state);
+    state.failed |= state.in_transaction && error.as_db_error().is_some();
+    drop(state);
+    describe(error)
 }
 
 fn unknown(error: impl Into<withal_core::BoxError>) -> Error {

@@ -20,11 +20,16 @@ impl Postgres {
     /// If that fails, the session is not used any more.
     pub(super) async fn settle(&self) -> Result<(), Error> {
         self.check_broken()?;
-        let is_abandoned = self.state().abandoned;
-        match is_abandoned {
-            false => Ok(()),
-            true => Box::pin(self.do_settle()).await,
+        match self.is_settled() {
+            true => Ok(()),
+            false => Box::pin(self.do_settle()).await,
         }
+    }
+
+    /// Whether nothing was given up, and it can be used.
+    pub(super) fn is_settled(&self) -> bool {
+        let state = self.state();
+        !state.abandoned && state.broken.is_none()
     }
 
     async fn do_settle(&self) -> Result<(), Error> {
@@ -84,7 +89,8 @@ impl Postgres {
         let answer = match self.behind_or_cancel(sql).await {
             // The cancel request has hit this instead.
             Err(Failure::Driver(error)) if error.code() == Some(&SqlState::QUERY_CANCELED) => {
-                self.client.batch_execute(sql).await.map_err(Failure::from)
+                let again = self.client.batch_execute(sql);
+                self.answer(again).await.map_err(Failure::from)
             }
             answer => answer,
         };
@@ -93,7 +99,7 @@ impl Postgres {
     }
 
     async fn behind_or_cancel(&self, sql: &str) -> Result<(), Failure> {
-        let mut answer = pin!(self.client.batch_execute(sql));
+        let mut answer = pin!(self.answer(self.client.batch_execute(sql)));
         if let Ok(answer) = tokio::time::timeout(GRACE, &mut answer).await {
             return Ok(answer?);
         }

@@ -7,6 +7,7 @@ use jiff::civil::{Date, DateTime, Time};
 use jiff::{SignedDuration, Span, Timestamp};
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{Format, FromSql, IsNull, Kind, ToSql, Type, to_sql_checked};
+use tokio_postgres::{Column, Row};
 
 use crate::Value;
 use crate::cell::Cell;
@@ -69,6 +70,76 @@ impl ToSql for Param<'_, '_> {
     to_sql_checked!();
 }
 
+/// A value of a row.
+#[inline]
+pub(crate) fn cell(row: &Row, column: usize) -> Result<Cell<'_>, BoxError> {
+    match (row.try_get(column)?, row.columns().get(column)) {
+        (Raw(Some(raw)), Some(column)) => decode(column.type_(), raw),
+        _ => Ok(Cell::Null),
+    }
+}
+
+/// A value of a row, if it is a whole number.
+#[inline]
+pub(crate) fn int(row: &Row, column: usize) -> Option<i64> {
+    let (ty, raw) = typed(row, column)?;
+    match *ty {
+        Type::INT2 => Some(i16::from_be_bytes(raw.try_into().ok()?).into()),
+        Type::INT4 => Some(i32::from_be_bytes(raw.try_into().ok()?).into()),
+        Type::INT8 => Some(i64::from_be_bytes(raw.try_into().ok()?)),
+        _ => None,
+    }
+}
+
+/// A value of a row, if it is text.
+#[inline]
+pub(crate) fn text(row: &Row, column: usize) -> Option<&str> {
+    let (ty, raw) = typed(row, column)?;
+    match *ty {
+        Type::TEXT | Type::VARCHAR => std::str::from_utf8(raw).ok(),
+        _ => None,
+    }
+}
+
+/// Whether a value of a row is `NULL`.
+#[inline]
+pub(crate) fn is_null(row: &Row, column: usize) -> bool {
+    match row.try_get(column) {
+        Ok(Raw(raw)) => {
+            let is_void = |column: &Column| *column.type_() == Type::VOID;
+            raw.is_none() || row.columns().get(column).is_some_and(is_void)
+        }
+        Err(_) => false,
+    }
+}
+
+#[inline]
+fn typed(row: &Row, column: usize) -> Option<(&Type, &[u8])> {
+    let Raw(raw) = row.try_get(column).ok()?;
+    Some((row.columns().get(column)?.type_(), raw?))
+}
+
+/// A value as it came.
+struct Raw<'r>(Option<&'r [u8]>);
+
+impl<'r> FromSql<'r> for Raw<'r> {
+    #[inline]
+    fn from_sql(_: &Type, raw: &'r [u8]) -> Result<Raw<'r>, BoxError> {
+        Ok(Raw(Some(raw)))
+    }
+
+    #[inline]
+    fn from_sql_null(_: &Type) -> Result<Raw<'r>, BoxError> {
+        Ok(Raw(None))
+    }
+
+    #[inline]
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}
+
+/// In an array.
 impl<'r> FromSql<'r> for Cell<'r> {
     #[inline]
     fn from_sql(ty: &Type, raw: &'r [u8]) -> Result<Cell<'r>, BoxError> {

@@ -1,10 +1,13 @@
 //! What only Postgres has.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use withal_core::BoxError;
 use withal_scope::{async_with, scope, with_ref};
-use withal_sql::{Error, ErrorKind, Isolation, params, retry_serializable};
+use withal_sql::{Cursor, Error, ErrorKind, Isolation, params, retry_serializable};
 use withal_testkit::proxy::{Direction, Proxy};
 use withal_testkit::servers::postgres;
 
@@ -352,9 +355,8 @@ async fn the_clients_own_client_may_be_used_and_dropped_anywhere() {
 #[tokio::test]
 async fn statements_are_answered_while_large_rows_of_a_cursor_wait_to_be_read() {
     with_connection(async |conn| {
-        let large = "SELECT repeat('x', 100000) FROM generate_series(1, 400)";
         let conn = &*conn;
-        with_ref(conn.cursor(large, &[]).batch(100), async |rows| {
+        with_ref(conn.cursor(LARGE, &[]).batch(100), async |rows| {
             let mut count = 0;
             while let Some(row) = rows.next().await? {
                 assert_eq!(row.read::<&str>()?.len(), 100_000);
@@ -370,6 +372,121 @@ async fn statements_are_answered_while_large_rows_of_a_cursor_wait_to_be_read() 
             Ok(())
         })
         .await?;
+        Ok(())
+    })
+    .await;
+}
+
+/// Rows that do not fit into what is between us and the server.
+const LARGE: &str = "SELECT repeat('x', 100000) FROM generate_series(1, 400)";
+
+#[tokio::test]
+async fn the_client_of_the_driver_is_answered_while_large_rows_of_a_cursor_wait_to_be_read() {
+    with_connection(async |conn| {
+        let conn = &*conn;
+        let client = conn.postgres().await?.unwrap();
+        with_ref(conn.cursor(LARGE, &[]).batch(100), async |rows| {
+            let mut count = 0;
+            while let Some(row) = rows.next().await? {
+                assert_eq!(row.read::<&str>()?.len(), 100_000);
+                count += 1;
+                if count % 50 == 1 {
+                    let row = client.query_one("SELECT $1::bigint", &[&count]).await?;
+                    assert_eq!(row.get::<_, i64>(0), count);
+                }
+            }
+            assert_eq!(count, 400);
+            Ok(())
+        })
+        .await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn cursors_are_read_in_turn_and_at_once_with_statements_between() {
+    with_connection(async |conn| {
+        let conn = &*conn;
+        with_ref(conn.cursor(LARGE, &[]).batch(30), async |outer| {
+            with_ref(conn.cursor(LARGE, &[]), async |inner| {
+                for _ in 0..50 {
+                    assert!(outer.next().await?.is_some());
+                    assert!(inner.next().await?.is_some());
+                }
+                let rest = async |rows: &mut Cursor<'_>| {
+                    let mut count = 50;
+                    while let Some(row) = rows.next().await? {
+                        assert_eq!(row.read::<&str>()?.len(), 100_000);
+                        count += 1;
+                    }
+                    Ok::<_, Error>(count)
+                };
+                let statements = async {
+                    for number in 0..50 {
+                        let found: i64 = conn
+                            .query_one_as("SELECT $1::bigint", params![number])
+                            .await?;
+                        assert_eq!(found, number);
+                    }
+                    Ok::<_, Error>(())
+                };
+                let (outer, inner, done) = tokio::join!(rest(outer), rest(inner), statements);
+                assert_eq!((outer?, inner?), (400, 400));
+                Ok(done?)
+            })
+            .await?;
+            Ok(())
+        })
+        .await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cursor_does_not_wait_for_a_statement_that_was_given_up() {
+    with_connection(async |conn| {
+        let conn = &*conn;
+        let read = with_ref(conn.cursor(LARGE, &[]).batch(10), async |rows| {
+            assert!(rows.next().await?.is_some());
+            {
+                let mut endless = pin!(conn.query("SELECT pg_sleep(600)", &[]));
+                let first = poll_fn(|context| Poll::Ready(endless.as_mut().poll(context)));
+                assert!(first.await.is_pending());
+            }
+            while rows.next().await?.is_some() {}
+            Ok(())
+        });
+        // What was cancelled has ended the transaction.
+        let error = read.await.unwrap_err();
+        let error: &Error = error.downcast_ref().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Poisoned);
+        let one: i64 = conn.query_one_as("SELECT 1::bigint", &[]).await?;
+        assert_eq!(one, 1);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_error_in_rows_that_nobody_has_read_yet_is_not_committed() {
+    with_connection(async |conn| {
+        conn.batch("CREATE TABLE t (x int)").await?;
+        let conn = &*conn;
+        let divided = "SELECT 1 / (i - 1000) FROM generate_series(1, 2000) AS i";
+        let read = with_ref(conn.cursor(divided, &[]).batch(600), async |rows| {
+            conn.execute("INSERT INTO t VALUES (1)", &[]).await?;
+            for _ in 0..10 {
+                assert!(rows.next().await?.is_some());
+            }
+            Ok(())
+        });
+        let error = read.await.unwrap_err();
+        let error: &Error = error.downcast_ref().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Poisoned);
+        let count: i64 = conn.query_one_as("SELECT count(*) FROM t", &[]).await?;
+        assert_eq!(count, 0);
         Ok(())
     })
     .await;
