@@ -228,15 +228,18 @@ impl Queue {
         }
         let line = self.add(&mut state, encode)?;
         match level {
-            Some(level) => self.wait(state, line, level)?,
-            None => {
-                if let Some(error) = state.unheard.take() {
-                    return Err(error);
-                }
-                if state.pending.bytes.len() >= BUFFER && state.leader.is_none() {
-                    drop(self.lead(state, false));
-                }
+            Some(level) => {
+                self.wake_for_pending(&mut state);
+                self.wait(state, line, level)?;
             }
+            None if let Some(error) = state.unheard.take() => {
+                self.wake_for_pending(&mut state);
+                return Err(error);
+            }
+            None if state.pending.bytes.len() >= BUFFER && state.leader.is_none() => {
+                drop(self.lead(state, false));
+            }
+            None => self.wake_for_pending(&mut state),
         }
         Ok(line)
     }
@@ -250,6 +253,7 @@ impl Queue {
         let added = self.add(&mut state, |into| {
             u64::from(text::encode(into, record, self.max_line, End::Newline))
         });
+        self.wake_for_pending(&mut state);
         let is_much = state.pending.bytes.len() >= BUFFER;
         if added.is_ok() && (state.pending_since.is_none() || (is_much && state.leader.is_none())) {
             let since = *state.pending_since.get_or_insert_with(Instant::now);
@@ -265,9 +269,11 @@ impl Queue {
             remember(&mut state.wakers, waker);
             return None;
         }
-        Some(self.add(&mut state, |into| {
+        let added = self.add(&mut state, |into| {
             u64::from(text::encode(into, record, self.max_line, End::Newline))
-        }))
+        });
+        self.wake_for_pending(&mut state);
+        Some(added)
     }
 
     fn add(
@@ -279,15 +285,8 @@ impl Queue {
         let now = (self.clock)();
         if state.pending.is_empty() {
             state.pending.first = now;
-            let delay = match self.durability {
-                Durability::Buffered => Some(FLUSH),
-                Durability::Batch { delay, .. } => Some(delay),
-                Durability::Interval(_) | Durability::Always => None,
-            };
-            if let Some(delay) = delay {
-                let since = Instant::now();
-                state.pending_since = Some(since);
-                self.wake_by(state, since + delay);
+            if self.delay().is_some() {
+                state.pending_since = Some(Instant::now());
             }
         }
         state.pending.last = now;
@@ -295,6 +294,23 @@ impl Queue {
         state.pending.lines += lines;
         state.next += lines;
         Ok(state.next)
+    }
+
+    /// How long lines may lie before somebody writes them, where they lie at all.
+    fn delay(&self) -> Option<Duration> {
+        match self.durability {
+            Durability::Buffered => Some(FLUSH),
+            Durability::Batch { delay, .. } => Some(delay),
+            Durability::Interval(_) | Durability::Always => None,
+        }
+    }
+
+    /// Has the worker look after what lies; not to be called by who writes it at once, as waking the
+    /// worker for each large block would cost a third of writing it.
+    fn wake_for_pending(&self, state: &mut State) {
+        if let (Some(since), Some(delay)) = (state.pending_since, self.delay()) {
+            self.wake_by(state, since + delay);
+        }
     }
 
     /// Has the worker look what is due at `at`: to wake it for each batch would cost more than
