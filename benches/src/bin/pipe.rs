@@ -39,6 +39,7 @@ const BUFFERED: &str = "pipe log lines, not synced";
 const LOGGERS: &[Logger] = &[
     fast(PLAIN, US, "withal log write log"),
     fast(PLAIN, "cat", "cat > log"),
+    fast(PLAIN, "cat, then `sync`", "sh -c 'cat > log && sync log'"),
     slow(PLAIN, "s6-log", "s6-log s268435455 n9 ./log"),
     slow(PLAIN, "multilog", "multilog s16777215 n99 ./log"),
     slow(PLAIN, "svlogd", "svlogd log"),

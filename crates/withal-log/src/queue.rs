@@ -305,8 +305,8 @@ impl Queue {
         }
     }
 
-    /// Has the worker look after what lies; not to be called by who writes it at once, as waking the
-    /// worker for each large block would cost a third of writing it.
+    /// Has the worker look after what lies. Not for who writes it at once: the worker would wake for
+    /// each large block, wait for it to be written, and find nothing to do.
     fn wake_for_pending(&self, state: &mut State) {
         if let (Some(since), Some(delay)) = (state.pending_since, self.delay()) {
             self.wake_by(state, since + delay);
