@@ -18,19 +18,17 @@ GIVE = "UPDATE accounts SET balance = balance + 1 WHERE id = $1"
 LINES = "SELECT id, name, line FROM lines LIMIT $1"
 
 
-async def check_out(pool, _number):
+async def check_out(pool, _account):
     async with pool.acquire():
         pass
 
 
-async def query(pool, number):
+async def query(pool, account):
     async with pool.acquire() as connection:
-        await connection.fetchval(BALANCE, 1 + number % ACCOUNTS)
+        await connection.fetchval(BALANCE, account)
 
 
-async def transfer(pool, number):
-    # In one order, so that nobody waits for each other in a circle.
-    account = 1 + number * 7 % (ACCOUNTS - 1)
+async def transfer(pool, account):
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(TAKE, account)
         await connection.execute(GIVE, account + 1)
@@ -52,10 +50,11 @@ async def stream(pool, repeats):
 
 async def repeat(operation, pool, tasks, repeats):
     rounds = -(-repeats // tasks)
+    own = ACCOUNTS // tasks
 
     async def work(task):
         for number in range(rounds):
-            await operation(pool, task * rounds + number)
+            await operation(pool, 1 + task * own + number % (own - 1))
 
     began = time.perf_counter()
     await asyncio.gather(*(work(task) for task in range(tasks)))

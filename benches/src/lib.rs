@@ -1,7 +1,8 @@
 //! The clock of the benchmarks: each case in turn, many times, in one process.
 //!
 //! A program declares its cases and calls [`Bench::run`], which prints one JSON line per case:
-//! `{"work": …, "who": …, "unit": "ns", "samples": […]}`; the unit may be `/s`, `B/s` or `%` too.
+//! `{"work": …, "who": …, "unit": "ns", "samples": […]}`; the unit may be `/s`, `B/s`, `B` or `%`
+//! too. Those who do the same work follow each other, as often and each as often first.
 //! `cargo xtask bench` reads them. With `--quick` every case runs once, which is how CI sees that
 //! it runs at all. With `--only TEXT` those cases run that have the text in `work: who`.
 
@@ -28,7 +29,7 @@ const RATE_SAMPLE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Bench<'a> {
     cases: Vec<Case<'a>>,
-    shares: Vec<Share>,
+    counts: Vec<Count>,
     is_quick: bool,
     only: String,
 }
@@ -50,12 +51,13 @@ enum Unit {
     PerSecond,
 }
 
-/// A part of a whole, which is no matter of time.
+/// What is no matter of time.
 #[derive(Debug)]
-struct Share {
+struct Count {
     work: String,
     who: &'static str,
-    percent: f64,
+    unit: &'static str,
+    count: f64,
 }
 
 /// What is printed of a case.
@@ -90,7 +92,7 @@ impl<'a> Bench<'a> {
     pub fn from_arguments() -> Bench<'a> {
         Bench {
             cases: Vec::new(),
-            shares: Vec::new(),
+            counts: Vec::new(),
             is_quick: std::env::args().any(|argument| argument == "--quick"),
             only: std::env::args()
                 .skip_while(|argument| argument != "--only")
@@ -127,11 +129,39 @@ impl<'a> Bench<'a> {
 
     /// Adds a number in percent, which is printed as it is.
     pub fn share(&mut self, work: impl Into<String>, who: &'static str, percent: f64) {
-        self.shares.push(Share {
-            work: work.into(),
-            who,
-            percent,
-        });
+        self.count(work.into(), who, "%", || percent);
+    }
+
+    /// Adds a number of bytes. It is found out at once.
+    pub fn bytes(
+        &mut self,
+        work: impl Into<String>,
+        who: &'static str,
+        bytes: impl FnOnce() -> f64,
+    ) {
+        self.count(work.into(), who, "B", bytes);
+    }
+
+    fn count(
+        &mut self,
+        work: String,
+        who: &'static str,
+        unit: &'static str,
+        count: impl FnOnce() -> f64,
+    ) {
+        if self.is_wanted(&work, who) {
+            let count = count();
+            self.counts.push(Count {
+                work,
+                who,
+                unit,
+                count,
+            });
+        }
+    }
+
+    fn is_wanted(&self, work: &str, who: &str) -> bool {
+        format!("{work}: {who}").contains(&self.only)
     }
 
     fn add(
@@ -141,7 +171,7 @@ impl<'a> Bench<'a> {
         unit: Unit,
         operation: Box<dyn FnMut(u64) -> Duration + 'a>,
     ) {
-        if !format!("{work}: {who}").contains(&self.only) {
+        if !self.is_wanted(&work, who) {
             return;
         }
         self.cases.push(Case {
@@ -159,23 +189,50 @@ impl<'a> Bench<'a> {
     /// # Errors
     ///
     /// The output cannot be written.
-    pub fn run(mut self) -> io::Result<()> {
+    pub fn run(self) -> io::Result<()> {
         let rounds = if self.is_quick { 1 } else { ROUNDS };
+        let mut works = works(self.cases);
         if !self.is_quick {
-            self.cases.iter_mut().for_each(Case::calibrate);
+            works.iter_mut().for_each(|cases| calibrate(cases));
         }
         for round in 0..rounds {
-            // There and back, so that no case always follows the same neighbour.
-            if round % 2 == 0 {
-                self.cases.iter_mut().for_each(Case::sample);
-            } else {
-                self.cases.iter_mut().rev().for_each(Case::sample);
+            for cases in &mut works {
+                let first = round % cases.len();
+                let (later, sooner) = cases.split_at_mut(first);
+                sooner.iter_mut().chain(later).for_each(Case::sample);
             }
+            // There and back, so that no work always follows the same neighbour.
+            works.reverse();
         }
-        let cases = self.cases.iter().map(Case::measure);
-        let mut measures = cases.chain(self.shares.iter().map(Share::measure));
+        if rounds % 2 == 1 {
+            works.reverse();
+        }
+        let cases = works.iter().flatten().map(Case::measure);
+        let mut measures = cases.chain(self.counts.iter().map(Count::measure));
         measures.try_for_each(|measure| measure.print())?;
         io::stdout().flush()
+    }
+}
+
+/// The cases of each work, in the order in which works were first seen.
+fn works(cases: Vec<Case<'_>>) -> Vec<Vec<Case<'_>>> {
+    let mut works: Vec<Vec<Case<'_>>> = Vec::new();
+    for case in cases {
+        let is_same = |known: &&mut Vec<Case<'_>>| known.iter().any(|one| one.work == case.work);
+        match works.iter_mut().find(is_same) {
+            Some(known) => known.push(case),
+            None => works.push(vec![case]),
+        }
+    }
+    works
+}
+
+/// Finds how many repeats make a sample: the same for all who take about as long.
+fn calibrate(cases: &mut [Case<'_>]) {
+    cases.iter_mut().for_each(Case::calibrate);
+    let most = cases.iter().map(|case| case.repeats).max().unwrap_or(1);
+    for case in cases {
+        case.repeats = most.min(4 * case.repeats);
     }
 }
 
@@ -223,13 +280,13 @@ impl Case<'_> {
     }
 }
 
-impl Share {
+impl Count {
     fn measure(&self) -> Measure<'_> {
         Measure {
             work: &self.work,
             who: self.who,
-            unit: "%",
-            samples: std::slice::from_ref(&self.percent),
+            unit: self.unit,
+            samples: std::slice::from_ref(&self.count),
         }
     }
 }

@@ -25,6 +25,9 @@ pub(super) enum Unit {
     /// Bytes in a second; more is better.
     #[serde(rename = "B/s")]
     BytesPerSecond,
+    /// Bytes; less is better.
+    #[serde(rename = "B")]
+    Bytes,
     /// A part of the whole; less is better.
     #[serde(rename = "%")]
     Percent,

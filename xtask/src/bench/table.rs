@@ -39,7 +39,7 @@ fn ratio(ratio: f64, unit: Unit) -> String {
     let advantage = match unit {
         Unit::Nanoseconds => 1.0 / ratio,
         // Less, but not faster.
-        Unit::Percent => 1.0,
+        Unit::Percent | Unit::Bytes => 1.0,
         Unit::PerSecond | Unit::BytesPerSecond => ratio,
     };
     if advantage >= 1.5 {
@@ -71,6 +71,7 @@ fn scale(value: f64, unit: Unit) -> (f64, &'static str) {
         Unit::PerSecond => (1.0, "/s"),
         Unit::BytesPerSecond if value >= (1 << 30) as f64 => ((1 << 30) as f64, "GiB/s"),
         Unit::BytesPerSecond => ((1 << 20) as f64, "MiB/s"),
+        Unit::Bytes => ((1 << 20) as f64, "MiB"),
         Unit::Percent => (1.0, "%"),
     }
 }

@@ -29,6 +29,8 @@ fn each_peer_stands_beside_us_in_a_row() {
         measure("enter", "Python", Unit::Nanoseconds, &[1_040.0]),
         measure("append", US, Unit::PerSecond, &[30_000.0]),
         measure("append", "other", Unit::PerSecond, &[10_000.0]),
+        measure("memory", US, Unit::Bytes, &[3_145_728.0]),
+        measure("memory", "other", Unit::Bytes, &[6_291_456.0]),
     ]);
     assert_eq!(
         table::render(&all),
@@ -38,6 +40,7 @@ fn each_peer_stands_beside_us_in_a_row() {
 | enter  | 52.0 ns (50.0–60.0)  | by hand: 50.0 ns (50.0–50.0) | 1.04                |
 | enter  | 52.0 ns (50.0–60.0)  | Python: 1.04 µs (1.04–1.04)  | 0.05 (20.0× faster) |
 | append | 30.0 k/s (30.0–30.0) | other: 10.0 k/s (10.0–10.0)  | 3.00 (3.0× faster)  |
+| memory | 3.00 MiB (3.00–3.00) | other: 6.00 MiB (6.00–6.00)  | 0.50                |
 "
     );
 }

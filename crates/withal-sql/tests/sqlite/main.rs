@@ -193,6 +193,7 @@ fn cursors_cancelled_anywhere_leave_nothing() {
 
 #[test]
 fn what_a_user_changed_in_its_session_is_not_seen_by_the_next_one() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let bank = Bank::new();
     let seen = run(async {
         scope(async |s| {
