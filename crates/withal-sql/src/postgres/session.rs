@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker, ready};
@@ -39,6 +40,8 @@ pub(super) struct State {
     pub(super) running: u32,
     /// A future was dropped before its answer: what it asked for may run still.
     pub(super) abandoned: bool,
+    /// A request to cancel that is on its way: it may hit what is sent before it has ended.
+    pub(super) cancelling: Option<Cancelling>,
     /// Parks rows for those who have the driver's client: we do not see when they wait.
     parking: Option<JoinSet<()>>,
     /// A `BEGIN` that goes with the first statement.
@@ -58,6 +61,9 @@ pub(super) struct State {
 
 /// A reset on its way. It is answered before what is sent after it.
 type Reset = Pin<Box<dyn Future<Output = Result<(), tokio_postgres::Error>> + Send>>;
+
+/// A request to cancel.
+pub(super) type Cancelling = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
 /// So many stray statements are put up with.
 const STRAY: u32 = 64;
@@ -549,6 +555,7 @@ impl Postgres {
             let state = self.state();
             let is_quiet = state.running == 0
                 && !state.abandoned
+                && state.cancelling.is_none()
                 && !state.in_transaction
                 && state.reset.is_none();
             (is_quiet, state.unruly, state.stray)

@@ -1,6 +1,8 @@
 //! Ending what nobody waits for any more.
 
+use std::future::poll_fn;
 use std::pin::pin;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
@@ -29,11 +31,15 @@ impl Postgres {
     /// Whether nothing was given up, and it can be used.
     pub(super) fn is_settled(&self) -> bool {
         let state = self.state();
-        !state.abandoned && state.broken.is_none()
+        !state.abandoned && state.cancelling.is_none() && state.broken.is_none()
     }
 
     async fn do_settle(&self) -> Result<(), Error> {
         let _settling = self.settling.lock().await;
+        let cancelled = tokio::time::timeout(LIMIT, self.wait_cancelled()).await;
+        cancelled
+            .unwrap_or_else(|_| Err(silent()))
+            .inspect_err(|error| self.broken(error))?;
         {
             let state = self.state();
             // A cancel request names a session: it would hit those that are waited for.
@@ -64,13 +70,7 @@ impl Postgres {
         self.check_broken()?;
         let running = Running::new(self);
         let answered = tokio::time::timeout(LIMIT, self.behind(sql)).await;
-        let result = answered.unwrap_or_else(|_| {
-            let message = format!("the server has not answered for {LIMIT:?}");
-            Err(Failure::Ours(Error::new(
-                ErrorKind::ConnectionLost,
-                message,
-            )))
-        });
+        let result = answered.unwrap_or_else(|_| Err(Failure::Ours(silent())));
         running.answered();
         result.map_err(|failure| {
             let is_refused = matches!(&failure, Failure::Driver(error) if error.code().is_some());
@@ -86,6 +86,7 @@ impl Postgres {
     }
 
     async fn behind(&self, sql: &str) -> Result<(), Failure> {
+        self.wait_cancelled().await.map_err(Failure::Ours)?;
         let answer = match self.behind_or_cancel(sql).await {
             // The cancel request has hit this instead.
             Err(Failure::Driver(error)) if error.code() == Some(&SqlState::QUERY_CANCELED) => {
@@ -103,10 +104,39 @@ impl Postgres {
         if let Ok(answer) = tokio::time::timeout(GRACE, &mut answer).await {
             return Ok(answer?);
         }
-        Box::pin(self.canceller.cancel()).await.map_err(|error| {
-            let message = "the server cannot be asked to cancel a statement";
-            Failure::Ours(Error::new(ErrorKind::ConnectionLost, message).with_source(error))
-        })?;
+        self.cancel().await.map_err(Failure::Ours)?;
         Ok(answer.await?)
     }
+
+    /// Asks the server to cancel what runs, and waits until it has done so. Dropped, it is waited
+    /// for by who comes next.
+    async fn cancel(&self) -> Result<(), Error> {
+        let canceller = self.canceller.clone();
+        let cancelling = async move { canceller.cancel().await };
+        self.state().cancelling = Some(Box::pin(cancelling));
+        self.wait_cancelled().await
+    }
+
+    /// Waits for the end of a request to cancel: what is sent before that may be hit by it. A
+    /// `BEGIN` that was hit would leave what is sent with it outside of a transaction.
+    async fn wait_cancelled(&self) -> Result<(), Error> {
+        let cancelled = poll_fn(|context| {
+            let mut state = self.state();
+            let Some(cancelling) = &mut state.cancelling else {
+                return Poll::Ready(Ok(()));
+            };
+            let cancelled = ready!(cancelling.as_mut().poll(context));
+            state.cancelling = None;
+            Poll::Ready(cancelled)
+        });
+        cancelled.await.map_err(|error| {
+            let message = "the server cannot be asked to cancel a statement";
+            Error::new(ErrorKind::ConnectionLost, message).with_source(error)
+        })
+    }
+}
+
+fn silent() -> Error {
+    let message = format!("the server has not answered for {LIMIT:?}");
+    Error::new(ErrorKind::ConnectionLost, message)
 }
