@@ -22,7 +22,7 @@ use crate::terms::{Terms, context_manager, settings};
 /// server that forgot it when it was started again, gives it to somebody else while its holder
 /// still has it; the holder hears of that when it renews it, and its fencing token is the smaller
 /// one even then, as tokens are no less than the server's time in milliseconds. So what is protected
-/// has to look at [tokens](Lease::token), or the lease has to be on [Postgres](crate::PgLease).
+/// has to look at [tokens](crate::Lease::token), or the lease has to be on [Postgres](crate::PgLease).
 /// Redis Cluster and Redlock, which many servers have to agree on, are not offered: they take the
 /// same token to be right, and more to go wrong.
 ///
