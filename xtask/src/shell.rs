@@ -10,8 +10,15 @@ use anyhow::{Context, Result, bail};
 use crate::repository;
 
 /// The cargo that runs us, at the root of the repository.
+///
+/// In CI it keeps nothing for the next build, which there is none: that would be half of what it
+/// writes, and full disks fail.
 pub(crate) fn cargo() -> Command {
-    at_root(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut cargo = at_root(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    if env::var_os("CI").is_some() {
+        let _ = cargo.env("CARGO_INCREMENTAL", "0");
+    }
+    cargo
 }
 
 /// A program at the root of the repository, with nothing on its standard input.
