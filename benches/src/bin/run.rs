@@ -3,9 +3,9 @@
 //!
 //! A log is kept of 256 MiB of lines that `cat` prints, and all of it passed on to `/dev/null`; a
 //! sample is from the start until all have ended. Memory is the proportional set size of all
-//! processes but the command: of one run alone, and of one of ten at once, which share what they
-//! read from files. Files stand below `TMPDIR`, which `cargo xtask bench` sets to a
-//! folder on the disk; `withal` stands beside this program.
+//! processes but the command, a second after its start: of one run alone, and of one of ten at
+//! once, which share what they read from files. Files stand below `TMPDIR`, which `cargo xtask
+//! bench` sets to a folder on the disk; `withal` stands beside this program.
 
 use std::collections::VecDeque;
 use std::env;
@@ -13,7 +13,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use withal_benches::whole::{processor_time, write_lines};
 use withal_benches::{Measure, US};
@@ -24,6 +25,9 @@ const ROUNDS: usize = 7;
 /// How many descriptors are watched, for how many seconds.
 const DESCRIPTORS: usize = 1000;
 const SECONDS: u64 = 10;
+
+/// After that long memory is measured.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// A way to do some work: who, and what `sh` runs; `withal` in front is ours.
 type Way = (&'static str, &'static str);
@@ -119,6 +123,10 @@ fn logged(line: &str, text: &Path, folder: &Path) -> io::Result<f64> {
 fn held(line: &str, runs: usize) -> io::Result<f64> {
     let held = (0..runs).map(|_| Held::start(line));
     let held = held.collect::<io::Result<Vec<Held>>>()?;
+    let began = Instant::now();
+    while let Some(left) = SETTLED.checked_sub(began.elapsed()) {
+        thread::park_timeout(left);
+    }
     let sizes = held.iter().map(|held| proportional(held.child.id()));
     let sizes = sizes.sum::<io::Result<f64>>();
     held.into_iter().try_for_each(|held| held.end(line))?;

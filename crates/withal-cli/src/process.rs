@@ -1,6 +1,7 @@
-//! What a process hands on to a command, and how it ends: the command's only `unsafe`.
+//! What a process hands on to a command, what it keeps meanwhile, and how it ends: the command's
+//! only `unsafe`.
 //!
-//! Five things have no safe interface.
+//! Six things have no safe interface.
 //!
 //! - *Which signals came in ignored, and which standard streams closed.* Rust's runtime ignores
 //!   SIGPIPE and opens `/dev/null` for closed streams before `main`, so what was must be read
@@ -14,6 +15,9 @@
 //!   ever installed here.
 //! - *Forking.* The child of a process with one thread may do whatever its parent might: no lock is
 //!   held by a thread that it does not have. [`fork`] asks the kernel how many there are.
+//! - *Giving pages back.* Those of private mappings of files that are not writable and of which no
+//!   page was ever written to: the kernel finds each again in its file when it is used, and nobody
+//!   can tell. The kernel says which those are (`smaps`).
 //! - *Raising a signal by number*, real-time ones too, which no enumeration knows.
 
 #![expect(
@@ -23,16 +27,20 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use nix::libc::{self, c_int};
+use nix::libc::{self, c_int, c_void};
+use nix::sys::mman::{MmapAdvise, madvise};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::SigSet;
 use nix::unistd::ForkResult;
+use procfs::ProcError;
+use procfs::process::{MMPermissions, MemoryMap, Process};
 
 use crate::run::Exit;
 
@@ -106,6 +114,41 @@ pub(crate) fn fork() -> io::Result<ForkResult> {
     unsafe { nix::unistd::fork() }.map_err(io::Error::from)
 }
 
+/// Gives back the pages of the program and its libraries that this process has in memory. What is
+/// used again comes from their files again.
+///
+/// # Errors
+///
+/// The kernel does not say which those are.
+pub(crate) fn give_back_pages() -> Result<(), ProcError> {
+    let maps = Process::myself()?.smaps()?;
+    let as_read: Vec<_> = maps.iter().filter_map(as_read).collect();
+    drop(maps);
+    for (begin, length) in as_read {
+        // SAFETY: it is a mapping of a file, private, not writable, and no page of it differs from
+        // the file: whoever reads it, now or later, finds what was there.
+        let _ = unsafe { madvise(begin, length, MmapAdvise::MADV_DONTNEED) };
+    }
+    Ok(())
+}
+
+/// Where it lies and how long it is, if it is as it was read from its file, and stays so.
+fn as_read(map: &MemoryMap) -> Option<(NonNull<c_void>, usize)> {
+    let can_differ = MMPermissions::WRITE | MMPermissions::SHARED;
+    let differs = map
+        .extension
+        .map
+        .get("Anonymous")
+        .is_none_or(|bytes| *bytes > 0);
+    if map.inode == 0 || map.perms.intersects(can_differ) || differs {
+        return None;
+    }
+    let (begin, end) = map.address;
+    let length = usize::try_from(end.checked_sub(begin)?).ok()?;
+    let begin = NonZeroUsize::new(usize::try_from(begin).ok()?)?;
+    Some((NonNull::without_provenance(begin), length))
+}
+
 /// Lets children be waited for: an ignored SIGCHLD would reap them before we see how they ended.
 pub(crate) fn wait_for_children() {
     set_default(libc::SIGCHLD);
@@ -150,4 +193,23 @@ pub(crate) fn end(exit: Exit) -> ! {
 fn set_default(signal: c_int) {
     // SAFETY: `SIG_DFL` runs no code; no handler that could be lost was ever installed.
     let _ = unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pages of files that this process has in memory.
+    fn of_files() -> u64 {
+        Process::myself().unwrap().statm().unwrap().shared
+    }
+
+    #[test]
+    fn pages_that_are_given_back_come_again() {
+        let before = of_files();
+        give_back_pages().unwrap();
+        let after = of_files();
+        assert!(after < before, "{after} of {before}");
+        assert_eq!(format!("{:?}", "what it reads"), "\"what it reads\"");
+    }
 }

@@ -18,6 +18,7 @@ use nix::unistd::{ForkResult, Pid, getpid, setsid};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{WaitOptions, wait};
 
+use super::idle;
 use super::signals::{Arrived, Blocked, Origin};
 use super::status::Exit;
 use crate::message::Messages;
@@ -110,8 +111,10 @@ impl Front {
         blocked: &Blocked,
         is_shells_job: bool,
         strangers: &mut HashSet<Pid>,
+        messages: Messages,
     ) -> anyhow::Result<(Kept, OwnedFd)> {
         let signals = blocked.read()?;
+        idle::wait_signal(&signals, messages);
         loop {
             let info = match signals.read_signal() {
                 Ok(Some(info)) => info,

@@ -14,6 +14,7 @@ mod front;
 mod gates;
 mod id;
 mod identity;
+mod idle;
 mod job;
 mod journal;
 mod leftovers;
@@ -138,7 +139,7 @@ fn prepare_and_run(job: Job) -> anyhow::Result<Exit> {
                 report,
             } = run;
             let is_shells_job = terminal.is_shells_job;
-            match front.wait(&blocked, is_shells_job, &mut strangers)? {
+            match front.wait(&blocked, is_shells_job, &mut strangers, messages)? {
                 (Kept::Done(exit), _) => Ok(exit),
                 (Kept::Killed, deposits) => {
                     let taken_over = SystemTime::now();
@@ -313,7 +314,7 @@ async fn session(
                         messages,
                         chronicle.clone(),
                     );
-                    let ending = supervisor.until_all_are_gone().await;
+                    let ending = idle::wait(supervisor.until_all_are_gone(), messages).await;
                     if !tree::is_reaper() && job.limits().orphans == Orphans::Kill {
                         end_strays(journal, messages).await;
                     }

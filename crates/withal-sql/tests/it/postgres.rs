@@ -282,6 +282,53 @@ async fn a_commit_whose_answer_is_lost_is_unknown() {
 }
 
 #[tokio::test]
+async fn a_request_to_cancel_that_was_given_up_hits_nobody_else() {
+    const SLEEPING: &str = "SELECT count(*) FROM pg_stat_activity \
+        WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%'";
+    async_with(postgres(), async |server| {
+        let here = open(&server.url());
+        scope(async |s| {
+            let here = s.enter(here).await?;
+            let here = here.lease().await?;
+            let proxy = s.enter(Proxy::to(server.addr())).await?.handle();
+            let there = open(&server.url_at(proxy.addr()));
+            let there = s.enter(there).await?;
+            let mut conn = there.lease().await?;
+            assert!(give_up(conn.batch("SELECT pg_sleep(0.3)")).await);
+            // It asks to cancel that, over a connection that does not get to the server.
+            proxy.hold();
+            let before = proxy.status().accepted;
+            tokio::select! {
+                ended = conn.batch("SELECT 1") => panic!("it asked nobody: {ended:?}"),
+                _ = proxy.wait_for(|status| status.accepted > before) => {}
+            }
+            while here.query_one_as::<i64>(SLEEPING, &[]).await? > 0 {}
+            let next = with_ref(conn.begin(), async |tx| {
+                tx.execute("SELECT pg_sleep(0.3)", &[]).await?;
+                Ok(())
+            });
+            let resuming = async {
+                let began = Instant::now();
+                // One that did not wait for the request is seen, and would be hit.
+                while began.elapsed() < Duration::from_millis(100)
+                    && here.query_one_as::<i64>(SLEEPING, &[]).await? == 0
+                {}
+                proxy.resume().await?;
+                Ok::<(), BoxError>(())
+            };
+            let (next, resumed) = tokio::join!(next, resuming);
+            resumed?;
+            next?;
+            Ok(())
+        })
+        .await?;
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
 async fn what_the_driver_prepared_is_there_for_the_next_user_or_the_session_is_not() {
     with_postgres(1, async |db| {
         let conn = db.lease().await?;

@@ -72,7 +72,7 @@ impl Connection {
     }
 
     async fn try_relay(&mut self, upstream: SocketAddr) -> io::Result<()> {
-        wait_until(&self.shared, |faults| !faults.to_server.is_frozen).await;
+        wait_until(&self.shared, Faults::admits).await;
         let connected = TcpStream::connect(upstream).await;
         if connected.is_err() {
             self.shared.status.send_modify(|status| status.failed += 1);

@@ -44,6 +44,8 @@ impl Split {
 pub(super) struct Faults {
     pub(super) to_server: Lane,
     pub(super) to_client: Lane,
+    /// New connections do not get to the server.
+    pub(super) is_held: bool,
     /// How often open connections were reset. Each ends when this is not what it was at its start.
     pub(super) resets: u64,
 }
@@ -72,6 +74,11 @@ impl Faults {
         if direction != Direction::ToServer {
             change(&mut self.to_client);
         }
+    }
+
+    /// Whether a new connection may get to the server.
+    pub(super) fn admits(&self) -> bool {
+        !self.is_held && !self.to_server.is_frozen
     }
 
     pub(super) fn is_frozen(&self) -> bool {

@@ -116,8 +116,15 @@ impl ProxyHandle {
         self.change(direction, |lane| lane.is_frozen = true);
     }
 
-    /// Lets what was held up by [`freeze`](Self::freeze) arrive, and listens again after
-    /// [`refuse`](Self::refuse), at the same port. Delays and splits stay.
+    /// Accepts new connections, and takes them to the server only after [`resume`](Self::resume);
+    /// those that are open go on.
+    pub fn hold(&self) {
+        let faults = &self.shared.faults;
+        faults.send_modify(|faults| faults.is_held = true);
+    }
+
+    /// Lets what was held up by [`freeze`](Self::freeze) or [`hold`](Self::hold) arrive, and
+    /// listens again after [`refuse`](Self::refuse), at the same port. Delays and splits stay.
     ///
     /// # Errors
     ///
@@ -127,7 +134,10 @@ impl ProxyHandle {
     ///
     /// Once polled it is done, waited for or not.
     pub async fn resume(&self) -> io::Result<()> {
-        self.change(Direction::Both, |lane| lane.is_frozen = false);
+        self.shared.faults.send_modify(|faults| {
+            faults.is_held = false;
+            faults.change(Direction::Both, |lane| lane.is_frozen = false);
+        });
         let closed = || io::Error::new(io::ErrorKind::NotConnected, "the proxy is closed");
         self.ask(Command::Listen).await.ok_or_else(closed)?
     }

@@ -33,9 +33,10 @@ use listener::Listener;
 /// | [`delay`](ProxyHandle::delay) | everything arrives later, in order; throughput is as it was |
 /// | [`split`](ProxyHandle::split) | every message arrives in pieces |
 /// | [`freeze`](ProxyHandle::freeze) | nothing arrives any more; connections stay open, new ones are accepted |
+/// | [`hold`](ProxyHandle::hold) | new connections are accepted, and get no further; open ones go on |
 /// | [`reset`](ProxyHandle::reset) | open connections break: both ends get a `RST` |
 /// | [`refuse`](ProxyHandle::refuse) | nobody listens: new connections are refused |
-/// | [`resume`](ProxyHandle::resume) | the end of `freeze` and `refuse`; what was held up arrives |
+/// | [`resume`](ProxyHandle::resume) | the end of `freeze`, `hold` and `refuse`; what was held up arrives |
 ///
 /// Its tasks run on the runtime it is entered on, and are gone after the exit.
 ///

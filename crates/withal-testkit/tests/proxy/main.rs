@@ -223,6 +223,26 @@ async fn frozen_it_accepts_and_the_server_hears_nothing_until_it_resumes() {
 }
 
 #[tokio::test]
+async fn held_it_accepts_and_takes_nobody_else_to_the_server_until_it_resumes() {
+    check(async |proxy, server| {
+        let mut open = connected(proxy).await;
+        assert_eq!(server.read_all(5).await, [5]);
+        proxy.hold();
+        let mut new = TcpStream::connect(proxy.addr()).await?;
+        new.write_all(b"new").await?;
+        proxy.wait_for(|status| status.accepted == 2).await;
+        assert_eq!(exchange(&mut open, b"still").await?, b"still");
+        assert_eq!(server.read_all(5).await, [5]);
+        assert!(server.reads.try_recv().is_err());
+        proxy.resume().await?;
+        new.read_exact(&mut [0; 3]).await?;
+        assert_eq!(server.read_all(3).await, [3]);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_server_that_goes_while_the_proxy_is_frozen_goes_later_for_the_client() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     scope(async |s| {
