@@ -291,16 +291,22 @@ async fn a_request_to_cancel_that_was_given_up_hits_nobody_else() {
             let here = s.enter(here).await?;
             let here = here.lease().await?;
             let proxy = s.enter(Proxy::to(server.addr())).await?.handle();
-            let there = open(&server.url_at(proxy.addr()));
+            // Who asks for TLS waits for an answer to that first.
+            let there = open(&format!("{}?sslmode=disable", server.url_at(proxy.addr())));
             let there = s.enter(there).await?;
             let mut conn = there.lease().await?;
             assert!(give_up(conn.batch("SELECT pg_sleep(0.3)")).await);
             // It asks to cancel that, over a connection that does not get to the server.
             proxy.hold();
             let before = proxy.status().accepted;
+            let asked = async {
+                let _ = proxy.wait_for(|status| status.accepted > before).await;
+                // Until it has written, too.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            };
             tokio::select! {
                 ended = conn.batch("SELECT 1") => panic!("it asked nobody: {ended:?}"),
-                _ = proxy.wait_for(|status| status.accepted > before) => {}
+                () = asked => {}
             }
             while here.query_one_as::<i64>(SLEEPING, &[]).await? > 0 {}
             let next = with_ref(conn.begin(), async |tx| {
