@@ -178,6 +178,9 @@ fn watch(supervisor: &mut Child) -> io::Result<(OwnedFd, u32)> {
         .map_err(|_| io::Error::other("the shell that watches over it did not start"))?;
     let pid = Pid::from_raw(number).ok_or(io::ErrorKind::InvalidData)?;
     // The shell does not wait for it before we say so: the number is still its own.
-    let server = pidfd_open(pid, PidfdFlags::empty())?;
+    let server = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| {
+        let why = "no handle of its process can be had (`pidfd_open`, Linux 5.3)";
+        io::Error::new(error.kind(), format!("{why}: {error}"))
+    })?;
     Ok((server, number.unsigned_abs()))
 }

@@ -2,6 +2,7 @@
 
 mod machine;
 mod measure;
+mod mode;
 mod page;
 mod source;
 mod suites;
@@ -15,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use self::measure::Measures;
+use self::mode::Mode;
 use self::source::Available;
 use self::suites::{SUITES, Suite};
 use crate::repository::{self, Metadata};
@@ -65,7 +67,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 pub(crate) fn quick() -> Result<()> {
     let metadata = Metadata::load()?;
     for suite in SUITES {
-        if let Err(error) = suite.prepare(&metadata) {
+        if let Err(error) = suite.prepare(&metadata, Mode::Try) {
             // Said, not failed: the tests of the program itself are the place for that.
             println!("{}: not run: {error:#}", suite.name);
             continue;
@@ -76,7 +78,7 @@ pub(crate) fn quick() -> Result<()> {
                 println!("{}: {program} is missing: {install}", suite.name);
                 continue;
             }
-            measures.extend(source.run(&metadata, true)?);
+            measures.extend(source.run(&metadata, Mode::Try)?);
         }
         let lonely = measures.peers_without_us();
         if !lonely.is_empty() {
@@ -92,7 +94,7 @@ pub(crate) fn quick() -> Result<()> {
 }
 
 fn measure(suite: &Suite, metadata: &Metadata, passes: u32) -> Result<String> {
-    suite.prepare(metadata)?;
+    suite.prepare(metadata, Mode::Measure)?;
     let mut missing = Vec::new();
     let mut sources = Vec::new();
     for source in suite.sources {
@@ -115,7 +117,7 @@ fn measure(suite: &Suite, metadata: &Metadata, passes: u32) -> Result<String> {
     for pass in 1..=passes {
         for source in &sources {
             eprintln!("{}: pass {pass} of {passes}: {source}", suite.name);
-            measures.extend(source.run(metadata, false)?);
+            measures.extend(source.run(metadata, Mode::Measure)?);
         }
     }
     if measures.len() == 0 {
@@ -142,10 +144,4 @@ fn measure(suite: &Suite, metadata: &Metadata, passes: u32) -> Result<String> {
         machine::describe(suite.tools, metadata)?
     ));
     Ok(report)
-}
-
-/// Builds in release mode.
-fn build(package: &str) -> Result<()> {
-    let package = format!("--package={package}");
-    shell::run(shell::cargo().args(["build", "--quiet", "--release", &package, "--bins"]))
 }

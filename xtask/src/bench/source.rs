@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use super::measure::{Measure, US, Unit, parse};
+use super::mode::Mode;
 use crate::repository::Metadata;
 use crate::shell;
 
@@ -56,20 +57,20 @@ impl Source {
         }
     }
 
-    /// One pass; a quick one does as little as it can.
-    pub(super) fn run(&self, metadata: &Metadata, is_quick: bool) -> Result<Vec<Measure>> {
+    /// One pass.
+    pub(super) fn run(&self, metadata: &Metadata, mode: Mode) -> Result<Vec<Measure>> {
         let target = &metadata.target_directory;
-        let quick = is_quick.then_some("--quick");
+        let quick = (mode == Mode::Try).then_some("--quick");
         match self {
             Source::Rust(name) => {
-                let program = target.join("release").join(name);
+                let program = mode.program(metadata, name);
                 print_measures(program, None, target, quick)
             }
             Source::Python(name) => {
                 let script = format!("benches/python/{name}");
                 print_measures("python3", Some(&script), target, quick)
             }
-            Source::Commands { work, commands } => hyperfine(work, commands, target, is_quick),
+            Source::Commands { work, commands } => hyperfine(work, commands, metadata, mode),
         }
     }
 
@@ -137,18 +138,22 @@ struct Timed {
 fn hyperfine(
     work: &str,
     commands: &[WholeCommand],
-    target: &Path,
-    is_quick: bool,
+    metadata: &Metadata,
+    mode: Mode,
 ) -> Result<Vec<Measure>> {
-    let export = scratch(target)?.join("hyperfine.json");
-    let (warmup, runs) = if is_quick { (0, 1) } else { (3, 20) };
+    let scratch = scratch(&metadata.target_directory)?;
+    let export = scratch.join("hyperfine.json");
+    let (warmup, runs) = match mode {
+        Mode::Measure => (3, 20),
+        Mode::Try => (0, 1),
+    };
     let mut command = shell::at_root("hyperfine");
     let _ = command
         .args(["--shell=none", "--style=none"])
         .args([format!("--warmup={warmup}"), format!("--runs={runs}")])
         .arg("--export-json")
         .arg(&export);
-    let ours = installed(target)?;
+    let ours = installed(&mode.program(metadata, US), &scratch)?;
     for whole in commands {
         let _ = command.arg(as_installed(whole.line, &ours));
     }
@@ -178,9 +183,9 @@ pub(super) fn measures(
 
 /// Our program, copied as `cargo install` copies it: what the linker wrote lies in memory in small
 /// pieces, and starts slower.
-fn installed(target: &Path) -> Result<PathBuf> {
-    let (built, copy) = (target.join("release").join(US), scratch(target)?.join(US));
-    let _bytes = fs::copy(&built, &copy).with_context(|| format!("{}", built.display()))?;
+fn installed(built: &Path, scratch: &Path) -> Result<PathBuf> {
+    let copy = scratch.join(US);
+    let _bytes = fs::copy(built, &copy).with_context(|| format!("{}", built.display()))?;
     Ok(copy)
 }
 

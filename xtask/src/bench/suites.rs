@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 
 use super::machine::Tool;
 use super::measure::US;
+use super::mode::Mode;
 use super::source::{Source, WholeCommand};
 use crate::repository::Metadata;
 use crate::shell;
@@ -127,15 +128,15 @@ pub(super) fn names() -> Vec<&'static str> {
 
 impl Suite {
     /// Builds what it needs, and sees that it does the work at all.
-    pub(super) fn prepare(&self, metadata: &Metadata) -> Result<()> {
+    pub(super) fn prepare(&self, metadata: &Metadata, mode: Mode) -> Result<()> {
         for source in self.sources {
             match source {
                 Source::Rust("pipe" | "run") => {
-                    super::build("withal-cli")?;
-                    super::build("withal-benches")?;
+                    mode.build("withal-cli")?;
+                    mode.build("withal-benches")?;
                 }
-                Source::Rust(_) => super::build("withal-benches")?,
-                Source::Commands { .. } => prepare_command(metadata)?,
+                Source::Rust(_) => mode.build("withal-benches")?,
+                Source::Commands { .. } => prepare_command(metadata, mode)?,
                 Source::Python(_) => {}
             }
         }
@@ -143,10 +144,9 @@ impl Suite {
     }
 }
 
-fn prepare_command(metadata: &Metadata) -> Result<()> {
-    super::build("withal-cli")?;
-    let program = metadata.target_directory.join("release").join(US);
-    let status = shell::at_root(program)
+fn prepare_command(metadata: &Metadata, mode: Mode) -> Result<()> {
+    mode.build("withal-cli")?;
+    let status = shell::at_root(mode.program(metadata, US))
         .args(["run", "--", "sh", "-c", "exit 7"])
         .status()?;
     if status.code() != Some(7) {

@@ -182,6 +182,17 @@ fn without_both_what_may_be_left_is_said_and_the_rest_is_closed() {
     assert_eq!(sandbox.processes().len(), 1);
 }
 
+#[test]
+fn without_handles_there_is_no_private_server_and_nothing_of_it() {
+    let sandbox = Sandbox::new();
+    let arguments = [&GATES[..], &["-w", "postgres-server", "--", "touch", "ran"]].concat();
+    let ended = run(&sandbox, &[Lack::Handles], &arguments);
+    ended.check_code(125);
+    let why = "no handle of its process can be had (`pidfd_open`, Linux 5.3)";
+    assert!(ended.stderr.contains(why), "{ended:?}");
+    assert!(!sandbox.has("ran") && !sandbox.has("held"));
+}
+
 /// `withal run ARGUMENTS` as process 1 of a namespace of its own.
 fn as_first(sandbox: &Sandbox, arguments: &[&str]) -> Command {
     sandbox.command(
