@@ -26,12 +26,16 @@ const TOO_LARGE: &[(&str, &[&str])] = &[(
     ],
 )];
 
+/// Tests that take minutes. What they try in every way, others of the crate try in one.
+const NOT_QUICK: &[&str] = &["many::", "product::"];
+
 const MIRIFLAGS: &str = "-Zmiri-disable-isolation -Zmiri-strict-provenance";
 
 /// What to look at.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The scopes under one borrow model (Stacked Borrows) only, and nothing is installed
+    /// The scopes under one borrow model (Stacked Borrows) only, without the longest tests, and
+    /// nothing is installed
     #[arg(long)]
     quick: bool,
 
@@ -111,7 +115,7 @@ fn miri(arguments: &Arguments) -> Result<()> {
                     .args(["miri", "test"])
                     .args(test_targets(package))
                     .arg("--")
-                    .args(too_large(package))
+                    .args(skipped(package, arguments.quick))
                     .args(&arguments.tests),
             )?;
         }
@@ -119,11 +123,14 @@ fn miri(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn too_large(package: &str) -> Vec<String> {
-    TOO_LARGE
+fn skipped(package: &str, is_quick: bool) -> Vec<String> {
+    let too_large = TOO_LARGE
         .iter()
         .filter(|(crate_, _)| *crate_ == package)
-        .flat_map(|(_, tests)| tests.iter())
+        .flat_map(|(_, tests)| tests.iter());
+    let not_quick = NOT_QUICK.iter().filter(|_| is_quick);
+    too_large
+        .chain(not_quick)
         .map(|test| format!("--skip={test}"))
         .collect()
 }

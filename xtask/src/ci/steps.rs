@@ -181,13 +181,13 @@ fn tests_without_features(metadata: &Metadata) -> Result<Option<String>> {
         .iter()
         .filter(|package| !package.features.is_empty())
         .map(|package| format!("--package={}", package.name));
-    done(shell::run(
-        shell::cargo().arg("test").args(packages).args([
-            "--no-default-features",
-            "--lib",
-            "--tests",
-        ]),
-    ))
+    shell::run(shell::cargo().arg("test").args(packages).args([
+        "--no-default-features",
+        "--lib",
+        "--tests",
+    ]))?;
+    // What the compiler says of the facade as most have it.
+    cargo(&["test", "--package=withal", "--test=it", "compile"])
 }
 
 fn conformance(_: &Metadata) -> Result<Option<String>> {

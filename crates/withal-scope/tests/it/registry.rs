@@ -125,7 +125,7 @@ async fn stacks_and_callbacks_are_listed() {
 
 #[test]
 fn others_may_look_at_any_time() {
-    let rounds = if cfg!(miri) { 8 } else { 200 };
+    let rounds = if cfg!(miri) { 3 } else { 200 };
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|threads| {
         let looking = threads.spawn(|| {
