@@ -72,7 +72,7 @@ pub(super) const STEPS: &[Step] = &[
     },
     Step {
         name: "tests-bare",
-        what: "the tests of the crates with features, without them",
+        what: "the tests of the published crates with features, without them",
         run: tests_without_features,
     },
     Step {
@@ -179,7 +179,8 @@ fn tests_without_features(metadata: &Metadata) -> Result<Option<String>> {
     let packages = metadata
         .packages
         .iter()
-        .filter(|package| !package.features.is_empty())
+        // The others ask for features of these.
+        .filter(|package| package.is_published() && !package.features.is_empty())
         .map(|package| format!("--package={}", package.name));
     shell::run(shell::cargo().arg("test").args(packages).args([
         "--no-default-features",
