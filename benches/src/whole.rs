@@ -1,8 +1,8 @@
 //! Whole commands: what they read, and what they cost.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::resource::{UsageWho, getrusage};
@@ -19,6 +19,23 @@ pub fn processor_time() -> io::Result<Duration> {
     Ok(Duration::from_micros(
         u64::try_from(microseconds).map_err(io::Error::other)?,
     ))
+}
+
+/// What a file of `/proc` says of memory, in bytes: the line that begins with `name`.
+///
+/// # Errors
+///
+/// It cannot be read, or has no such line.
+pub fn memory(path: &Path, name: &str) -> io::Result<f64> {
+    let text = fs::read_to_string(path)?;
+    let size = text.lines().find_map(|line| line.strip_prefix(name));
+    let size = size.and_then(|size| size.strip_prefix(':')?.trim().strip_suffix(" kB"));
+    let kibibytes: Option<f64> = size.and_then(|size| size.parse().ok());
+    let kibibytes = kibibytes.ok_or_else(|| {
+        let why = format!("`{}` has no `{name}`", path.display());
+        io::Error::other(why)
+    })?;
+    Ok(kibibytes * 1024.0)
 }
 
 /// Writes lines as servers log them, of about 120 bytes. Gives the path back.

@@ -11,8 +11,8 @@ use crate::repository;
 
 /// The cargo that runs us, at the root of the repository.
 ///
-/// In CI it keeps nothing for the next build, which there is none: that would be half of what it
-/// writes, and full disks fail.
+/// In CI there is no next build to keep anything for: that would be half of what it writes, and a
+/// full disk kills the linker.
 pub(crate) fn cargo() -> Command {
     let mut cargo = at_root(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     if env::var_os("CI").is_some() {

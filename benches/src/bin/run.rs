@@ -16,7 +16,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use withal_benches::whole::{processor_time, write_lines};
+use withal_benches::whole::{memory, processor_time, write_lines};
 use withal_benches::{Measure, US};
 
 const TEXT: u64 = 256 << 20;
@@ -173,16 +173,13 @@ fn proportional(process: u32) -> io::Result<f64> {
     if fs::read_to_string(folder.join("comm"))?.trim_end() == "cat" {
         return Ok(0.0);
     }
-    let sizes = fs::read_to_string(folder.join("smaps_rollup"))?;
-    let own = sizes.lines().find_map(|line| line.strip_prefix("Pss:"));
-    let own: Option<f64> = own.and_then(|size| size.trim().strip_suffix(" kB")?.parse().ok());
-    let own = own.ok_or_else(|| io::Error::other("`smaps_rollup` has no `Pss`"))?;
+    let own = memory(&folder.join("smaps_rollup"), "Pss")?;
     let children = fs::read_to_string(folder.join(format!("task/{process}/children")))?;
     let children = children.split_whitespace().map(|id| match id.parse() {
         Ok(id) => proportional(id),
         Err(error) => Err(io::Error::other(error)),
     });
-    Ok(own * 1024.0 + children.sum::<io::Result<f64>>()?)
+    Ok(own + children.sum::<io::Result<f64>>()?)
 }
 
 /// What `withal watch` takes of a core, in percent, while it watches this process.

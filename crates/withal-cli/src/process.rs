@@ -39,7 +39,6 @@ use nix::sys::mman::{MmapAdvise, madvise};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::SigSet;
 use nix::unistd::ForkResult;
-use procfs::ProcError;
 use procfs::process::{MMPermissions, MemoryMap, Process};
 
 use crate::run::Exit;
@@ -119,15 +118,15 @@ pub(crate) fn fork() -> io::Result<ForkResult> {
 ///
 /// # Errors
 ///
-/// The kernel does not say which those are.
-pub(crate) fn give_back_pages() -> Result<(), ProcError> {
+/// The kernel does not say which those are, or does not take them.
+pub(crate) fn give_back_pages() -> anyhow::Result<()> {
     let maps = Process::myself()?.smaps()?;
     let as_read: Vec<_> = maps.iter().filter_map(as_read).collect();
     drop(maps);
     for (begin, length) in as_read {
         // SAFETY: it is a mapping of a file, private, not writable, and no page of it differs from
         // the file: whoever reads it, now or later, finds what was there.
-        let _ = unsafe { madvise(begin, length, MmapAdvise::MADV_DONTNEED) };
+        unsafe { madvise(begin, length, MmapAdvise::MADV_DONTNEED) }?;
     }
     Ok(())
 }

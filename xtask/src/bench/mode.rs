@@ -17,15 +17,20 @@ pub(super) enum Mode {
 }
 
 impl Mode {
-    /// Builds the programs of a package.
-    pub(super) fn build(self, package: &str) -> Result<()> {
-        let mut cargo = shell::cargo();
-        let _ = cargo.args(["build", "--quiet", "--bins"]);
-        let _ = match self {
-            Mode::Measure => cargo.args(["--release", "--package", package]),
-            Mode::Try => cargo.args(["--workspace", "--all-features"]),
-        };
-        shell::run(&mut cargo)
+    /// Builds the programs of packages.
+    pub(super) fn build(self, packages: &[&str]) -> Result<()> {
+        const BUILD: [&str; 3] = ["build", "--quiet", "--bins"];
+        match self {
+            // Each by itself: together they would ask for each other's features.
+            Mode::Measure => packages.iter().try_for_each(|package| {
+                let cargo = &mut shell::cargo();
+                shell::run(cargo.args(BUILD).args(["--release", "--package", package]))
+            }),
+            Mode::Try => {
+                let cargo = &mut shell::cargo();
+                shell::run(cargo.args(BUILD).args(["--workspace", "--all-features"]))
+            }
+        }
     }
 
     /// Where a program lies that was built.

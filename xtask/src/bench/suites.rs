@@ -129,23 +129,35 @@ pub(super) fn names() -> Vec<&'static str> {
 impl Suite {
     /// Builds what it needs, and sees that it does the work at all.
     pub(super) fn prepare(&self, metadata: &Metadata, mode: Mode) -> Result<()> {
-        for source in self.sources {
-            match source {
-                Source::Rust("pipe" | "run") => {
-                    mode.build("withal-cli")?;
-                    mode.build("withal-benches")?;
-                }
-                Source::Rust(_) => mode.build("withal-benches")?,
-                Source::Commands { .. } => prepare_command(metadata, mode)?,
-                Source::Python(_) => {}
-            }
+        mode.build(&self.packages())?;
+        let is_commands = |source: &Source| matches!(source, Source::Commands { .. });
+        match self.sources.iter().any(is_commands) {
+            true => check_command(metadata, mode),
+            false => Ok(()),
         }
-        Ok(())
+    }
+
+    /// What its programs are made of.
+    fn packages(&self) -> Vec<&'static str> {
+        let is_program = |source: &Source| matches!(source, Source::Rust(_));
+        let starts_command = |source: &Source| {
+            matches!(
+                source,
+                Source::Rust("pipe" | "run") | Source::Commands { .. }
+            )
+        };
+        let has = |is: fn(&Source) -> bool| self.sources.iter().any(is);
+        [
+            ("withal-cli", has(starts_command)),
+            ("withal-benches", has(is_program)),
+        ]
+        .into_iter()
+        .filter_map(|(package, is_needed)| is_needed.then_some(package))
+        .collect()
     }
 }
 
-fn prepare_command(metadata: &Metadata, mode: Mode) -> Result<()> {
-    mode.build("withal-cli")?;
+fn check_command(metadata: &Metadata, mode: Mode) -> Result<()> {
     let status = shell::at_root(mode.program(metadata, US))
         .args(["run", "--", "sh", "-c", "exit 7"])
         .status()?;

@@ -2,9 +2,9 @@
 //! nothing else.
 
 use std::env;
-use std::fs;
 use std::hint::black_box;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::pin::pin;
 use std::process::Command;
 
@@ -12,6 +12,7 @@ use futures_util::TryStreamExt as _;
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 use tokio_postgres::NoTls;
+use withal_benches::whole::memory;
 use withal_benches::{Bench, US};
 use withal_core::{AsyncContextManager as _, BoxError};
 use withal_scope::with_ref;
@@ -31,8 +32,7 @@ pub(crate) fn add(bench: &mut Bench<'_>, url: &str) -> Result<(), BoxError> {
         let asked = Command::new(&program).args([ARGUMENT, how, url]).output();
         let output = asked.expect("the program runs once more");
         let text = String::from_utf8_lossy(&output.stdout);
-        let kibibytes: f64 = text.trim().parse().expect("it says how much");
-        kibibytes * 1024.0
+        text.trim().parse().expect("it says how much")
     };
     let query_raw = "tokio-postgres `query_raw`";
     for (work, how) in [
@@ -50,7 +50,7 @@ pub(crate) fn is_asked() -> bool {
     env::args().nth(1).is_some_and(|first| first == ARGUMENT)
 }
 
-/// Reads all rows and prints the peak, in KiB.
+/// Reads all rows and prints the peak, in bytes.
 pub(crate) fn answer() -> Result<(), BoxError> {
     let mut arguments = env::args().skip(2);
     let (Some(how), Some(url)) = (arguments.next(), arguments.next()) else {
@@ -67,10 +67,7 @@ pub(crate) fn answer() -> Result<(), BoxError> {
         }
     });
     assert_eq!(read?, ROWS);
-    let status = fs::read_to_string("/proc/self/status")?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let peak = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
-    let peak = peak.ok_or("the system does not say how much")?;
+    let peak = memory(Path::new("/proc/self/status"), "VmHWM")?;
     Ok(writeln!(io::stdout(), "{peak}")?)
 }
 

@@ -220,10 +220,7 @@ impl Postgres {
         }
         if is_busy {
             // Otherwise the server goes on with it.
-            Box::pin(self.canceller.cancel()).await.map_err(|error| {
-                let message = "the server cannot be asked to cancel a statement";
-                Error::new(ErrorKind::ConnectionLost, message).with_source(error)
-            })?;
+            self.cancel().await?;
         }
         let Postgres {
             client,

@@ -110,7 +110,7 @@ impl Postgres {
 
     /// Asks the server to cancel what runs, and waits until it has done so. Dropped, it is waited
     /// for by who comes next.
-    async fn cancel(&self) -> Result<(), Error> {
+    pub(super) async fn cancel(&self) -> Result<(), Error> {
         let canceller = self.canceller.clone();
         let cancelling = async move { canceller.cancel().await };
         self.state().cancelling = Some(Box::pin(cancelling));

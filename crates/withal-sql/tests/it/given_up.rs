@@ -2,16 +2,11 @@
 
 use withal_core::BoxError;
 use withal_scope::with_ref;
-use withal_sql::{Error, ErrorKind, params};
+use withal_sql::{ErrorKind, params};
 
-use crate::support::{balances, each_connection, give_up};
+use crate::support::{balances, each_connection, give_up, kind};
 
 const ADD: &str = "UPDATE accounts SET balance = balance + $1 WHERE id = $2";
-
-fn kind(error: &withal_core::Error) -> ErrorKind {
-    let error: &Error = error.downcast_ref().unwrap();
-    error.kind()
-}
 
 #[test]
 fn a_transaction_with_a_statement_given_up_is_not_committed() {

@@ -1,8 +1,5 @@
 //! What only Postgres has.
 
-use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use withal_core::BoxError;
@@ -11,7 +8,7 @@ use withal_sql::{Cursor, Error, ErrorKind, Isolation, params, retry_serializable
 use withal_testkit::proxy::{Direction, Proxy};
 use withal_testkit::servers::postgres;
 
-use crate::support::{give_up, open, with_connection, with_postgres};
+use crate::support::{give_up, kind, open, with_connection, with_postgres};
 
 #[tokio::test]
 async fn values_of_many_types_come_as_what_they_are() {
@@ -269,8 +266,7 @@ async fn a_commit_whose_answer_is_lost_is_unknown() {
             };
             let (error, broken) = tokio::join!(committing, breaking);
             broken?;
-            let error: &Error = error.downcast_ref().unwrap();
-            assert_eq!(error.kind(), ErrorKind::CommitUnknown);
+            assert_eq!(kind(&error), ErrorKind::CommitUnknown);
             assert!(error.to_string().contains("committed or not"), "{error}");
             Ok(())
         })
@@ -503,18 +499,12 @@ async fn a_cursor_does_not_wait_for_a_statement_that_was_given_up() {
         let conn = &*conn;
         let read = with_ref(conn.cursor(LARGE, &[]).batch(10), async |rows| {
             assert!(rows.next().await?.is_some());
-            {
-                let mut endless = pin!(conn.query("SELECT pg_sleep(600)", &[]));
-                let first = poll_fn(|context| Poll::Ready(endless.as_mut().poll(context)));
-                assert!(first.await.is_pending());
-            }
+            assert!(give_up(conn.query("SELECT pg_sleep(600)", &[])).await);
             while rows.next().await?.is_some() {}
             Ok(())
         });
         // What was cancelled has ended the transaction.
-        let error = read.await.unwrap_err();
-        let error: &Error = error.downcast_ref().unwrap();
-        assert_eq!(error.kind(), ErrorKind::Poisoned);
+        assert_eq!(kind(&read.await.unwrap_err()), ErrorKind::Poisoned);
         let one: i64 = conn.query_one_as("SELECT 1::bigint", &[]).await?;
         assert_eq!(one, 1);
         Ok(())
@@ -535,9 +525,7 @@ async fn an_error_in_rows_that_nobody_has_read_yet_is_not_committed() {
             }
             Ok(())
         });
-        let error = read.await.unwrap_err();
-        let error: &Error = error.downcast_ref().unwrap();
-        assert_eq!(error.kind(), ErrorKind::Poisoned);
+        assert_eq!(kind(&read.await.unwrap_err()), ErrorKind::Poisoned);
         let count: i64 = conn.query_one_as("SELECT count(*) FROM t", &[]).await?;
         assert_eq!(count, 0);
         Ok(())
@@ -554,9 +542,7 @@ async fn an_exclusive_cursor_ends_no_transaction() {
             let ended = with_ref(tx.exclusive_cursor("COMMIT", &[]), async |rows| {
                 Ok(rows.next().await?.is_none())
             });
-            let error = ended.await.unwrap_err();
-            let error: &Error = error.downcast_ref().unwrap();
-            assert_eq!(error.kind(), ErrorKind::Refused);
+            assert_eq!(kind(&ended.await.unwrap_err()), ErrorKind::Refused);
             let count: i64 = tx.query_one_as("SELECT count(*) FROM t", &[]).await?;
             assert_eq!(count, 1);
             Err("no".into())

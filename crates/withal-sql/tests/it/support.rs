@@ -8,7 +8,7 @@ use withal_core::{BoxError, Error};
 #[cfg(feature = "postgres")]
 use withal_scope::async_with;
 use withal_scope::scope;
-use withal_sql::{Connection, Database, OpenDatabase, Session};
+use withal_sql::{Connection, Database, ErrorKind, OpenDatabase, Session};
 
 /// Where a test runs: once in each database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,4 +157,10 @@ pub(crate) async fn balances(session: &Session) -> Result<(i64, i64), BoxError> 
 pub(crate) async fn give_up<T>(statement: impl Future<Output = T>) -> bool {
     let mut statement = pin!(statement);
     poll_fn(|context| Poll::Ready(statement.as_mut().poll(context).is_pending())).await
+}
+
+/// What kind of error of this crate came out of a block.
+pub(crate) fn kind(error: &Error) -> ErrorKind {
+    let error: &withal_sql::Error = error.downcast_ref().unwrap();
+    error.kind()
 }

@@ -6,7 +6,7 @@ use withal_core::BoxError;
 use withal_scope::{scope, with_ref};
 use withal_sql::{Error, ErrorKind, Session, params};
 
-use crate::support::{balances, each, each_connection, open};
+use crate::support::{balances, each, each_connection, kind, open};
 
 async fn transfer(session: &Session, amount: i64) -> Result<(), Error> {
     session
@@ -54,8 +54,7 @@ fn a_block_that_succeeds_is_committed_and_any_other_is_not() {
         match swallowed {
             // Postgres undoes all of it, and that is told.
             Err(error) => {
-                let error: &Error = error.downcast_ref().unwrap();
-                assert_eq!(error.kind(), ErrorKind::Poisoned);
+                assert_eq!(kind(&error), ErrorKind::Poisoned);
                 assert_eq!(after, (900, 1100));
             }
             // SQLite undoes the statement.
