@@ -91,8 +91,26 @@ impl Bystander {
         Bystander(Command::new("sleep").arg("1000").spawn().unwrap())
     }
 
+    /// One that was not started in that clock tick: a process id is not given again so soon, and
+    /// without inodes the two would be the same.
+    fn start_after(tick: u64) -> Bystander {
+        loop {
+            let bystander = Bystander::start();
+            if bystander.started() != tick {
+                return bystander;
+            }
+        }
+    }
+
     fn pid(&self) -> u32 {
         self.0.id()
+    }
+
+    /// In clock ticks since the machine was.
+    fn started(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        fields.split(' ').nth(19).unwrap().parse().unwrap()
     }
 
     #[track_caller]
@@ -113,8 +131,8 @@ fn a_process_id_that_is_another_processes_now_is_not_signalled() {
     for with_inode in [true, false] {
         let sandbox = Sandbox::new();
         let mut forged = Forged::of_killed(&sandbox);
-        let mut bystander = Bystander::start();
         let process = &mut forged.record("command")["process"];
+        let mut bystander = Bystander::start_after(process["started"].as_u64().unwrap());
         process["pid"] = json!(bystander.pid());
         if !with_inode {
             let _ = process.as_object_mut().unwrap().remove("pidfs");
@@ -132,17 +150,8 @@ fn after_a_reboot_no_process_is_signalled_and_the_rest_is_undone() {
     let mut forged = Forged::of_killed(&sandbox);
     let mut bystander = Bystander::start();
     // Everything would match but the boot; and devices are numbered anew.
-    let stat = fs::read_to_string(format!("/proc/{}/stat", bystander.pid())).unwrap();
-    let started: u64 = stat
-        .rsplit_once(") ")
-        .unwrap()
-        .1
-        .split(' ')
-        .nth(19)
-        .unwrap()
-        .parse()
-        .unwrap();
-    forged.record("command")["process"] = json!({"pid": bystander.pid(), "started": started});
+    forged.record("command")["process"] =
+        json!({"pid": bystander.pid(), "started": bystander.started()});
     forged.record("open")["boot"] = json!("00000000-0000-0000-0000-000000000000");
     let device = &mut forged.record("acquired")["undo"]["undo"]["id"][0];
     *device = json!(device.as_u64().unwrap() + 1);
