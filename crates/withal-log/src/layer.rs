@@ -167,12 +167,11 @@ impl TracingLayer {
     }
 
     fn append(&self, record: &str) {
-        if self.lost.untold.load(Ordering::Relaxed) > 0 {
-            self.tell_dropped();
-        }
-        let appended = match self.pressure {
-            Pressure::Block => self.log.append(record).map(Some),
-            Pressure::Drop => self.log.try_append(record),
+        // Where events are missing, the next record is the one that says so: an event that found
+        // room just after that one did not would stand before it, and nobody might come after.
+        let appended = match self.tell_dropped() {
+            Ok(Some(_)) => self.put(record),
+            untold => untold,
         };
         match appended {
             Ok(Some(_)) => self.lost.complained.store(false, Ordering::Relaxed),
@@ -186,6 +185,14 @@ impl TracingLayer {
         }
     }
 
+    /// Appends a record as [`Pressure`] says, if there is room for it.
+    fn put(&self, record: &str) -> Result<Option<u64>, LogError> {
+        match self.pressure {
+            Pressure::Block => self.log.append(record).map(Some),
+            Pressure::Drop => self.log.try_append(record),
+        }
+    }
+
     fn nested(&self) {
         let _ = self.lost.nested.fetch_add(1, Ordering::Relaxed);
     }
@@ -195,9 +202,17 @@ impl TracingLayer {
         let _ = self.lost.untold.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Writes how many events were dropped, if there is room for that.
-    fn tell_dropped(&self) {
-        let count = self.lost.untold.swap(0, Ordering::Relaxed);
+    /// Writes how many events were dropped, if any were.
+    fn tell_dropped(&self) -> Result<Option<u64>, LogError> {
+        let untold = &self.lost.untold;
+        // To read it first is cheaper, and almost always enough.
+        let count = match untold.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => untold.swap(0, Ordering::Relaxed),
+        };
+        if count == 0 {
+            return Ok(Some(0));
+        }
         let mut buffer = Buffer::default();
         let target = module_path!();
         let message =
@@ -216,9 +231,11 @@ impl TracingLayer {
                 let _ = write!(buffer.text, "  WARN {target}: {message}");
             }
         }
-        if !matches!(self.log.try_append(&buffer.text), Ok(Some(_))) {
-            let _ = self.lost.untold.fetch_add(count, Ordering::Relaxed);
+        let told = self.put(&buffer.text);
+        if !matches!(told, Ok(Some(_))) {
+            let _ = untold.fetch_add(count, Ordering::Relaxed);
         }
+        told
     }
 
     /// Says that the log fails, once until it works again.
