@@ -160,9 +160,12 @@ fn pipe(writer: AtomicWriter, messages: Messages) -> anyhow::Result<Exit> {
     withal_core::set_notice_hook(move |notice| messages.warn(notice));
     let mut input = Input::new(stop);
     let mut file = run::open_output(writer)?;
-    let mut buffer = vec![0; CHUNK];
+    let mut buffer = Vec::new();
     loop {
-        let read = input.read(&mut buffer).context("cannot read stdin")?;
+        buffer.clear();
+        let read = input
+            .read(&mut buffer, CHUNK)
+            .context("cannot read stdin")?;
         if let Some(stop) = input.stopped() {
             let path = file.path().to_owned();
             file.abort()?;
@@ -173,12 +176,12 @@ fn pipe(writer: AtomicWriter, messages: Messages) -> anyhow::Result<Exit> {
         if read == 0 {
             break;
         }
-        let (bytes, _) = buffer.split_at(read);
-        file.write_all(bytes)
-            .map_err(|error| match error.downcast::<withal_os::WriteError>() {
+        file.write_all(&buffer).map_err(|error| {
+            match error.downcast::<withal_os::WriteError>() {
                 Ok(error) => anyhow::Error::new(error),
                 Err(error) => error.into(),
-            })?;
+            }
+        })?;
     }
     file.commit()?;
     Ok(Exit::SUCCESS)

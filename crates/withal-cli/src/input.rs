@@ -1,18 +1,19 @@
 //! stdin, until it ends or a signal asks to stop.
 
-use std::io::{self, IoSliceMut};
-use std::os::fd::AsFd as _;
+use std::io;
+use std::os::fd::AsFd;
 use std::time::Instant;
 
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, ReadWriteFlags};
+use rustix::io::Errno;
 
 use crate::run::Arrived;
 use crate::stop::Stop;
 
 /// How much a pipe is asked to hold, so that its writer need not wait for each read; more would
 /// not stay in the caches.
-const PIPE: usize = 256 * 1024;
+pub(crate) const PIPE: usize = 256 * 1024;
 
 /// What came first.
 enum Waited {
@@ -38,41 +39,36 @@ impl Input {
         Input { stop, left: None }
     }
 
-    /// Reads what there is, and waits if there is nothing yet; 0 at the end.
+    /// Reads what there is, about `most` bytes, behind what `buffer` holds, and waits if there is
+    /// nothing yet; 0 at the end.
     ///
     /// After a signal it reads what lies in the pipe by then, and no more.
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn read(&mut self, buffer: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        make_room(buffer, most);
         self.read_before(buffer, None)
             .map(Option::unwrap_or_default)
     }
 
-    /// As `read`; nothing if nothing comes before `deadline`.
+    /// As `read`, as far as `buffer` has room; nothing if nothing comes before `deadline`.
     pub(crate) fn read_before(
         &mut self,
-        buffer: &mut [u8],
+        buffer: &mut Vec<u8>,
         deadline: Option<Instant>,
     ) -> io::Result<Option<usize>> {
         loop {
-            if self.left.is_none()
-                && self.stop.asked().is_none()
-                && let Some(read) = read_at_once(buffer)
-            {
-                return Ok(Some(read));
-            }
-            let wanted = match self.left {
+            let read = match self.left {
                 None => match self.wait(deadline)? {
                     Waited::Stopped => {
                         self.left = Some(waiting());
                         continue;
                     }
                     Waited::Late => return Ok(None),
-                    Waited::Ready => buffer.len(),
+                    Waited::Ready => rustix::io::read(io::stdin(), spare_capacity(buffer)),
                 },
-                Some(left) if left > 0 && has_input()? => left.min(buffer.len()),
+                Some(left) if left > 0 && has_input()? => read_at_most(io::stdin(), buffer, left),
                 Some(_) => return Ok(Some(0)),
             };
-            let (space, _) = buffer.split_at_mut(wanted);
-            match rustix::io::read(io::stdin(), space) {
+            match read {
                 Ok(read) => {
                     self.left = self.left.map(|left| left - read);
                     return Ok(Some(read));
@@ -114,12 +110,26 @@ impl Input {
     }
 }
 
-/// Reads what a pipe holds already, which saves asking it first; nothing if that cannot be done,
-/// for whatever reason: whoever waits and reads then hears of it.
-fn read_at_once(buffer: &mut [u8]) -> Option<usize> {
-    const NO_OFFSET: u64 = u64::MAX;
-    let mut space = [IoSliceMut::new(buffer)];
-    rustix::io::preadv2(io::stdin(), &mut space, NO_OFFSET, ReadWriteFlags::NOWAIT).ok()
+/// Sees to it that `buffer` has room for about `most` bytes behind what it holds.
+pub(crate) fn make_room(buffer: &mut Vec<u8>, most: usize) {
+    if buffer.capacity() - buffer.len() < most.div_ceil(2) {
+        buffer.reserve_exact(most);
+    }
+}
+
+/// Reads no more than `most` behind what `buffer` holds, as far as it has room for that.
+pub(crate) fn read_at_most(
+    source: impl AsFd,
+    buffer: &mut Vec<u8>,
+    most: usize,
+) -> Result<usize, Errno> {
+    let held = buffer.len();
+    let room = buffer.capacity() - held;
+    buffer.resize(held + room.min(most), 0);
+    let (_, space) = buffer.split_at_mut(held);
+    let read = rustix::io::read(source, space);
+    buffer.truncate(held + read.unwrap_or_default());
+    read
 }
 
 /// Whether a read would not wait.

@@ -138,6 +138,32 @@ impl Log {
         queue.append_lines(records.as_ref(), queue.level())
     }
 
+    /// As [`append_lines`](Log::append_lines), and leaves `records` empty; it takes their memory and
+    /// gives other in return where that saves copying them. For who fills a buffer again and again.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("log");
+    /// let log = withal_log::Log::open(&path).open()?;
+    /// let mut buffer = Vec::new();
+    /// for block in ["first\nsecond\n", "third\n"] {
+    ///     buffer.extend_from_slice(block.as_bytes());
+    ///     log.append_buffer(&mut buffer)?;
+    ///     assert!(buffer.is_empty());
+    /// }
+    /// log.close()?;
+    /// # Ok::<(), withal_log::LogError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As `append_lines`. If nothing was taken, for the log is closed or has stopped, `records` are
+    /// left as they are.
+    pub fn append_buffer(&self, records: &mut Vec<u8>) -> Result<u64, LogError> {
+        let queue = &self.0.queue;
+        queue.append_buffer(records, queue.level())
+    }
+
     /// Appends many records at once, and returns when all are durable.
     pub(crate) fn append_all_durable(&self, records: &[impl AsRef<[u8]>]) -> Result<u64, LogError> {
         self.0.queue.append_all(records, Some(Level::Durable))

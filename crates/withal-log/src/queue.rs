@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::batch::Batch;
 use crate::error::{LogError, LogErrorKind};
 use crate::options::{Durability, OnFull};
-use crate::sync::{Condvar, Mutex, MutexGuard, ThreadId, thread};
+use crate::sync::{Mutex, MutexGuard, Signal, ThreadId, thread};
 use crate::text::{self, End};
 use crate::writer::Writer;
 
@@ -37,11 +37,11 @@ pub(crate) struct Queue {
     state: Mutex<State>,
     /// Those who wait for what is being written, and those who wait for what comes next. Which is
     /// which changes with every batch.
-    waiting: [Condvar; 2],
+    waiting: [Signal; 2],
     /// The worker thread.
-    worker: Condvar,
+    worker: Signal,
     /// Those who want to know how far it has come, and do nothing for it.
-    watching: Condvar,
+    watching: Signal,
     writer: Mutex<Writer>,
     durability: Durability,
     on_full: OnFull,
@@ -149,9 +149,9 @@ impl Queue {
                 durable: lines,
                 ..State::default()
             }),
-            waiting: [Condvar::new(), Condvar::new()],
-            worker: Condvar::new(),
-            watching: Condvar::new(),
+            waiting: Default::default(),
+            worker: Signal::default(),
+            watching: Signal::default(),
             durability: writer.settings.durability,
             on_full: writer.settings.on_full,
             max_line: writer.settings.max_line,
@@ -164,7 +164,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waiting(&self, which: usize) -> &Condvar {
+    fn waiting(&self, which: usize) -> &Signal {
         let [even, odd] = &self.waiting;
         if which == 0 { even } else { odd }
     }
@@ -200,6 +200,15 @@ impl Queue {
         self.append_with(level, |into| {
             text::encode_lines(into, records, self.max_line)
         })
+    }
+
+    /// As `append_lines`, and leaves `records` empty: what need not be copied is not.
+    pub(crate) fn append_buffer(
+        &self,
+        records: &mut Vec<u8>,
+        level: Option<Level>,
+    ) -> Result<u64, LogError> {
+        self.append_with(level, |into| text::move_lines(into, records, self.max_line))
     }
 
     /// Appends records, and waits for the last of them.
@@ -307,7 +316,7 @@ impl Queue {
 
     /// Has the worker look after what lies. Not for who writes it at once: the worker would wake for
     /// each large block, wait for it to be written, and find nothing to do.
-    fn wake_for_pending(&self, state: &mut State) {
+    fn wake_for_pending(&self, state: &mut MutexGuard<'_, State>) {
         if let (Some(since), Some(delay)) = (state.pending_since, self.delay()) {
             self.wake_by(state, since + delay);
         }
@@ -315,10 +324,10 @@ impl Queue {
 
     /// Has the worker look what is due at `at`: to wake it for each batch would cost more than
     /// writing it.
-    fn wake_by(&self, state: &mut State, at: Instant) {
+    fn wake_by(&self, state: &mut MutexGuard<'_, State>, at: Instant) {
         if state.alarm.is_none_or(|alarm| alarm > at) {
             state.alarm = Some(at);
-            self.worker.notify_one();
+            self.worker.notify_one(state);
         }
     }
 
@@ -352,10 +361,7 @@ impl Queue {
                 return reached;
             }
             state.may_wait()?;
-            state = self
-                .watching
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.watching.wait(state);
         }
     }
 
@@ -375,9 +381,7 @@ impl Queue {
         } else {
             1 - state.turn
         };
-        self.waiting(which)
-            .wait(state)
-            .unwrap_or_else(PoisonError::into_inner)
+        self.waiting(which).wait(state)
     }
 
     /// Writes what is pending, and syncs if asked.
@@ -426,17 +430,17 @@ impl Queue {
                 panic = Some(payload);
             }
         }
-        self.waiting(turn).notify_all();
-        self.watching.notify_all();
+        self.waiting(turn).notify_all(&mut state);
+        self.watching.notify_all(&mut state);
         match self.durability {
             // Not all of those may go on.
-            Durability::Batch { .. } => self.waiting(1 - turn).notify_all(),
-            _ if state.failed.is_some() => self.waiting(1 - turn).notify_all(),
-            _ => self.waiting(1 - turn).notify_one(),
+            Durability::Batch { .. } => self.waiting(1 - turn).notify_all(&mut state),
+            _ if state.failed.is_some() => self.waiting(1 - turn).notify_all(&mut state),
+            _ => self.waiting(1 - turn).notify_one(&mut state),
         }
         if !state.wakers.is_empty() {
             state.wakers.drain(..).for_each(Waker::wake);
-            self.worker.notify_one();
+            self.worker.notify_one(&mut state);
         }
         match panic {
             Some(payload) => {
@@ -474,7 +478,7 @@ impl Queue {
         let reached = state.reached(line, level, self.on_full == OnFull::Drop);
         if reached.is_none() {
             remember(&mut state.wakers, waker);
-            self.worker.notify_one();
+            self.worker.notify_one(&mut state);
         }
         reached
     }
@@ -505,13 +509,9 @@ impl Queue {
                 Some((at, _)) => {
                     let wait = at.saturating_duration_since(Instant::now());
                     let wait = wait.max(Duration::from_micros(100));
-                    let waited = self.worker.wait_timeout(state, wait);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
+                    self.worker.wait_timeout(state, wait)
                 }
-                None => self
-                    .worker
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
+                None => self.worker.wait(state),
             };
         }
     }
@@ -549,7 +549,7 @@ impl Queue {
         }
         state.may_wait()?;
         state.closed = true;
-        self.worker.notify_one();
+        self.worker.notify_one(&mut state);
         let unheard = state.unheard.take();
         let line = state.next;
         let synced = match self.wait(state, line, Level::Durable) {
@@ -571,7 +571,7 @@ impl Queue {
                 let _first = state.failed.get_or_insert_with(|| error.clone());
             }
         }
-        self.watching.notify_all();
+        self.watching.notify_all(&mut state);
         state.wakers.drain(..).for_each(Waker::wake);
         match (unheard, synced, ended) {
             (Some(error), ..) | (None, Err(error), _) | (None, Ok(()), Err(error)) => Err(error),

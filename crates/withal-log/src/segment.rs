@@ -16,6 +16,9 @@ use crate::storage::{File, Storage};
 pub(crate) const BLOCK: usize = 64 * 1024;
 /// How much disk space is set aside at a time at most, so that a full disk is met between records.
 const RESERVE: u64 = 4 * 1024 * 1024;
+/// How many entries wait for each other before they are written: the text that no entry in the
+/// sidecar covers is read whole when the log is opened after a crash.
+const MOST_WAITING: usize = 16;
 /// Below this much, space is not set aside but used.
 const LEAST_RESERVE: u64 = 4 * 1024;
 
@@ -379,6 +382,11 @@ impl Segment {
             });
             self.checkpoint = self.durable;
         }
+    }
+
+    /// Whether so many entries are not in the sidecar that it is worth writing them.
+    pub(crate) fn is_sidecar_behind(&self) -> bool {
+        self.entries.len() >= MOST_WAITING * sidecar::SIZE
     }
 
     /// Writes the entries that are due into the sidecar.

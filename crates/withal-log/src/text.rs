@@ -55,7 +55,7 @@ pub(crate) fn encode(into: &mut Vec<u8>, record: &[u8], max: usize, end: End) ->
 /// Writes many records, each with its newline, which the last one may lack; gives the number of
 /// lines.
 pub(crate) fn encode_lines(into: &mut Vec<u8>, records: &[u8], max: usize) -> u64 {
-    if records.last() == Some(&b'\n') && is_plain(records, max) {
+    if are_plain_lines(records, max) {
         into.extend_from_slice(records);
         return memchr_iter(b'\n', records).count() as u64;
     }
@@ -70,9 +70,23 @@ pub(crate) fn encode_lines(into: &mut Vec<u8>, records: &[u8], max: usize) -> u6
     lines
 }
 
-/// Whether these lines are stored byte for byte.
-fn is_plain(lines: &[u8], max: usize) -> bool {
-    if memchr2(0, MARK, lines).is_some() {
+/// As `encode_lines`, and leaves `records` empty. What is stored byte for byte is not copied where
+/// `into` is empty: the two change places.
+pub(crate) fn move_lines(into: &mut Vec<u8>, records: &mut Vec<u8>, max: usize) -> u64 {
+    let lines = match into.is_empty() && are_plain_lines(records, max) {
+        true => {
+            std::mem::swap(into, records);
+            memchr_iter(b'\n', into).count() as u64
+        }
+        false => encode_lines(into, records, max),
+    };
+    records.clear();
+    lines
+}
+
+/// Whether these are whole lines that are stored byte for byte.
+fn are_plain_lines(lines: &[u8], max: usize) -> bool {
+    if lines.last() != Some(&b'\n') || memchr2(0, MARK, lines).is_some() {
         return false;
     }
     if lines.len() <= max {
@@ -227,7 +241,16 @@ mod tests {
                 .sum();
             let mut at_once = Vec::new();
             prop_assert_eq!(encode_lines(&mut at_once, input.as_bytes(), max), u64::from(count));
-            prop_assert_eq!(at_once, one_by_one);
+            prop_assert_eq!(&at_once, &one_by_one);
+
+            // A buffer is taken as it is, or added to what is there.
+            let mut moved = Vec::new();
+            for half in [input.clone(), input] {
+                let mut half = half.into_bytes();
+                prop_assert_eq!(move_lines(&mut moved, &mut half, max), u64::from(count));
+                prop_assert!(half.is_empty());
+            }
+            prop_assert_eq!(moved, [&one_by_one[..], &one_by_one].concat());
         }
 
         #[test]

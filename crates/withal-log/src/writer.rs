@@ -23,7 +23,7 @@ const UNSYNCED: u64 = 16 * 1024 * 1024;
 /// Up to how much of it is kept in one piece.
 const MERGED: usize = 96 * 1024;
 /// A buffer that has become larger is given back.
-const LARGEST_SPARE: usize = 1024 * 1024;
+const LARGEST_SPARE: usize = 2 * 1024 * 1024;
 /// How often a checkpoint is noted, in milliseconds.
 const CHECKPOINT_EVERY: u64 = 1_000;
 /// How long to wait for space before looking again: the first time, and at most.
@@ -141,7 +141,9 @@ impl Writer {
             let error = LogError::io(format!("no space to write `{}`", self.display()), error);
             return Ok(self.refuse(&batch, error));
         }
-        self.flush_sidecar();
+        if self.segment.is_sidecar_behind() {
+            self.flush_sidecar();
+        }
         self.dirty_bytes += batch.bytes.len() as u64;
         Ok(Written {
             refused: None,

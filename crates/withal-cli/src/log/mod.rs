@@ -25,9 +25,9 @@ use crate::process;
 use crate::run::Exit;
 
 pub(crate) use help::AFTER;
-pub(crate) use stamp::{Format, put as put_stamp, stamp};
+pub(crate) use stamp::{Format, put as put_stamps};
 pub(crate) use values::size;
-pub(crate) use write::whole_characters;
+pub(crate) use write::{CHUNK, split_lines, whole_characters};
 
 /// What to do with a log.
 #[derive(Debug, clap::Subcommand)]

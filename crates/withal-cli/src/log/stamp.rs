@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use jiff::Timestamp;
+use memchr::memchr_iter;
 
 /// How a time is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -16,7 +17,7 @@ pub(crate) enum Format {
 const TAI: i64 = (1 << 62) + 10;
 
 /// What to write before a line, with the space after it.
-pub(crate) fn stamp(format: Format, now: Timestamp) -> String {
+fn stamp(format: Format, now: Timestamp) -> String {
     match format {
         Format::Rfc3339 => format!("{now:.6} "),
         Format::Tai64n => {
@@ -26,12 +27,19 @@ pub(crate) fn stamp(format: Format, now: Timestamp) -> String {
     }
 }
 
-/// Puts `stamp` before each of `lines`; before the first one only if it begins there.
-pub(crate) fn put(stamp: &[u8], lines: &[u8], is_begun: bool, into: &mut Vec<u8>) {
+/// Puts the time before each of `lines`; before the first one only if it begins there.
+pub(crate) fn put(format: Format, lines: &[u8], is_begun: bool, into: &mut Vec<u8>) {
+    let stamp = stamp(format, Timestamp::now());
+    put_before_each(stamp.as_bytes(), lines, is_begun, into);
+}
+
+fn put_before_each(stamp: &[u8], lines: &[u8], is_begun: bool, into: &mut Vec<u8>) {
     into.clear();
+    let stamps = memchr_iter(b'\n', lines).count() + 1;
+    into.reserve_exact(lines.len() + stamps * stamp.len());
     let mut is_begun = is_begun;
     let mut start = 0;
-    for newline in memchr::memchr_iter(b'\n', lines) {
+    for newline in memchr_iter(b'\n', lines) {
         if !std::mem::take(&mut is_begun) {
             into.extend_from_slice(stamp);
         }
@@ -64,7 +72,7 @@ mod tests {
     fn lines_that_have_begun_are_not_stamped_again() {
         let check = |lines: &str, is_begun, expected: &str| {
             let mut stamped = Vec::new();
-            put(b"T ", lines.as_bytes(), is_begun, &mut stamped);
+            put_before_each(b"T ", lines.as_bytes(), is_begun, &mut stamped);
             assert_eq!(String::from_utf8(stamped).unwrap(), expected);
         };
         check("a\n\nb", false, "T a\nT \nT b");

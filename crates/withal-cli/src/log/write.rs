@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use jiff::Timestamp;
 use memchr::{memchr_iter, memrchr};
 use withal_log::{Durability, Log, LogError, LogErrorKind, LogOptions, OnFull};
 
@@ -13,13 +12,14 @@ use super::ack::Acks;
 use super::stamp::{self, Format};
 use super::{check_may_be_log, values};
 use crate::cli::time_limit;
-use crate::input::Input;
+use crate::input::{self, Input};
 use crate::message::{Level, Messages};
 use crate::run::Exit;
 use crate::stop::Stop;
 
-/// How much is read at a time.
-const CHUNK: usize = 128 * 1024;
+/// How much is read at a time: most of what the pipe holds. Its writer and its reader take turns, and
+/// one that comes back sooner waits for the other.
+pub(crate) const CHUNK: usize = input::PIPE / 4 * 3;
 const PAGE: usize = 4096;
 /// How much of a batch is kept in memory.
 const MOST_GATHERED: usize = 16 << 20;
@@ -166,50 +166,57 @@ fn copy(input: &mut Input, sink: &mut Sink, arguments: &Arguments) -> anyhow::Re
         _ => usize::try_from(arguments.rotate_size).map_or(CHUNK, |size| size.clamp(PAGE, CHUNK)),
     };
     let most_kept = max_line.max(at_once);
-    let mut buffer = vec![0; at_once];
-    let mut kept = 0;
+    // The beginning of a line, and what is read behind it.
+    let mut buffer = Vec::new();
     loop {
-        if buffer.len() - kept < at_once / 2 {
-            buffer.resize(kept + at_once, 0);
-        }
-        let (_, space) = buffer.split_at_mut(kept);
+        let kept = buffer.len();
         let read = match durability {
-            Durability::Batch { delay, bytes } => gather(input, space, delay, bytes),
-            _ => input.read(space),
+            Durability::Batch { delay, bytes } => {
+                buffer.reserve(at_once);
+                gather(input, &mut buffer, delay, bytes)
+            }
+            _ => input.read(&mut buffer, at_once),
         };
-        let read = read.context("cannot read stdin")?;
-        let filled = kept + read;
-        let (bytes, _) = buffer.split_at(filled);
-        let (old, fresh) = bytes.split_at(kept);
-        let mut taken = memrchr(b'\n', fresh).map_or(0, |newline| old.len() + newline + 1);
-        if taken > 0 {
-            sink.lines(bytes.split_at(taken).0)?;
-        }
-        let (_, rest) = bytes.split_at(taken);
-        if read == 0 {
-            if !rest.is_empty() {
-                sink.unended(rest)?;
+        let (_, fresh) = buffer.split_at(kept);
+        if read.context("cannot read stdin")? == 0 {
+            if !buffer.is_empty() {
+                sink.unended(&buffer)?;
             }
             return Ok(());
         }
-        if rest.len() >= most_kept {
-            let part = whole_characters(rest, rest.len() - rest.len() % max_line);
-            sink.part(rest.split_at(part).0)?;
-            taken += part;
+        let fresh = sink.to_pass_on(fresh);
+        if let Some(rest) = split_lines(&mut buffer, kept) {
+            sink.lines(&mut buffer)?;
+            buffer.extend_from_slice(&rest);
         }
-        sink.pass_on(fresh);
-        buffer.copy_within(taken..filled, 0);
-        kept = filled - taken;
+        if buffer.len() >= most_kept {
+            let part = whole_characters(&buffer, buffer.len() - buffer.len() % max_line);
+            sink.part(buffer.split_at(part).0)?;
+            drop(buffer.drain(..part));
+        }
+        sink.pass_on(&fresh);
     }
 }
 
+/// Leaves whole lines in `buffer`, if there are any, and gives what is behind them; no line ends
+/// before `searched`.
+pub(crate) fn split_lines(buffer: &mut Vec<u8>, searched: usize) -> Option<Vec<u8>> {
+    let (_, fresh) = buffer.split_at(searched);
+    let newline = memrchr(b'\n', fresh)?;
+    Some(buffer.split_off(searched + newline + 1))
+}
+
 /// Reads until `bytes` have come together, or `delay` has passed since the first of them.
-fn gather(input: &mut Input, space: &mut [u8], delay: Duration, bytes: usize) -> io::Result<usize> {
-    let mut read = input.read(space)?;
+fn gather(
+    input: &mut Input,
+    buffer: &mut Vec<u8>,
+    delay: Duration,
+    bytes: usize,
+) -> io::Result<usize> {
+    let mut read = input.read_before(buffer, None)?.unwrap_or_default();
     let deadline = Some(Instant::now() + delay);
-    while read > 0 && read < bytes.min(space.len()) {
-        let (_, rest) = space.split_at_mut(read);
-        match input.read_before(rest, deadline)? {
+    while read > 0 && read < bytes && buffer.len() < buffer.capacity() {
+        match input.read_before(buffer, deadline)? {
             // The end is found again by the next read.
             None | Some(0) => break,
             Some(more) => read += more,
@@ -262,12 +269,22 @@ impl Sink {
         }
     }
 
-    fn lines(&mut self, lines: &[u8]) -> Result<(), LogError> {
-        let line = self.append(lines, |log, lines| log.append_lines(lines))?;
-        self.is_begun = false;
+    /// Appends whole lines, and leaves `lines` empty.
+    fn lines(&mut self, lines: &mut Vec<u8>) -> Result<(), LogError> {
+        self.bytes += lines.len() as u64;
         if self.counts {
             self.records += memchr_iter(b'\n', lines).count() as u64;
         }
+        let is_begun = std::mem::take(&mut self.is_begun);
+        let appended = match self.stamp {
+            Some(format) => {
+                stamp::put(format, lines, is_begun, &mut self.stamped);
+                lines.clear();
+                self.log.append_buffer(&mut self.stamped)
+            }
+            None => self.log.append_buffer(lines),
+        };
+        let line = self.unless_dropped(appended)?;
         self.submitted(line);
         Ok(())
     }
@@ -285,7 +302,7 @@ impl Sink {
         Ok(())
     }
 
-    /// Appends with stamps; gives the last line's number, if it was not dropped.
+    /// Appends with a stamp; gives the last line's number, if it was not dropped.
     fn append(
         &mut self,
         bytes: &[u8],
@@ -294,13 +311,18 @@ impl Sink {
         self.bytes += bytes.len() as u64;
         let stored = match self.stamp {
             Some(format) => {
-                let stamp = stamp::stamp(format, Timestamp::now());
-                stamp::put(stamp.as_bytes(), bytes, self.is_begun, &mut self.stamped);
+                stamp::put(format, bytes, self.is_begun, &mut self.stamped);
                 &self.stamped
             }
             None => bytes,
         };
-        match append(&self.log, stored) {
+        let appended = append(&self.log, stored);
+        self.unless_dropped(appended)
+    }
+
+    /// The last line's number, if it was not dropped as was asked for.
+    fn unless_dropped(&self, appended: Result<u64, LogError>) -> Result<Option<u64>, LogError> {
+        match appended {
             Ok(line) => Ok(Some(line)),
             Err(error) if self.drops && error.kind() == LogErrorKind::Full => Ok(None),
             Err(error) => Err(error),
@@ -310,6 +332,14 @@ impl Sink {
     fn submitted(&self, line: Option<u64>) {
         if let (Some(acks), Some(line)) = (&self.acks, line) {
             acks.submitted(line, self.records);
+        }
+    }
+
+    /// What is passed on once it is in the log.
+    fn to_pass_on(&self, bytes: &[u8]) -> Vec<u8> {
+        match self.tees {
+            true => bytes.to_vec(),
+            false => Vec::new(),
         }
     }
 

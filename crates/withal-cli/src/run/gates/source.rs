@@ -5,17 +5,16 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use crate::input::{PIPE, make_room, read_at_most};
+
 /// How long what is still written is read once the reader was told to end: those who had to write
 /// are gone by then, so that only a process that nobody could end keeps the pipe.
 const DRAIN: Duration = Duration::from_millis(250);
-
-/// How much a pipe is asked to hold, so that its writer need not wait for each read; more would
-/// not stay in the caches.
-pub(super) const PIPE: usize = 256 * 1024;
 
 /// The end that is read.
 #[derive(Debug)]
@@ -82,11 +81,13 @@ impl Source {
         }
     }
 
-    /// Reads what there is, and waits if there is nothing yet; 0 at the end.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Reads what there is, about `most` bytes, behind what `buffer` holds, and waits if there is
+    /// nothing yet; 0 at the end.
+    pub(super) fn read(&mut self, buffer: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        make_room(buffer, most);
         loop {
             let (limit, timeout) = match self.end {
-                End::Open => (buffer.len(), None),
+                End::Open => (None, None),
                 End::Draining { until } => {
                     let left = until.saturating_duration_since(Instant::now());
                     if left.is_zero() {
@@ -94,10 +95,10 @@ impl Source {
                         self.end = End::Left(usize::try_from(len).unwrap_or(0));
                         continue;
                     }
-                    (buffer.len(), Some(left))
+                    (None, Some(left))
                 }
                 End::Left(0) => return Ok(0),
-                End::Left(left) => (left.min(buffer.len()), Some(Duration::ZERO)),
+                End::Left(left) => (Some(left), Some(Duration::ZERO)),
             };
             let timeout = timeout.map(Timespec::try_from).transpose();
             let timeout = timeout.map_err(io::Error::other)?;
@@ -124,8 +125,11 @@ impl Source {
                 }
                 continue;
             }
-            let (space, _) = buffer.split_at_mut(limit);
-            match rustix::io::read(&self.pipe, space) {
+            let read = match limit {
+                Some(most) => read_at_most(&self.pipe, buffer, most),
+                None => rustix::io::read(&self.pipe, spare_capacity(buffer)),
+            };
+            match read {
                 Ok(read) => {
                     if let End::Left(left) = &mut self.end {
                         *left -= read;
@@ -145,20 +149,23 @@ mod tests {
 
     #[test]
     fn it_ends_with_its_writers_or_when_it_is_told_to() {
-        let mut buffer = [0; 8];
+        let mut buffer = Vec::with_capacity(8);
+        let room = buffer.capacity();
         let (mut source, _guard, write) = pipe().unwrap();
         assert_eq!(rustix::io::write(&write, b"one").unwrap(), 3);
         drop(write);
-        assert_eq!(source.read(&mut buffer).unwrap(), 3);
-        assert_eq!(source.read(&mut buffer).unwrap(), 0);
+        assert_eq!(source.read(&mut buffer, 8).unwrap(), 3);
+        assert_eq!(source.read(&mut buffer, 8).unwrap(), 0);
 
         let (mut source, guard, write) = pipe().unwrap();
         assert_eq!(rustix::io::write(&write, b"0123456789").unwrap(), 10);
         drop(guard);
-        assert_eq!(source.read(&mut buffer).unwrap(), 8);
+        buffer.clear();
+        assert_eq!(source.read(&mut buffer, 8).unwrap(), room);
+        buffer.clear();
         assert!(source.is_ending());
-        assert_eq!(source.read(&mut buffer).unwrap(), 2);
+        assert_eq!(source.read(&mut buffer, 8).unwrap(), 10 - room);
         // The writer is still there.
-        assert_eq!(source.read(&mut buffer).unwrap(), 0);
+        assert_eq!(source.read(&mut buffer, 8).unwrap(), 0);
     }
 }

@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::run::gates::source::PIPE;
+use crate::input::PIPE;
 
 /// One of withal's own streams.
 #[derive(Debug)]

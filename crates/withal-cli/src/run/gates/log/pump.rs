@@ -9,12 +9,13 @@ use withal_log::LogError;
 
 use super::lines::Lines;
 use super::pass::{Pass, Passed};
+use crate::log::CHUNK;
 use crate::message::Messages;
 use crate::run::gates::Ties;
 use crate::run::gates::source::Source;
 
-/// How much is read at a time.
-pub(super) const BLOCK: usize = 256 * 1024;
+/// How much is read at a time: as `withal log write` does.
+pub(super) const BLOCK: usize = CHUNK;
 
 /// How much of what a stream does not take is kept for it at the end.
 const MOST_PENDING: usize = 4 << 20;
@@ -35,7 +36,7 @@ pub(super) struct Pump {
     name: &'static str,
     /// Until it fails.
     log: Option<Lines>,
-    /// How much the log gets at a time: a file of it ends between two pieces.
+    /// How much is read at a time: a file of the log ends between two pieces.
     piece: usize,
     failures: Failures,
     is_hurried: Arc<AtomicBool>,
@@ -77,19 +78,21 @@ impl Pump {
     /// From then on the log comes first: it gets all there is, and is closed, before a stream that
     /// nobody reads is waited for.
     pub(super) fn run(mut self) -> Failures {
-        let mut buffer = vec![0; BLOCK];
+        // The beginning of a line, and what is read behind it.
+        let mut buffer = Vec::new();
         let mut pending = Vec::new();
         loop {
-            let read = match self.source.read(&mut buffer) {
+            let kept = buffer.len();
+            match self.source.read(&mut buffer, self.piece) {
                 Ok(0) => break,
-                Ok(read) => read,
+                Ok(_) => {}
                 Err(error) => {
                     self.messages
                         .error(format_args!("log: cannot read the command's pipe: {error}"));
                     break;
                 }
-            };
-            let (block, _) = buffer.split_at(read);
+            }
+            let (_, block) = buffer.split_at(kept);
             let waits = self.source.is_ending() && self.pass.is_some();
             let passed = match waits {
                 true => 0,
@@ -99,15 +102,14 @@ impl Pump {
             if !rest.is_empty() {
                 self.source.begin_to_end();
                 let room = MOST_PENDING.saturating_sub(pending.len());
-                let (kept, lost) = rest.split_at(rest.len().min(room));
-                pending.extend_from_slice(kept);
+                let (taken, lost) = rest.split_at(rest.len().min(room));
+                pending.extend_from_slice(taken);
                 self.failures.not_passed += lost.len();
             }
-            let piece = self.piece;
-            self.log(|log| block.chunks(piece).try_for_each(|piece| log.take(piece)));
+            self.log(&mut buffer, kept);
         }
         if let Some(log) = self.log.take()
-            && let Err(error) = log.close()
+            && let Err(error) = log.close(&buffer)
         {
             self.failures.log = Some(error);
         }
@@ -148,17 +150,20 @@ impl Pump {
         bytes.len()
     }
 
-    fn log(&mut self, take: impl FnOnce(&mut Lines) -> Result<(), LogError>) {
+    /// Gives the log what it takes of `buffer`, of which no line ends before `searched`.
+    fn log(&mut self, buffer: &mut Vec<u8>, searched: usize) {
         let Some(log) = &mut self.log else {
+            buffer.clear();
             return;
         };
-        if let Err(error) = take(log) {
+        if let Err(error) = log.take(buffer, searched) {
             self.messages.warn(format_args!(
                 "log: {error}: nothing is logged any more, the command goes on"
             ));
             self.failures.log = Some(error);
+            buffer.clear();
             // It fails of what has been told.
-            let _known = self.log.take().map(Lines::close);
+            let _known = self.log.take().map(|log| log.close(&[]));
         }
     }
 }

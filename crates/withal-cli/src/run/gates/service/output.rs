@@ -116,7 +116,6 @@ fn print(
     seen: &Notify,
 ) -> io::Result<()> {
     let mut printed = Ok(());
-    let mut buffer = vec![0; BLOCK];
     let mut kept: Vec<u8> = Vec::new();
     let secrets = output.secrets.clone();
     let mut put = |lines: &[u8]| {
@@ -125,10 +124,7 @@ fn print(
         }
     };
     loop {
-        let read = source.read(&mut buffer)?;
-        let (block, _) = buffer.split_at(read);
-        kept.extend_from_slice(block);
-        let is_end = read == 0;
+        let is_end = source.read(&mut kept, BLOCK)? == 0;
         if is_end && kept.last().is_some_and(|last| *last != b'\n') {
             kept.push(b'\n');
         } else if kept.len() >= MOST_KEPT
