@@ -35,11 +35,11 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::libc::{self, c_int, c_void};
-use nix::sys::mman::{MmapAdvise, madvise};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::SigSet;
 use nix::unistd::ForkResult;
 use procfs::process::{MMPermissions, MemoryMap, Process};
+use rustix::mm::{Advice, madvise};
 
 use crate::run::Exit;
 
@@ -113,21 +113,28 @@ pub(crate) fn fork() -> io::Result<ForkResult> {
     unsafe { nix::unistd::fork() }.map_err(io::Error::from)
 }
 
-/// Gives back the pages of the program and its libraries that this process has in memory. What is
-/// used again comes from their files again.
+/// Gives back the memory that this process has allocated and does not use, and the pages of the
+/// program and its libraries: what is used of them again comes from their files again. `sleep` comes
+/// next, and what it runs is in memory again: the less that is, the better.
 ///
 /// # Errors
 ///
-/// The kernel does not say which those are, or does not take them.
-pub(crate) fn give_back_pages() -> anyhow::Result<()> {
+/// The kernel does not say which pages those are, or does not take them; there is no sleep then.
+pub(crate) fn give_back_pages(sleep: impl FnOnce()) -> anyhow::Result<()> {
     let maps = Process::myself()?.smaps()?;
     let as_read: Vec<_> = maps.iter().filter_map(as_read).collect();
     drop(maps);
-    for (begin, length) in as_read {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes the allocator's locks, and gives back only what is free.
+    unsafe {
+        let _gave_any = libc::malloc_trim(0);
+    }
+    for (begin, length) in &as_read {
         // SAFETY: it is a mapping of a file, private, not writable, and no page of it differs from
         // the file: whoever reads it, now or later, finds what was there.
-        unsafe { madvise(begin, length, MmapAdvise::MADV_DONTNEED) }?;
+        unsafe { madvise(begin.as_ptr(), *length, Advice::LinuxDontNeed) }?;
     }
+    sleep();
     Ok(())
 }
 
@@ -206,7 +213,7 @@ mod tests {
     #[test]
     fn pages_that_are_given_back_come_again() {
         let before = of_files();
-        give_back_pages().unwrap();
+        give_back_pages(|| ()).unwrap();
         let after = of_files();
         assert!(after < before, "{after} of {before}");
         assert_eq!(format!("{:?}", "what it reads"), "\"what it reads\"");
