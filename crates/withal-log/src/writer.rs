@@ -24,6 +24,8 @@ const UNSYNCED: u64 = 16 * 1024 * 1024;
 const MERGED: usize = 96 * 1024;
 /// A buffer that has become larger is given back.
 const LARGEST_SPARE: usize = 2 * 1024 * 1024;
+/// How long an entry may wait for others before it is written to the sidecar, in milliseconds.
+const FLUSH_EVERY: u64 = 1_000;
 /// How often a checkpoint is noted, in milliseconds.
 const CHECKPOINT_EVERY: u64 = 1_000;
 /// How long to wait for space before looking again: the first time, and at most.
@@ -57,6 +59,7 @@ pub(crate) struct Writer {
     /// Empty buffers to use again: new ones cost a page fault for each page.
     spares: Vec<Vec<u8>>,
     last_checkpoint: u64,
+    last_flush: u64,
     stopped: Option<LogError>,
     pub(crate) dropped: u64,
 }
@@ -71,6 +74,7 @@ impl Writer {
     ) -> Writer {
         Writer {
             last_checkpoint: (settings.clock)(),
+            last_flush: 0,
             storage,
             settings,
             log_id,
@@ -141,9 +145,7 @@ impl Writer {
             let error = LogError::io(format!("no space to write `{}`", self.display()), error);
             return Ok(self.refuse(&batch, error));
         }
-        if self.segment.is_sidecar_behind() {
-            self.flush_sidecar();
-        }
+        self.flush_sidecar_if_due((self.settings.clock)());
         self.dirty_bytes += batch.bytes.len() as u64;
         Ok(Written {
             refused: None,
@@ -352,6 +354,14 @@ impl Writer {
         self.segment.note_checkpoint(now);
         self.last_checkpoint = now;
         self.flush_sidecar();
+    }
+
+    /// An entry alone is not worth a write, but readers look for it.
+    fn flush_sidecar_if_due(&mut self, now: u64) {
+        if self.segment.is_sidecar_behind() || now.abs_diff(self.last_flush) >= FLUSH_EVERY {
+            self.flush_sidecar();
+            self.last_flush = now;
+        }
     }
 
     /// The sidecar can be made again from the text: a failure is no failure of the log.
