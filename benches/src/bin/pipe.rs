@@ -35,6 +35,7 @@ struct Logger {
 const PLAIN: &str = "pipe log lines";
 const STAMPED: &str = "pipe log lines, stamped";
 const BUFFERED: &str = "pipe log lines, not synced";
+const BUFFERED_STAMPED: &str = "pipe log lines, stamped, not synced";
 
 const LOGGERS: &[Logger] = &[
     fast(PLAIN, US, "withal log write log"),
@@ -50,6 +51,15 @@ const LOGGERS: &[Logger] = &[
     slow(STAMPED, "svlogd -ttt", "svlogd -ttt log"),
     fast(BUFFERED, US, "withal log write --durability buffered log"),
     fast(BUFFERED, "cat", "cat > log"),
+    slow(BUFFERED, "s6-log", "s6-log s268435455 n9 ./log"),
+    slow(BUFFERED, "svlogd", "svlogd log"),
+    fast(
+        BUFFERED_STAMPED,
+        US,
+        "withal log write --durability buffered --stamp log",
+    ),
+    fast(BUFFERED_STAMPED, "cat, not stamped", "cat > log"),
+    slow(BUFFERED_STAMPED, "s6-log T", "s6-log T s268435455 n9 ./log"),
 ];
 
 const fn fast(work: &'static str, who: &'static str, line: &'static str) -> Logger {

@@ -16,6 +16,12 @@ pub(crate) enum Format {
 /// The difference of TAI64 labels and seconds since 1970, as daemontools has it.
 const TAI: i64 = (1 << 62) + 10;
 
+/// How long an RFC 3339 stamp is, with the space after it.
+const RFC3339: usize = 28;
+
+/// How much more room than is needed there may be.
+const STEP: usize = 64 * 1024;
+
 /// What to write before a line, with the space after it.
 fn stamp(format: Format, now: Timestamp) -> String {
     match format {
@@ -30,13 +36,26 @@ fn stamp(format: Format, now: Timestamp) -> String {
 /// Puts the time before each of `lines`; before the first one only if it begins there.
 pub(crate) fn put(format: Format, lines: &[u8], is_begun: bool, into: &mut Vec<u8>) {
     let stamp = stamp(format, Timestamp::now());
-    put_before_each(stamp.as_bytes(), lines, is_begun, into);
+    match <[u8; RFC3339]>::try_from(stamp.as_bytes()) {
+        // A length that the compiler knows is copied without a call.
+        Ok(stamp) => put_before_each(&stamp, lines, is_begun, into),
+        Err(_) => put_before_each(stamp.as_bytes(), lines, is_begun, into),
+    }
 }
 
-fn put_before_each(stamp: &[u8], lines: &[u8], is_begun: bool, into: &mut Vec<u8>) {
+fn put_before_each(
+    stamp: &(impl AsRef<[u8]> + ?Sized),
+    lines: &[u8],
+    is_begun: bool,
+    into: &mut Vec<u8>,
+) {
+    let stamp = stamp.as_ref();
     into.clear();
     let stamps = memchr_iter(b'\n', lines).count() + 1;
-    into.reserve_exact(lines.len() + stamps * stamp.len());
+    // No block of lines needs just what the one before did: room is made in steps, and then it is
+    // there.
+    let needed = lines.len() + stamps * stamp.len();
+    into.reserve_exact(needed.next_multiple_of(STEP));
     let mut is_begun = is_begun;
     let mut start = 0;
     for newline in memchr_iter(b'\n', lines) {
@@ -63,6 +82,7 @@ mod tests {
     fn stamps_have_the_form_of_their_standard() {
         let time: Timestamp = "2025-11-20T09:30:00.000001001Z".parse().unwrap();
         assert_eq!(stamp(Format::Rfc3339, time), "2025-11-20T09:30:00.000001Z ");
+        assert_eq!(stamp(Format::Rfc3339, time).len(), RFC3339);
         let tai = stamp(Format::Tai64n, Timestamp::UNIX_EPOCH);
         assert_eq!(tai, "@400000000000000a00000000 ");
         assert_eq!(stamp(Format::Tai64n, time).len(), 26);
