@@ -14,4 +14,9 @@ impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
+
+    /// Whether `more` bytes can be added and all be no more than `most`, or need no more memory.
+    pub(crate) fn has_room(&self, more: usize, most: usize) -> bool {
+        self.bytes.len() + more <= most.max(self.bytes.capacity())
+    }
 }

@@ -20,7 +20,7 @@ use crate::writeback::{Mark, Receipt, Writeback};
 
 /// How much may be written and not synced: it is kept in memory until it is.
 const UNSYNCED: u64 = 16 * 1024 * 1024;
-/// Up to how much of it is kept in one piece.
+/// Up to how much of it is kept in one piece, if there is no room for more already.
 const MERGED: usize = 96 * 1024;
 /// A buffer that has become larger is given back.
 const LARGEST_SPARE: usize = 2 * 1024 * 1024;
@@ -235,7 +235,7 @@ impl Writer {
         self.unsynced_bytes += batch.bytes.len() as u64;
         let is_syncing = self.syncing == self.unsynced.len();
         match self.unsynced.back_mut() {
-            Some(last) if last.bytes.len() + batch.bytes.len() <= MERGED && !is_syncing => {
+            Some(last) if last.has_room(batch.bytes.len(), MERGED) && !is_syncing => {
                 last.bytes.extend_from_slice(&batch.bytes);
                 last.lines += batch.lines;
                 last.last = batch.last;

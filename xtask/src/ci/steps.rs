@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::repository::{self, Metadata};
-use crate::{bench, miri, provision, shell, tidy};
+use crate::{bench, miri, proof, provision, shell, tidy};
 
 /// One step.
 pub(super) struct Step {
@@ -94,6 +94,11 @@ pub(super) const STEPS: &[Step] = &[
         name: "examples",
         what: "the examples and benches build, and the examples do what they say",
         run: |_| examples(),
+    },
+    Step {
+        name: "kills",
+        what: "`withal run`, killed at random moments, and what is left then",
+        run: |metadata| done(proof::quick(metadata)),
     },
     Step {
         name: "benches",

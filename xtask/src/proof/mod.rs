@@ -37,13 +37,18 @@ enum Proof {
 
 /// Runs it; its last line is what was tried and what was bad.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let place = Place::of(&Metadata::load()?);
+    let place = Place::of(&Metadata::load()?, "release");
     match &arguments.proof {
         Proof::Log(arguments) => log::run(arguments, &place),
         Proof::Pg(arguments) => pg::run(arguments, &place),
         Proof::Run(arguments) => run::run(arguments, &place),
         Proof::CrashMatrix(arguments) => crash_matrix::run(arguments, &place),
     }
+}
+
+/// Kills a few runs, in CI.
+pub(crate) fn quick(metadata: &Metadata) -> Result<()> {
+    run::quick(&Place::of(metadata, "debug"))
 }
 
 /// Where the programs are and where they work.
@@ -53,9 +58,9 @@ struct Place {
 }
 
 impl Place {
-    fn of(metadata: &Metadata) -> Place {
+    fn of(metadata: &Metadata, profile: &str) -> Place {
         Place {
-            programs: metadata.target_directory.join("release"),
+            programs: metadata.target_directory.join(profile),
             scratch: metadata.target_directory.join("proof"),
         }
     }

@@ -29,6 +29,22 @@ pub(super) fn run(arguments: &Arguments, place: &Place) -> Result<()> {
             &format!("--bin={program}"),
         ]))?;
     }
+    kill(arguments, place)
+}
+
+/// A few, with the programs as the tests build them.
+pub(super) fn quick(place: &Place) -> Result<()> {
+    shell::run(shell::cargo().args([
+        "build",
+        "--workspace",
+        "--all-features",
+        "--bin=withal",
+        "--bin=proof-run",
+    ]))?;
+    kill(&Arguments { runs: 50, seed: 1 }, place)
+}
+
+fn kill(arguments: &Arguments, place: &Place) -> Result<()> {
     let mut proof = place.program("proof-run");
     let _ = proof
         .arg("--withal")

@@ -5,8 +5,8 @@
 //! need not, costs half a millisecond.
 //!
 //! Whatever runs after that is in memory again, with fifteen pages beside each that is used. So
-//! whoever gives back sleeps at once; and the keeper, which first has to find its way back to what it
-//! waits for, has a thread that does it for both.
+//! whoever gives back sleeps at once. The keeper has to find its way back to what it waits for first:
+//! it has a thread that gives back once it sleeps.
 
 use std::pin::pin;
 use std::thread;

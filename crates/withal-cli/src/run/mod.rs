@@ -174,12 +174,11 @@ fn recall(job: &Job, id: RunId, journal: &Journal, taken_over: SystemTime) -> Ac
 }
 
 fn open_journal(job: &Job, id: RunId) -> anyhow::Result<Journal> {
-    let words = job.words();
     let opened = Opened {
         version: journal::VERSION,
         id,
         job: job.identity.clone(),
-        argv: words.map(|word| journal::masked(&word)).collect(),
+        argv: job.words(),
         cwd: std::env::current_dir().map_or_else(|_| String::new(), |path| shown(&path)),
         host: Host::this(),
         uid: rustix::process::geteuid().as_raw(),
@@ -278,6 +277,7 @@ async fn session(
     let chronicle = Chronicle::new();
     let held = Held::new(chronicle.clone(), messages);
     let is_hurried = ties.is_hurried.clone();
+    let secrets = ties.secrets.clone();
     let gates = std::mem::take(&mut job.gates);
     let mut place = Place {
         stack: &mut stack,
@@ -345,7 +345,8 @@ async fn session(
         supervise::end_all(&mut tree, &mut signals, limits, messages).await;
     }
     let exit = outcome.exit(&job, released);
-    Account::new(&job, id, &chronicle, outcome.end(exit)).write(&job, report);
+    let account = Account::new(&job, id, &chronicle, outcome.end(exit));
+    account.without(&secrets).write(&job, report);
     conclude(journal, id, exit, messages);
     exit
 }

@@ -3,8 +3,9 @@
 //! A run is dead if, and only if, the lock of its journal is free; whoever recovers it holds the
 //! lock meanwhile, so that two never do. Processes come first, then the gates, newest first.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tokio::time::{sleep, timeout};
@@ -42,6 +43,15 @@ const BUDGET: Duration = Duration::from_secs(2);
 
 /// How often `--watch` looks.
 const PAUSE: Duration = Duration::from_secs(2);
+
+/// How long `--watch` leaves a run alone that it could not recover: longer each time, for a server
+/// may be away for minutes, and what has failed [`MAX_ATTEMPTS`] times is tried no more.
+const REST: [Duration; 4] = [
+    Duration::from_secs(10),
+    Duration::from_secs(60),
+    Duration::from_secs(5 * 60),
+    Duration::from_secs(15 * 60),
+];
 
 /// How many digits of an id are enough.
 const MIN_DIGITS: usize = 4;
@@ -144,12 +154,9 @@ pub(crate) fn recover(arguments: &Arguments) -> Exit {
     });
     let recovered = runtime(messages).and_then(|runtime| {
         runtime.block_on(async {
-            loop {
-                let is_clean = pass(arguments, messages).await?;
-                if !arguments.watch {
-                    return Ok(is_clean);
-                }
-                sleep(PAUSE).await;
+            match arguments.watch {
+                true => watch(arguments, messages).await,
+                false => pass(arguments, messages).await,
             }
         })
     });
@@ -179,8 +186,6 @@ async fn pass(arguments: &Arguments, messages: Messages) -> anyhow::Result<bool>
         };
         match try_one(&path, &options, messages).await {
             Outcome::Fine | Outcome::Recovered => {}
-            // Whoever watches has been told once, when it failed.
-            Outcome::Pending(_) if arguments.watch => is_clean = false,
             Outcome::Pending(errors) => {
                 is_clean = false;
                 for error in errors {
@@ -190,6 +195,59 @@ async fn pass(arguments: &Arguments, messages: Messages) -> anyhow::Result<bool>
         }
     }
     Ok(is_clean)
+}
+
+/// A run that could not be recovered, as `--watch` knows it.
+#[derive(Default)]
+struct Failing {
+    told: String,
+    times: usize,
+    next: Option<Instant>,
+}
+
+/// Recovers what is killed, for ever. What it cannot recover it tells when that is new, and goes on.
+async fn watch(arguments: &Arguments, messages: Messages) -> anyhow::Result<bool> {
+    let options = Options {
+        insists: arguments.all,
+        is_rehearsal: false,
+        older_than: arguments.older_than,
+    };
+    let mut failing: HashMap<PathBuf, Failing> = HashMap::new();
+    let mut unlisted = String::new();
+    loop {
+        let listed = Directory::here().and_then(|directory| directory.journals(None));
+        let error = listed.as_ref().err().map(|error| format!("{error:#}"));
+        let error = error.unwrap_or_default();
+        if error != unlisted && !error.is_empty() {
+            say(format_args!("{error}"));
+        }
+        unlisted = error;
+        let journals = listed.unwrap_or_default();
+        failing.retain(|path, _| journals.contains(path));
+        for path in journals {
+            let now = Instant::now();
+            let rests = |known: &Failing| known.next.is_some_and(|next| next > now);
+            if failing.get(&path).is_some_and(rests) {
+                continue;
+            }
+            let Outcome::Pending(errors) = try_one(&path, &options, messages).await else {
+                let _recovered = failing.remove(&path);
+                continue;
+            };
+            let name = name_of(&path);
+            let known = failing.entry(path).or_default();
+            let error = errors.join("; ");
+            if known.told != error {
+                say(format_args!("{name}: {error}"));
+                known.told = error;
+            }
+            let [.., longest] = REST;
+            let rest = REST.get(known.times).copied().unwrap_or(longest);
+            known.next = Some(now + rest);
+            known.times += 1;
+        }
+        sleep(PAUSE).await;
+    }
 }
 
 /// The journals that `ids` mean; each must mean one.

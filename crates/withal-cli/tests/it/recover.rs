@@ -13,7 +13,7 @@ use std::process::{Child, Command};
 use serde_json::{Value, json};
 
 use crate::kill_matrix::kill_both;
-use crate::support::{Sandbox, wait_until};
+use crate::support::{Sandbox, WITHAL, wait_until};
 
 /// A journal with its records, and how to write them again.
 struct Forged<'a> {
@@ -327,6 +327,36 @@ fn what_fails_five_times_is_parked_until_somebody_insists() {
     let (short, _) = id.split_at(8);
     sandbox.withal(&["recover", short]).check_code(0);
     sandbox.check_nothing_is_left();
+}
+
+#[test]
+fn a_watcher_recovers_what_is_killed_and_tells_once_what_it_cannot_recover() {
+    let sandbox = Sandbox::new();
+    let mut elsewhere = Forged::of_killed(&sandbox);
+    let opened = elsewhere.record("open");
+    opened["boot"] = json!("00000000-0000-0000-0000-000000000000");
+    opened["name"] = json!("elsewhere");
+    opened["machine"] = json!("another");
+    elsewhere.write();
+    let mut watcher = sandbox.command(WITHAL, &["recover", "--watch"]);
+    let told = fs::File::create(sandbox.path("told")).unwrap();
+    let mut watcher = watcher.stderr(told).spawn().unwrap();
+    let reason = "on `elsewhere`: recover it there";
+    wait_until("the reason", || sandbox.read("told").contains(reason));
+    // It goes on looking.
+    for _ in 0..2 {
+        let script = "touch started; exec sleep 1000";
+        let started = sandbox.start_run(&["-t", "--", "sh", "-c", script]);
+        started.wait_for("started");
+        kill_both(started);
+        fs::remove_file(sandbox.path("started")).unwrap();
+        wait_until("the recovery", || {
+            sandbox.journals() == [elsewhere.path.clone()]
+        });
+    }
+    watcher.kill().unwrap();
+    let _ = watcher.wait().unwrap();
+    assert_eq!(sandbox.read("told").matches(reason).count(), 1);
 }
 
 #[test]

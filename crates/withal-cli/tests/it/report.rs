@@ -345,3 +345,38 @@ fn what_was_being_acquired_when_the_keeper_was_killed_is_told_as_not_acquired() 
         (json!("released"), json!("acquire_failed"))
     );
 }
+
+#[test]
+fn no_secret_of_the_command_line_is_in_what_a_run_leaves() {
+    let sandbox = Sandbox::new();
+    let words = [
+        "--url=postgres://me:hunter2@h/d",
+        "--token",
+        "hunter2",
+        "Authorization: Bearer hunter2",
+        "-H",
+        "as-hunter3-stands",
+    ];
+    let options = [
+        &["--report", "run.json", "--timeline", "run.svg", "-t"][..],
+        &["-w", r#"env:set={A="hunter3"},secret=["A"]"#],
+        &["-l", "of-hunter3.lock", "--"],
+    ];
+    let run = [&options.concat()[..], &["true"], &words].concat();
+    sandbox.run(&run).check_code(0);
+    let (report, picture) = (sandbox.read("run.json"), sandbox.read("run.svg"));
+    let planned = sandbox.run(&[&["-n"][..], &run].concat());
+    let told = planned.stdout + &planned.stderr;
+    for (text, mask) in [
+        (&report, "***"),
+        (&picture, "***"),
+        (&told, "--token '***'"),
+    ] {
+        assert!(!text.contains("hunter2"), "{text}");
+        assert!(text.contains(mask), "{text}");
+    }
+    // What a gate calls secret is masked wherever it stands, once the gate is acquired.
+    for text in [&report, &picture] {
+        assert!(!text.contains("hunter3"), "{text}");
+    }
+}

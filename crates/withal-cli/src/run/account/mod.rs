@@ -7,8 +7,10 @@ mod report;
 mod sink;
 mod timeline;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use super::gates::Secrets;
 use super::job::Job;
 use super::{Exit, RunId};
 
@@ -57,7 +59,7 @@ impl Account {
             run,
             job: job.name(),
             file: job.file.as_ref().map(crate::message::shown),
-            command: job.words().collect(),
+            command: job.words(),
             outcome: end.outcome,
             error: end.error,
             signal: end.signal,
@@ -66,6 +68,26 @@ impl Account {
             events,
             length,
         }
+    }
+
+    /// The same, with what is secret masked, wherever it stands.
+    pub(super) fn without(mut self, secrets: &Secrets) -> Account {
+        let events = &mut self.events;
+        let of_gates = events.gates.iter_mut();
+        let of_gates = of_gates.flat_map(|gate| [Some(&mut gate.name), gate.error.as_mut()]);
+        let texts = [self.file.as_mut(), self.error.as_mut()]
+            .into_iter()
+            .chain(of_gates)
+            .flatten()
+            .chain(&mut self.command)
+            .chain(&mut events.orphans)
+            .chain(events.marks.iter_mut().map(|mark| &mut mark.what));
+        for text in texts {
+            if let Cow::Owned(masked) = secrets.mask(text.as_bytes()) {
+                *text = String::from_utf8_lossy(&masked).into_owned();
+            }
+        }
+        self
     }
 
     /// Writes what was asked for. What cannot be written is told, and changes nothing: the command

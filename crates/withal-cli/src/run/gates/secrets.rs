@@ -49,7 +49,7 @@ impl Secrets {
     }
 
     /// The text without them.
-    pub(super) fn mask<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
+    pub(crate) fn mask<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
         let known = self.known();
         match &known.finder {
             Some(finder) if finder.is_match(text) => {

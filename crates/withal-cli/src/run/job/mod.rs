@@ -16,6 +16,7 @@ use toml::Spanned;
 use super::Safety;
 use super::account::Destination;
 use super::gates::{Origin, Planned, Previews, Template};
+use super::journal::masked;
 use super::release::{HURRIED_LIMIT, LIMIT, Released};
 use super::status::{BUSY, Exit};
 use super::supervise::Limits;
@@ -196,10 +197,11 @@ impl Job {
         }
     }
 
-    /// The command as it is written: its references may stand for secrets.
-    pub(super) fn words(&self) -> impl Iterator<Item = String> {
+    /// The command as it is written, for its references may stand for secrets, and without those
+    /// that can be told by what stands before them.
+    pub(super) fn words(&self) -> Vec<String> {
         let arguments = self.arguments.iter().map(ToString::to_string);
-        std::iter::once(crate::message::shown(&self.program)).chain(arguments)
+        masked(std::iter::once(crate::message::shown(&self.program)).chain(arguments))
     }
 
     /// What the job is called: as it was named, or after its file or program.
@@ -244,6 +246,6 @@ impl Job {
 
     /// The exit status when a lock is busy whose gate says `code`.
     pub(super) fn busy(&self, code: Option<u8>) -> Exit {
-        Exit::Code(self.settings.busy_code.or(code).unwrap_or(BUSY))
+        Exit::Code(code.or(self.settings.busy_code).unwrap_or(BUSY))
     }
 }

@@ -75,10 +75,7 @@ fn gates(previews: &[Preview]) -> Vec<String> {
 }
 
 fn command(job: &Job) -> Vec<String> {
-    let words = job.arguments.iter().map(|word| quoted(&word.to_string()));
-    let words: Vec<String> = std::iter::once(quoted(&shown(&job.program)))
-        .chain(words)
-        .collect();
+    let words: Vec<String> = job.words().iter().map(|word| quoted(word)).collect();
     let mut lines = vec![words.join(" ")];
     if let Some(cwd) = &job.cwd {
         let path = cwd.base.join(cwd.path.to_string());
