@@ -41,7 +41,7 @@ pub(super) fn quick(place: &Place) -> Result<()> {
         "--bin=withal",
         "--bin=proof-run",
     ]))?;
-    kill(&Arguments { runs: 50, seed: 1 }, place)
+    kill(&Arguments { runs: 30, seed: 1 }, place)
 }
 
 fn kill(arguments: &Arguments, place: &Place) -> Result<()> {

@@ -266,6 +266,26 @@ fn an_output_is_replaced_if_the_command_succeeds_and_keeps_its_mode() {
 }
 
 #[test]
+fn an_output_may_be_a_file_that_a_variable_names() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "old");
+    let write = |script: &str, code| {
+        let gates = ["-w", "output:path=a,env=A", "-w", "output:path=b,env=B"];
+        let run = [&gates[..], &["-o", "c", "--", "sh", "-c", script]].concat();
+        sandbox.run(&run).check_code(code);
+        ["a", "b", "c"].map(|name| sandbox.read(name))
+    };
+    let half = r#"echo half > "$A"; exit 3"#;
+    assert_eq!(write(half, 3), ["old", "", ""]);
+    let all = r#"echo 1 > "$A"; setsid -w sh -c 'echo 2 > "$B"; echo 3 >> "$B"'; cat "$A" "$B""#;
+    assert_eq!(write(all, 0), ["1\n", "2\n3\n", "1\n2\n3\n"]);
+    assert_eq!(write(half, 3), ["1\n", "2\n3\n", "1\n2\n3\n"]);
+    let twice = ["-e", "A=1", "-w", "output:path=a,env=A", "--", "true"];
+    sandbox.run(&twice).check_code(125);
+    sandbox.check_nothing_is_left();
+}
+
+#[test]
 fn an_output_stays_as_it_was_on_every_other_path() {
     for (options, script, code) in ENDINGS.iter().skip(1) {
         for old in [None, Some("old\n")] {

@@ -181,9 +181,6 @@ trait Kind: DeserializeOwned + Clone + Send + 'static {
     /// What others can refer to: the names that [`Equip::attributes`] gives.
     const ATTRIBUTES: &'static [&'static str] = &[];
 
-    /// Whether it takes the command's stdout, so that there can be no other such gate.
-    const TAKES_STDOUT: bool = false;
-
     /// Whether what the command leaves running can do without it.
     const CAN_BE_OUTLIVED: bool = false;
 
@@ -208,6 +205,12 @@ trait Kind: DeserializeOwned + Clone + Send + 'static {
     /// This acquires nothing and changes nothing. A plan is made of it, too, with `‹id.attribute›`
     /// in place of what is not there yet.
     fn gate(self, setting: &Setting<'_>) -> anyhow::Result<Self::Gate>;
+
+    /// Whether it takes the command's stdout, so that there can be no other such gate; without keys
+    /// if it was made without any.
+    fn takes_stdout(_keys: Option<&Self>) -> bool {
+        false
+    }
 
     /// What no other gate of the run can have, if this is the gate.
     fn takes(&self, _gate: &Self::Gate) -> Vec<Taken> {
@@ -529,7 +532,10 @@ impl<K: Listed> Gate for Made<K> {
     }
 
     fn takes_stdout(&self) -> bool {
-        K::TAKES_STDOUT
+        K::takes_stdout(match self {
+            Made::Keys(keys) => Some(keys),
+            Made::Gate(_) => None,
+        })
     }
 
     fn can_be_outlived(&self) -> bool {

@@ -1,8 +1,10 @@
-//! `--output`: the command's stdout in a file, replaced whole if the command succeeds.
+//! `--output`: what the command writes, to stdout or to a file that a variable names, in a file that is
+//! replaced whole if the command succeeds.
 
 use std::ffi::OsString;
 use std::fmt;
 use std::io::Seek as _;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,15 +15,19 @@ use withal_core::{AsyncContextManager, ExitCase};
 use withal_os::{AtomicFile, AtomicWriter, Durability, WriteErrorKind};
 
 use super::keys::Bytes;
-use super::{Equip, Kind, Planned, Recovery, Setting, Taken, Template, Undo, has_succeeded};
+use super::{
+    Equip, Kind, Planned, Recovery, Setting, Taken, Template, Undo, Variable, has_succeeded,
+};
 use crate::atomic;
 use crate::message::shown;
 
-/// The command's stdout in a file, replaced whole if the command succeeds.
+/// What the command writes in a file, replaced whole if the command succeeds.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Output {
     path: Template,
+    /// The variable with the path that the command is to write to, in place of stdout.
+    env: Option<Variable>,
     /// The file's mode, whatever it was.
     #[serde(default, deserialize_with = "mode_key")]
     mode: Option<u32>,
@@ -87,7 +93,6 @@ pub(super) struct Options {
 impl Kind for Output {
     const NAME: &'static str = "output";
     const ATTRIBUTES: &'static [&'static str] = &["path"];
-    const TAKES_STDOUT: bool = true;
     type Options = Options;
     type Gate = Write;
     type Undo = RemoveTemporary;
@@ -100,12 +105,17 @@ impl Kind for Output {
                 Some(mode) => writer.mode(mode),
                 None => writer,
             },
+            variable: self.env,
             keeps_partial: self.keep_partial,
         })
     }
 
+    fn takes_stdout(keys: Option<&Output>) -> bool {
+        keys.is_none_or(|keys| keys.env.is_none())
+    }
+
     fn takes(&self, _gate: &Self::Gate) -> Vec<Taken> {
-        vec![Taken::Stdout]
+        vec![self.env.clone().map_or(Taken::Stdout, Taken::Variable)]
     }
 
     fn intent(gate: &Write) -> Option<RemoveTemporary> {
@@ -125,6 +135,7 @@ impl super::Options for Options {
         let outputs = self.output.into_iter();
         let outputs = outputs.map(|path| Output {
             path: path.into_os_string().into(),
+            env: None,
             mode: None,
             keep_partial: self.keep_partial,
             sync: Sync::default(),
@@ -137,6 +148,7 @@ impl super::Options for Options {
 pub(crate) fn gate(writer: AtomicWriter, option: &'static str) -> Planned {
     let write = Write {
         writer,
+        variable: None,
         keeps_partial: false,
     };
     Planned::ready::<Output>(option, write)
@@ -160,6 +172,7 @@ pub(crate) fn open(writer: AtomicWriter) -> anyhow::Result<AtomicFile> {
 
 pub(super) struct Write {
     writer: AtomicWriter,
+    variable: Option<Variable>,
     keeps_partial: bool,
 }
 
@@ -171,6 +184,7 @@ impl fmt::Display for Write {
 
 pub(super) struct Written {
     file: AtomicFile,
+    variable: Option<Variable>,
     keeps_partial: bool,
 }
 
@@ -181,6 +195,7 @@ impl AsyncContextManager for Write {
     async fn enter(self) -> anyhow::Result<Written> {
         Ok(Written {
             file: open(self.writer)?,
+            variable: self.variable,
             keeps_partial: self.keeps_partial,
         })
     }
@@ -225,7 +240,15 @@ impl Written {
 
 impl Equip for Written {
     fn equip(&mut self, command: &mut Command) -> anyhow::Result<()> {
-        let _ = command.stdout(self.file.file().try_clone()?);
+        let file = self.file.file();
+        let _ = match &self.variable {
+            // It has no name before it is whole. By this path it can be opened from anywhere.
+            Some(variable) => {
+                let (process, descriptor) = (std::process::id(), file.as_raw_fd());
+                command.env(variable, format!("/proc/{process}/fd/{descriptor}"))
+            }
+            None => command.stdout(file.try_clone()?),
+        };
         Ok(())
     }
 
