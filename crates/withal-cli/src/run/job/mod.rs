@@ -125,7 +125,8 @@ fn identity(settings: &Settings, file: Option<&Path>) -> String {
         return name.clone();
     }
     if let Some(file) = file {
-        return crate::message::shown(file);
+        // `./job.toml` is `job.toml`.
+        return crate::message::shown(&file.components().collect::<PathBuf>());
     }
     let mut words = Vec::new();
     for word in env::args_os().skip(2) {
@@ -247,5 +248,20 @@ impl Job {
     /// The exit status when a lock is busy whose gate says `code`.
     pub(super) fn busy(&self, code: Option<u8>) -> Exit {
         Exit::Code(code.or(self.settings.busy_code).unwrap_or(BUSY))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::identity;
+
+    #[test]
+    fn a_file_is_the_same_job_however_it_is_named() {
+        for path in ["/a/job.toml", "/a/./job.toml", "/a//job.toml"] {
+            let identity = identity(&Default::default(), Some(Path::new(path)));
+            assert_eq!(identity, "/a/job.toml");
+        }
     }
 }
