@@ -7,6 +7,9 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use crate::source::BadSource;
 
+/// What stands for a secret.
+pub(crate) const MASK: &str = "***";
+
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {

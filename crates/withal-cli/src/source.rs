@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::DeTable;
 
-use crate::message::shown;
+use crate::message::{MASK, shown};
 
 /// The text of a file.
 #[derive(Debug)]
@@ -140,8 +140,6 @@ impl Source {
         ))
     }
 }
-
-const MASK: &str = "***";
 
 /// The text without the passwords of its URLs, and where in it is what was at a byte before.
 fn masked(text: &str) -> (String, impl Fn(usize) -> usize + use<>) {

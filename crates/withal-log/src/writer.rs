@@ -145,7 +145,7 @@ impl Writer {
             let error = LogError::io(format!("no space to write `{}`", self.display()), error);
             return Ok(self.refuse(&batch, error));
         }
-        self.flush_sidecar_if_due((self.settings.clock)());
+        self.flush_sidecar_if_due(batch.last);
         self.dirty_bytes += batch.bytes.len() as u64;
         Ok(Written {
             refused: None,

@@ -1,6 +1,7 @@
 //! `withal log`: logs that are whole after any crash.
 
 mod ack;
+mod appender;
 mod cat;
 mod help;
 mod progress;
@@ -24,8 +25,9 @@ use crate::output::Closed;
 use crate::process;
 use crate::run::Exit;
 
+pub(crate) use appender::Appender;
 pub(crate) use help::AFTER;
-pub(crate) use stamp::{Format, put as put_stamps};
+pub(crate) use stamp::Format;
 pub(crate) use values::size;
 pub(crate) use write::{CHUNK, split_lines, whole_characters};
 

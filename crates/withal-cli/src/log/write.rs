@@ -9,8 +9,8 @@ use memchr::{memchr_iter, memrchr};
 use withal_log::{Durability, Log, LogError, LogErrorKind, LogOptions, OnFull};
 
 use super::ack::Acks;
-use super::stamp::{self, Format};
-use super::{check_may_be_log, values};
+use super::stamp::Format;
+use super::{Appender, check_may_be_log, values};
 use crate::cli::time_limit;
 use crate::input::{self, Input};
 use crate::message::{Level, Messages};
@@ -237,13 +237,10 @@ pub(crate) fn whole_characters(bytes: &[u8], end: usize) -> usize {
 /// Where lines go.
 struct Sink {
     log: Log,
+    appender: Appender,
     acks: Option<Acks>,
     messages: Messages,
     drops: bool,
-    stamp: Option<Format>,
-    stamped: Vec<u8>,
-    /// Whether a part of the next line is in the log.
-    is_begun: bool,
     /// Whether stdout gets the lines, too.
     tees: bool,
     /// Whether anybody wants to know how many records there are.
@@ -255,13 +252,11 @@ struct Sink {
 impl Sink {
     fn new(log: Log, arguments: &Arguments, acks: Option<Acks>) -> Sink {
         Sink {
+            appender: Appender::new(log.clone(), arguments.stamp),
             log,
             acks,
             messages: arguments.messages(),
             drops: arguments.on_full == OnFull::Drop,
-            stamp: arguments.stamp,
-            stamped: Vec::new(),
-            is_begun: false,
             tees: arguments.tee,
             counts: arguments.ack || arguments.verbose,
             records: 0,
@@ -275,49 +270,25 @@ impl Sink {
         if self.counts {
             self.records += memchr_iter(b'\n', lines).count() as u64;
         }
-        let is_begun = std::mem::take(&mut self.is_begun);
-        let appended = match self.stamp {
-            Some(format) => {
-                stamp::put(format, lines, is_begun, &mut self.stamped);
-                lines.clear();
-                self.log.append_buffer(&mut self.stamped)
-            }
-            None => self.log.append_buffer(lines),
-        };
+        let appended = self.appender.lines(lines);
         let line = self.unless_dropped(appended)?;
         self.submitted(line);
         Ok(())
     }
 
     fn part(&mut self, part: &[u8]) -> Result<(), LogError> {
-        let _line = self.append(part, |log, part| log.append_part(part))?;
-        self.is_begun = true;
-        Ok(())
+        self.bytes += part.len() as u64;
+        let appended = self.appender.part(part);
+        self.unless_dropped(appended).map(drop)
     }
 
     fn unended(&mut self, line: &[u8]) -> Result<(), LogError> {
-        let line = self.append(line, |log, line| log.append_unended(line))?;
+        self.bytes += line.len() as u64;
+        let appended = self.appender.unended(line);
+        let line = self.unless_dropped(appended)?;
         self.records += 1;
         self.submitted(line);
         Ok(())
-    }
-
-    /// Appends with a stamp; gives the last line's number, if it was not dropped.
-    fn append(
-        &mut self,
-        bytes: &[u8],
-        append: impl FnOnce(&Log, &[u8]) -> Result<u64, LogError>,
-    ) -> Result<Option<u64>, LogError> {
-        self.bytes += bytes.len() as u64;
-        let stored = match self.stamp {
-            Some(format) => {
-                stamp::put(format, bytes, self.is_begun, &mut self.stamped);
-                &self.stamped
-            }
-            None => bytes,
-        };
-        let appended = append(&self.log, stored);
-        self.unless_dropped(appended)
     }
 
     /// The last line's number, if it was not dropped as was asked for.
@@ -360,11 +331,10 @@ impl Sink {
 
     /// Makes all of it durable and tells so; gives how many lines were dropped.
     fn close(self) -> Result<u64, LogError> {
-        let dropped = self.log.clone();
-        let closed = self.log.close();
+        let closed = self.appender.close();
         if let Some(acks) = self.acks {
             acks.finish();
         }
-        closed.map(|()| dropped.dropped())
+        closed.map(|()| self.log.dropped())
     }
 }

@@ -15,7 +15,7 @@ use toml::Spanned;
 use withal_sql::Sessions;
 use withal_sql::migrate::Migrations;
 
-use crate::message::shown;
+use crate::message::{MASK, shown};
 use crate::source::{Flaw, Source};
 
 /// A database, and what is to be applied to it.
@@ -84,7 +84,7 @@ pub(crate) fn needs_writing(path: &Path) -> bool {
 
 impl fmt::Debug for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
+        f.write_str(MASK)
     }
 }
 

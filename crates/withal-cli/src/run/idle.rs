@@ -48,8 +48,8 @@ pub(super) async fn wait<T>(work: impl Future<Output = T>, messages: Messages) -
 
 /// Waits for a signal, with less memory if that takes long.
 pub(super) fn wait_signal(signals: &SignalFd, messages: Messages) {
-    let mut signal = [PollFd::new(signals, PollFlags::IN)];
     let limit = Timespec::try_from(SHORT).ok();
+    let mut signal = [PollFd::new(signals, PollFlags::IN)];
     if let Ok(0) = poll(&mut signal, limit.as_ref()) {
         let given = process::give_back_pages(|| {
             // If it fails, whoever reads the signal waits for it.

@@ -177,13 +177,9 @@ async fn pass(arguments: &Arguments, messages: Messages) -> anyhow::Result<bool>
     if !arguments.ids.is_empty() {
         journals = named(&journals, &arguments.ids)?;
     }
+    let options = Options::of(arguments);
     let mut is_clean = true;
     for path in journals {
-        let options = Options {
-            insists: arguments.all || !arguments.ids.is_empty(),
-            is_rehearsal: arguments.dry_run,
-            older_than: arguments.older_than,
-        };
         match try_one(&path, &options, messages).await {
             Outcome::Fine | Outcome::Recovered => {}
             Outcome::Pending(errors) => {
@@ -206,12 +202,8 @@ struct Failing {
 }
 
 /// Recovers what is killed, for ever. What it cannot recover it tells when that is new, and goes on.
-async fn watch(arguments: &Arguments, messages: Messages) -> anyhow::Result<bool> {
-    let options = Options {
-        insists: arguments.all,
-        is_rehearsal: false,
-        older_than: arguments.older_than,
-    };
+async fn watch(arguments: &Arguments, messages: Messages) -> ! {
+    let options = Options::of(arguments);
     let mut failing: HashMap<PathBuf, Failing> = HashMap::new();
     let mut unlisted = String::new();
     loop {
@@ -292,6 +284,16 @@ struct Options {
     insists: bool,
     is_rehearsal: bool,
     older_than: Option<Duration>,
+}
+
+impl Options {
+    fn of(arguments: &Arguments) -> Options {
+        Options {
+            insists: arguments.all || !arguments.ids.is_empty(),
+            is_rehearsal: arguments.dry_run,
+            older_than: arguments.older_than,
+        }
+    }
 }
 
 /// Undoes what earlier runs of a job have left, as far as there is time.

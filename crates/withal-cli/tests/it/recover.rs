@@ -44,6 +44,17 @@ impl<'a> Forged<'a> {
         }
     }
 
+    /// The same, of a run on another host.
+    fn of_elsewhere(sandbox: &'a Sandbox) -> Forged<'a> {
+        let mut forged = Forged::of_killed(sandbox);
+        let opened = forged.record("open");
+        opened["boot"] = json!("00000000-0000-0000-0000-000000000000");
+        opened["name"] = json!("elsewhere");
+        opened["machine"] = json!("another");
+        forged.write();
+        forged
+    }
+
     fn record(&mut self, kind: &str) -> &mut Value {
         let mut records = self.records.iter_mut();
         records.find(|record| record["record"] == kind).unwrap()
@@ -164,12 +175,7 @@ fn after_a_reboot_no_process_is_signalled_and_the_rest_is_undone() {
 #[test]
 fn a_run_on_another_host_is_listed_and_left_alone() {
     let sandbox = Sandbox::new();
-    let mut forged = Forged::of_killed(&sandbox);
-    let opened = forged.record("open");
-    opened["boot"] = json!("00000000-0000-0000-0000-000000000000");
-    opened["name"] = json!("elsewhere");
-    opened["machine"] = json!("another");
-    forged.write();
+    let forged = Forged::of_elsewhere(&sandbox);
     // One whose machine has no id is known by its name.
     forged.check_left_alone("on `elsewhere`: recover it there", "elsewhere");
     assert!(forged.directory().is_dir());
@@ -332,12 +338,7 @@ fn what_fails_five_times_is_parked_until_somebody_insists() {
 #[test]
 fn a_watcher_recovers_what_is_killed_and_tells_once_what_it_cannot_recover() {
     let sandbox = Sandbox::new();
-    let mut elsewhere = Forged::of_killed(&sandbox);
-    let opened = elsewhere.record("open");
-    opened["boot"] = json!("00000000-0000-0000-0000-000000000000");
-    opened["name"] = json!("elsewhere");
-    opened["machine"] = json!("another");
-    elsewhere.write();
+    let elsewhere = Forged::of_elsewhere(&sandbox);
     let mut watcher = sandbox.command(WITHAL, &["recover", "--watch"]);
     let told = fs::File::create(sandbox.path("told")).unwrap();
     let mut watcher = watcher.stderr(told).spawn().unwrap();

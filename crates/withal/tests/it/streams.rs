@@ -35,16 +35,19 @@ async fn c122_c127_a_decorated_stream_is_made_and_run_inside_its_block() {
     assert_eq!(t.take(), "+a made item1 item2 item3 -a ok");
 }
 
+/// Waits for what was dropped.
+async fn drained() -> withal::Report {
+    let limit = std::time::Duration::from_secs(9);
+    withal::Reaper::global().drain(limit).await
+}
+
 #[tokio::test]
 async fn c123_stopped_early_it_is_dropped_before_its_block_is_left() {
     let t = Trace::default();
     let mut stream = count(t.clone(), 2);
     assert_eq!(next(&mut stream).await.unwrap().unwrap(), 1);
     drop(stream);
-    // It may report what other tests have left: they share the reaper.
-    let _report = withal::Reaper::global()
-        .drain(std::time::Duration::from_secs(9))
-        .await;
+    assert!(drained().await.is_clean());
     assert_eq!(t.take(), "+a made item1 -a failed");
 }
 
@@ -57,6 +60,9 @@ async fn c124_its_items_and_errors_come_out_unchanged() {
         last = next(&mut stream).await;
     }
     assert!(matches!(last, Some(Err(AppError::Own))));
+    // All tests share the reaper: none may leave it what ends with its own runtime.
+    drop(stream);
+    assert!(drained().await.is_clean());
 }
 
 struct Rows {

@@ -9,8 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use aho_corasick::{AhoCorasick, MatchKind};
 use anyhow::Context as _;
 
-/// What stands for a secret.
-const MASK: &str = "***";
+use crate::message::MASK;
 
 /// Lines of a secret of several lines that are shorter are no secrets: a brace, for one.
 const LEAST_LINE: usize = 4;

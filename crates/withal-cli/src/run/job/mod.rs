@@ -1,6 +1,7 @@
 //! What is to be done: from the command line, from a job file, or from both.
 
 mod file;
+mod mask;
 mod plan;
 mod settings;
 
@@ -16,13 +17,13 @@ use toml::Spanned;
 use super::Safety;
 use super::account::Destination;
 use super::gates::{Origin, Planned, Previews, Template};
-use super::journal::masked;
 use super::release::{HURRIED_LIMIT, LIMIT, Released};
 use super::status::{BUSY, Exit};
 use super::supervise::Limits;
 use crate::message::Messages;
 use crate::source::Source;
 use file::{Flaws, JobFile};
+use mask::masked;
 
 pub(crate) use file::BadFile;
 pub(crate) use plan::print as print_plan;

@@ -5,7 +5,6 @@
 //! and nothing else tells whether a run lives.
 
 mod directory;
-mod mask;
 mod record;
 mod story;
 
@@ -22,7 +21,6 @@ use rustix::fs::{MemfdFlags, OFlags, fcntl_setfl, memfd_create};
 use crate::run::gates::AnyUndo;
 
 pub(crate) use directory::{Directory, Found, Refused, look};
-pub(crate) use mask::masked;
 pub(crate) use record::{Opened, Record, VERSION};
 pub(crate) use story::{Gate, Reading, State, Story};
 

@@ -20,11 +20,11 @@ use withal_log::{Log as Engine, LogError, LogErrorKind, LogOptions, OnFull};
 
 use super::source::{self, EndGuard};
 use super::{Busy, Equip, Kind, NoUndo, Setting, Taken, Template, Ties, is_known, taken};
-use crate::log::{check_may_be_log, size};
+use crate::log::{CHUNK, check_may_be_log, size};
 use crate::message::shown;
 use lines::Lines;
 use pass::Pass;
-use pump::{BLOCK, Failures, Pump};
+use pump::{Failures, Pump};
 
 const PAGE: usize = 4096;
 
@@ -253,7 +253,7 @@ impl Open {
     /// How much the log gets at a time.
     fn piece(&self) -> usize {
         let size = self.rotate.map_or(u64::MAX, |rotate| rotate.size);
-        usize::try_from(size).map_or(BLOCK, |size| size.clamp(PAGE, BLOCK))
+        usize::try_from(size).map_or(CHUNK, |size| size.clamp(PAGE, CHUNK))
     }
 
     fn options(&self) -> LogOptions {

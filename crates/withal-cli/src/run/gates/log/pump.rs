@@ -9,13 +9,9 @@ use withal_log::LogError;
 
 use super::lines::Lines;
 use super::pass::{Pass, Passed};
-use crate::log::CHUNK;
 use crate::message::Messages;
 use crate::run::gates::Ties;
 use crate::run::gates::source::Source;
-
-/// How much is read at a time: as `withal log write` does.
-pub(super) const BLOCK: usize = CHUNK;
 
 /// How much of what a stream does not take is kept for it at the end.
 const MOST_PENDING: usize = 4 << 20;

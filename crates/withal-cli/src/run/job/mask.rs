@@ -1,5 +1,7 @@
 //! Words of a command line without their secrets.
 
+use crate::message::MASK;
+
 /// Names whose values are nobody's business.
 const SECRETS: [&str; 7] = [
     "password",
@@ -10,8 +12,6 @@ const SECRETS: [&str; 7] = [
     "authorization",
     "cookie",
 ];
-
-const MASK: &str = "***";
 
 /// A command line without the passwords of URLs in it, and without the values of what calls itself
 /// secret: in the same word, as of `--password=x` and `Authorization: x`, or in the next one.
