@@ -379,7 +379,8 @@ impl LogOptions {
         self
     }
 
-    /// Begins a new segment when one has this many bytes; by default 64 MiB.
+    /// Begins a new segment with the line after the one with which a segment has this many bytes; by
+    /// default 64 MiB.
     pub fn rotate_size(mut self, bytes: u64) -> LogOptions {
         self.settings.rotate_size = bytes.max(1);
         self

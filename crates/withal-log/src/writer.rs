@@ -122,15 +122,24 @@ impl Writer {
     fn put(&mut self, mut batch: Batch) -> Result<Written, LogError> {
         let mut waited = Waiting::default();
         loop {
-            let stopped = match self.ready_segment() {
-                Ok(()) => self.segment.write(&batch.bytes, batch.first, batch.last),
-                Err(error) => Err(Stopped { written: 0, error }),
-            };
-            let Err(Stopped { written, error }) = stopped else {
-                break;
+            let written = self.ready_segment().map_or_else(
+                |error| Err(Stopped { written: 0, error }),
+                |()| {
+                    let (piece, _) = batch.bytes.split_at(self.fitting(&batch.bytes));
+                    let written = self.segment.write(piece, batch.first, batch.last);
+                    written.map(|()| piece.len())
+                },
+            );
+            let (written, stopped) = match written {
+                Ok(all) if all == batch.bytes.len() => break,
+                Ok(piece) => (piece, None),
+                Err(Stopped { written, error }) => (written, Some(error)),
             };
             let rest = self.split(&mut batch, written);
             drop(self.keep(std::mem::replace(&mut batch, rest)));
+            let Some(error) = stopped else {
+                continue; // in the next segment
+            };
             if let Some(stopped) = &self.stopped {
                 return Err(stopped.clone());
             }
@@ -274,6 +283,16 @@ impl Writer {
             return self.next_segment();
         }
         Ok(())
+    }
+
+    /// How much of whole lines goes into this segment: up to the line with which it is full.
+    fn fitting(&self, lines: &[u8]) -> usize {
+        let room = self.settings.rotate_size.saturating_sub(self.segment.len);
+        let before = usize::try_from(room).unwrap_or(usize::MAX).max(1) - 1;
+        let Some((_, rest)) = lines.split_at_checked(before) else {
+            return lines.len();
+        };
+        memchr::memchr(b'\n', rest).map_or(lines.len(), |end| before + end + 1)
     }
 
     fn is_due(&self, now: u64) -> bool {

@@ -111,6 +111,45 @@ fn old_segments_go_by_size_and_by_age_and_the_rest_reads_and_verifies() {
     assert_eq!(verify(&by_age, |_| ()).unwrap().problems, []);
 }
 
+#[test]
+fn a_segment_ends_with_the_line_that_fills_it_however_much_comes_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines: String = (0..5_000)
+        .map(|number| format!("line {number}\n"))
+        .collect();
+    let log = Log::open(folder.path()).rotate_size(1_000);
+    let log = log.durability(Durability::Buffered).open().unwrap();
+    for _ in 0..3 {
+        log.append_lines(&lines).unwrap();
+    }
+    log.append("x".repeat(5_000)).unwrap();
+    log.append("last").unwrap();
+    log.close().unwrap();
+    let segments = segments(folder.path());
+    let sizes = segments
+        .iter()
+        .map(|name| fs::metadata(folder.path().join(name)).unwrap().len());
+    let mut sizes: Vec<u64> = sizes.collect();
+    assert_eq!(sizes.pop(), Some(5));
+    let long = sizes.pop().unwrap();
+    assert!((5_001..6_001).contains(&long), "{long}");
+    let longest = "line 4999\n".len() as u64;
+    let is_full = |size: &u64| (1_000..1_000 + longest).contains(size);
+    assert!(sizes.iter().all(is_full), "{sizes:?}");
+    assert!(sizes.len() > 100);
+    let mut reader = Reader::open(folder.path()).unwrap();
+    let mut text = Vec::new();
+    while let Some(chunk) = reader.next_chunk().unwrap() {
+        text.extend_from_slice(chunk);
+    }
+    let expected = [lines.repeat(3).as_str(), &"x".repeat(5_000), "\nlast\n"].concat();
+    assert!(text == expected.as_bytes());
+    assert_eq!(
+        verify(folder.path(), |_| ()).unwrap().verdict(),
+        Verdict::Clean
+    );
+}
+
 /// Writes while the disk is full for some operations.
 fn on_full(policy: OnFull, lasts: u64) -> (FaultDisk, Vec<Option<LogErrorKind>>, u64) {
     let disk = FaultDisk::default();
