@@ -15,7 +15,7 @@ use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Pars
 use crate::message::{Level, Messages, say, say_error, say_lines, shown};
 use crate::output::Closed;
 use crate::run::{self, Asked, BadFile, Exit, GateArguments, Job, Safety, Settings};
-use crate::{atomic, log, migrate, watch};
+use crate::{atomic, log, migrate, suggest, watch};
 
 pub(crate) use values::{duration, signal, status, time_limit};
 
@@ -204,6 +204,7 @@ fn job(arguments: RunArguments, matches: &ArgMatches, is_check: bool) -> anyhow:
         anyhow::bail!(NO_COMMAND);
     }
     let asked = Asked {
+        words_of_gates: GateArguments::words(matches),
         gates: gates.in_order(matches)?,
         settings,
         file,
@@ -290,32 +291,27 @@ fn describe(error: &clap::Error) -> String {
             let option = option.split([' ', '=', '[']).next().unwrap_or_default();
             let value = context(error, ContextKind::InvalidValue).unwrap_or_default();
             let reason = std::error::Error::source(error).map(ToString::to_string);
-            let reason = reason.unwrap_or_else(|| "a value is required".to_owned());
-            match value.is_empty() {
-                true => format!("{option}: {reason}"),
-                false => format!("{option}: `{value}`: {reason}"),
+            let reason = reason.unwrap_or_else(|| match value.is_empty() {
+                true => "a value is required".to_owned(),
+                false => other_values(error, &value),
+            });
+            match (value.is_empty(), option.starts_with('<')) {
+                (true, _) => format!("{option}: {reason}"),
+                (false, false) => format!("{option}: `{value}`: {reason}"),
+                (false, true) => format!("`{value}`: {reason}"),
             }
         }
-        ErrorKind::MissingRequiredArgument
-            if option
-                .as_deref()
-                .is_some_and(|option| option.starts_with("--lock")) =>
-        {
-            "--lock-wait: no lock to wait for; write `--lock PATH`, too".to_owned()
+        ErrorKind::MissingRequiredArgument if is_run => {
+            let missing = option.unwrap_or_default();
+            let mut needs = NEEDS.iter();
+            let need =
+                needs.find(|(option, _)| missing.trim_start_matches('<').starts_with(option));
+            need.map_or(NO_COMMAND, |(_, why)| why).to_owned()
         }
-        ErrorKind::MissingRequiredArgument
-            if is_run
-                && option
-                    .as_deref()
-                    .is_some_and(|option| option.starts_with("--log")) =>
-        {
-            "--log-rotate and --log-time: no log; write `--log DIR`, too".to_owned()
-        }
-        ErrorKind::MissingRequiredArgument if !is_run => {
+        ErrorKind::MissingRequiredArgument => {
             let missing = option.unwrap_or_default();
             format!("no {missing}: see `{asked} --help`")
         }
-        ErrorKind::MissingRequiredArgument => NO_COMMAND.to_owned(),
         ErrorKind::InvalidSubcommand if asked.starts_with("withal log") => {
             let word = context(error, ContextKind::InvalidSubcommand).unwrap_or_default();
             format!("`{word}`: no subcommand; `withal log --help` lists them")
@@ -336,6 +332,35 @@ fn describe(error: &clap::Error) -> String {
             format!("{first}; see `{asked} --help`")
         }
     }
+}
+
+/// Options of gates that are not asked for, by the option that asks for the gate.
+const NEEDS: [(&str, &str); 4] = [
+    (
+        "--lock ",
+        "--lock-wait: no lock to wait for; write `--lock PATH`, too",
+    ),
+    (
+        "--log ",
+        "--log-rotate and --log-time: no log; write `--log DIR`, too",
+    ),
+    (
+        "--output ",
+        "--keep-partial: no output to keep; write `--output FILE`, too",
+    ),
+    (
+        "--pg-lock ",
+        "--lease: no lease; write `--pg-lock KEY` or `--redis-lock KEY`, too",
+    ),
+];
+
+/// What could have been written where `value` stands.
+fn other_values(error: &clap::Error, value: &str) -> String {
+    let Some(ContextValue::Strings(values)) = error.get(ContextKind::ValidValue) else {
+        return "not a value of it".to_owned();
+    };
+    let values: Vec<&str> = values.iter().map(String::as_str).collect();
+    format!("no such value; {}", suggest::instead(value, &values))
 }
 
 /// The subcommand that was asked for, with its own if it has any.

@@ -42,7 +42,7 @@ use withal_scope::AsyncExitStack;
 use account::{Account, Chronicle, Destination, End};
 use alarms::Raised;
 use front::{Keeper, Kept, Side};
-use gates::{Attributes, Busy, Held, Place, Secrets, Ties};
+use gates::{Attributes, Busy, Held, Place, Secrets, Ties, Warnings};
 use identity::{Distance, Host, Process};
 use job::Orphans;
 use journal::{Directory, Journal, Opened, Reading, Record};
@@ -227,6 +227,7 @@ fn keep(job: Job, run: Run, keeper: Option<&Keeper>) -> anyhow::Result<Exit> {
             keep: job.settings.keep.unwrap_or_default(),
             is_hurried: Arc::default(),
             secrets: Secrets::default(),
+            warnings: Warnings::new(messages),
             messages,
         };
         Ok(session(job, signals, raised, ties, run).await)
@@ -486,9 +487,9 @@ impl Outcome {
             Outcome::Lost(lost) => errored(lost.clone()),
             Outcome::NotStarted(not_started) => errored(not_started.reason.clone()),
             Outcome::Ended(ending) if ending.timed_out => ExitCase::TimedOut,
-            Outcome::Ended(ending) if ending.alarmed => {
-                errored("a gate has stopped the command".to_owned())
-            }
+            Outcome::Ended(Ending {
+                alarm: Some(alarm), ..
+            }) => errored(alarm.clone()),
             Outcome::Ended(ending) => match Exit::of_command(ending.status) {
                 Exit::SUCCESS => ExitCase::Succeeded,
                 Exit::Code(code) => errored(format!("the command exited with {code}")),
@@ -508,7 +509,9 @@ impl Outcome {
             Outcome::Lost(lost) => ("lost", Some(lost.clone())),
             Outcome::NotStarted(not_started) => ("not_started", Some(not_started.reason.clone())),
             Outcome::Ended(ending) if ending.timed_out => ("timed_out", None),
-            Outcome::Ended(ending) if ending.alarmed => ("lost", None),
+            Outcome::Ended(Ending {
+                alarm: Some(alarm), ..
+            }) => ("lost", Some(alarm.clone())),
             Outcome::Ended(ending) => match Exit::of_command(ending.status) {
                 Exit::SUCCESS => ("succeeded", None),
                 Exit::Code(_) => ("failed", None),
@@ -555,7 +558,7 @@ impl Outcome {
             {
                 Exit::TIMED_OUT
             }
-            Outcome::Ended(ending) if ending.alarmed => Exit::TEARDOWN_FAILED,
+            Outcome::Ended(ending) if ending.alarm.is_some() => Exit::TEARDOWN_FAILED,
             Outcome::Ended(ending) => match Exit::of_command(ending.status) {
                 Exit::SUCCESS if ending.has_survivors => Exit::TEARDOWN_FAILED,
                 Exit::SUCCESS if job.minds(&released) => Exit::TEARDOWN_FAILED,

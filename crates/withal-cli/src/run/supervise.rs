@@ -31,12 +31,12 @@ pub(crate) struct Limits {
 }
 
 /// How the command ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Ending {
     pub(super) status: WaitStatus,
     pub(super) timed_out: bool,
-    /// Whether a gate has stopped it.
-    pub(super) alarmed: bool,
+    /// Why a gate has stopped it, if one has.
+    pub(super) alarm: Option<String>,
     /// Whether a signal asked to stop while something still ran.
     pub(super) asked_to_stop: bool,
     /// Whether processes are left that could not be killed.
@@ -66,7 +66,7 @@ pub(super) struct Supervisor<'a> {
     phase: Phase,
     times_out_at: Option<Instant>,
     timed_out: bool,
-    alarmed: bool,
+    alarm: Option<String>,
     asked_to_stop: bool,
     /// Whether it is noted what the command has left running.
     has_orphans: bool,
@@ -94,7 +94,7 @@ impl<'a> Supervisor<'a> {
             phase: Phase::Free,
             times_out_at: limits.timeout.map(|limit| Instant::now() + limit),
             timed_out: false,
-            alarmed: false,
+            alarm: None,
             asked_to_stop: false,
             has_orphans: false,
             ctrl_c_at: None,
@@ -114,8 +114,8 @@ impl<'a> Supervisor<'a> {
                 if left.is_empty() || gives_up {
                     // What has been raised since the command ended counts, too.
                     if let Some(alarm) = self.alarms.taken() {
-                        self.messages.error(alarm);
-                        self.alarmed = true;
+                        self.messages.error(&alarm);
+                        self.alarm = Some(alarm);
                     }
                     return self.ending(status, &left);
                 }
@@ -132,7 +132,7 @@ impl<'a> Supervisor<'a> {
             let arrived = tokio::select! {
                 biased;
                 alarm = self.alarms.next(), if !has_ended => {
-                    self.alarm(&alarm);
+                    self.alarm(alarm);
                     continue;
                 }
                 arrived = self.signals.next_before(deadline) => arrived,
@@ -169,10 +169,10 @@ impl<'a> Supervisor<'a> {
         }
         // The command goes on when it is told to, and a lease may have ended while it was stopped.
         if arrived.signal == Signal::SIGCONT
-            && !self.alarmed
+            && self.alarm.is_none()
             && let Some(alarm) = self.alarms.look()
         {
-            self.alarm(&alarm);
+            self.alarm(alarm);
         }
         self.running.pass_on(&arrived);
         if !arrived.asks_to_stop() || !arrived.was_sent() {
@@ -191,10 +191,10 @@ impl<'a> Supervisor<'a> {
     }
 
     /// A gate has lost what the command relies on.
-    fn alarm(&mut self, text: &str) {
+    fn alarm(&mut self, text: String) {
         self.messages
             .error(format_args!("{text}: stopping the command"));
-        self.alarmed = true;
+        self.alarm = Some(text);
         self.chronicle.mark("alarm");
         if let Phase::Free = self.phase {
             self.running.stop(self.limits.signal);
@@ -313,7 +313,7 @@ impl<'a> Supervisor<'a> {
         Ending {
             status,
             timed_out: self.timed_out,
-            alarmed: self.alarmed,
+            alarm: self.alarm.clone(),
             asked_to_stop: self.asked_to_stop,
             has_survivors: !left.is_empty(),
         }

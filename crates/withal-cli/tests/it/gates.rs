@@ -246,6 +246,28 @@ fn a_temporary_directory_is_private_and_goes_with_all_that_is_in_it() {
 }
 
 #[test]
+fn more_in_a_directory_than_its_limit_stops_the_command() {
+    let check = |limit: &str, script: &str, code: i32, error: &str| {
+        let sandbox = Sandbox::new();
+        let gate = format!("tempdir:size_limit={limit}");
+        let arguments = [
+            "-w", &gate, "--report", "run.json", "--", "sh", "-c", script,
+        ];
+        let ended = sandbox.run(&arguments);
+        ended.check_code(code);
+        let report: serde_json::Value = serde_json::from_str(&sandbox.read("run.json")).unwrap();
+        let told = report["error"].as_str().unwrap_or_default();
+        assert!(told.ends_with(error), "{report}");
+        assert_eq!(told.is_empty(), error.is_empty(), "{report}");
+    };
+    let fills = "head -c 3000000 /dev/zero > $TMPDIR/a; touch full; exec sleep 1000";
+    check("1MiB", fills, 123, " in it, its limit is 1.00 MiB");
+    check("1048576", fills, 123, " in it, its limit is 1.00 MiB");
+    let passes = "head -c 3000000 /dev/zero > $TMPDIR/a; exit 3";
+    check("1GiB", passes, 3, "");
+}
+
+#[test]
 fn an_output_is_replaced_if_the_command_succeeds_and_keeps_its_mode() {
     let sandbox = Sandbox::new();
     sandbox.write("out", "old\n");

@@ -3,7 +3,8 @@
 use nix::sys::signal::Signal;
 
 use crate::gates::ENDINGS;
-use crate::support::Sandbox;
+use crate::kill_matrix::kill_both;
+use crate::support::{Sandbox, WITHAL};
 
 /// `--with hook:…`, both shell scripts.
 fn hook(id: &str, acquire: &str, release: &str) -> String {
@@ -170,6 +171,49 @@ fn a_reference_to_nothing_is_found_before_the_hook_runs() {
     let ended = sandbox.run(&["-w", &gate, "--", "true"]);
     ended.check_code(125);
     let expected = "withal: it: `${it.port}`: the gate has no `port`; there is `stdout`\n";
+    assert_eq!(ended.stderr, expected);
+    assert!(!sandbox.has("acquired"));
+}
+
+#[test]
+fn the_journal_names_the_variables_of_a_release_which_reads_them_when_it_runs() {
+    let sandbox = Sandbox::new();
+    let gate = r#"hook:id=key,release=["sh","-c","echo $1 > released","sh","<${env.KEY}>"]"#;
+    let script = "cat ../state/* > journal; touch ready; exec sleep 1000";
+    let arguments = ["-w", gate, "--", "sh", "-c", script];
+    let with_key = |arguments: &[&str]| {
+        let mut command = sandbox.command(WITHAL, arguments);
+        let _ = command.env("KEY", "s3cret");
+        sandbox.start(command)
+    };
+    let started = with_key(&[&["run"], &arguments[..]].concat());
+    started.wait_for("ready");
+    assert!(sandbox.read("journal").contains("KEY"));
+    assert!(!sandbox.read("journal").contains("s3cret"));
+    kill_both(started);
+
+    let recovered = sandbox.withal(&["recover"]);
+    recovered.check_code(1);
+    let expected = "hook sh: `${env.KEY}`: the variable is not set; set it";
+    assert!(recovered.stderr.contains(expected), "{recovered:?}");
+    assert!(!sandbox.has("released"));
+    with_key(&["recover"]).finish().check_code(0);
+    assert_eq!(sandbox.read("released"), "<s3cret>\n");
+
+    let ended = sandbox.run(&arguments);
+    ended.check_code(125);
+    assert!(ended.stderr.contains("`${env.KEY}`"), "{ended:?}");
+}
+
+#[test]
+fn a_release_that_would_put_a_password_into_the_journal_is_refused() {
+    let sandbox = Sandbox::new();
+    let acquire = r#"acquire=["touch","acquired"]"#;
+    let gate = format!(r#"hook:id=db,{acquire},release=["drop","--url=redis://:s3cret@cache"]"#);
+    let ended = sandbox.run(&["-w", &gate, "--", "true"]);
+    ended.check_code(125);
+    let expected = "withal: db: `release` has a URL with a password, which the journal would \
+                    keep; write `${env.NAME}` for it\n";
     assert_eq!(ended.stderr, expected);
     assert!(!sandbox.has("acquired"));
 }

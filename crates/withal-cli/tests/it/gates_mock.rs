@@ -119,7 +119,8 @@ fn requests_without_a_route_are_told_and_may_fail_the_run() {
         sandbox.write("mock.toml", "[[route]]\npath = '/a'");
         let gate = format!("mock:file=mock.toml,env=API{option}");
         let script = format!("{HOLD}; {script}");
-        let (started, url) = serve(&sandbox, &["-w", &gate], &script);
+        let arguments = ["-w", &gate, "--report", "run.json"];
+        let (started, url) = serve(&sandbox, &arguments, &script);
         let (head, body) = ask(&url, "GET", "/b?token=s3cret", b"");
         assert!(head.starts_with("HTTP/1.1 404"), "{head}");
         assert_eq!(body, "withal mock: no route for GET /b\n");
@@ -127,8 +128,17 @@ fn requests_without_a_route_are_told_and_may_fail_the_run() {
         let _answer = ask(&url, "GET", "/a", b"");
         let ended = end(&sandbox, started);
         ended.check_code(code);
-        let expected = format!("withal: {label}: 2 requests had no route: GET /b (2 times)\n");
-        assert_eq!(ended.stderr, expected);
+        let told = "2 requests had no route: GET /b (2 times)";
+        assert_eq!(ended.stderr, format!("withal: {label}: {told}\n"));
+        let report: serde_json::Value = serde_json::from_str(&sandbox.read("run.json")).unwrap();
+        let gate = &report["gates"][0];
+        match label {
+            "mock" => assert_eq!(
+                gate["warnings"],
+                serde_json::json!([format!("mock: {told}")])
+            ),
+            _ => assert_eq!(gate["error"], told),
+        }
     };
     check("", "exit 0", 0, "mock");
     check(",fail_on_unmatched=false", "exit 3", 3, "mock");

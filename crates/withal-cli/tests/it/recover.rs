@@ -428,3 +428,69 @@ fn journals_are_private_and_hold_no_passwords() {
     started.send(nix::sys::signal::Signal::SIGTERM);
     let _ = started.finish();
 }
+
+#[test]
+fn runs_of_the_same_gates_and_command_are_one_job_whatever_else_is_said() {
+    let command = ["--", "sh", "-c", "echo >> started; exec sleep 1000"];
+    let killed = |sandbox: &Sandbox, options: &[&str]| {
+        let gates = ["-t", "-e", "WHEN=one"];
+        let started = sandbox.start_run(&[options, &gates, &command].concat());
+        started.wait_for("started");
+        kill_both(started);
+        fs::remove_file(sandbox.path("started")).unwrap();
+    };
+    let check = |options: &[&str], is_same: bool| {
+        let sandbox = Sandbox::new();
+        killed(&sandbox, &["-q", "--grace", "3s"]);
+        let started = sandbox.start_run(&[options, &command].concat());
+        started.wait_for("started");
+        let journals = if is_same { 1 } else { 2 };
+        assert_eq!(sandbox.journals().len(), journals, "{options:?}");
+        kill_both(started);
+        sandbox.withal(&["recover"]).check_code(0);
+        sandbox.check_nothing_is_left();
+    };
+    check(&["--tempdir", "-v", "-T", "1h", "--env", "WHEN=two"], true);
+    check(&["-e", "WHEN=one", "-t"], false);
+    check(&["-t", "-e", "WHERE=one"], false);
+}
+
+#[test]
+fn two_who_recover_at_once_undo_each_gate_once() {
+    let sandbox = Sandbox::new();
+    let release = "echo >> released; while ! [ -e go ]; do sleep 0.01; done";
+    let gate = format!(r#"hook:release=["sh","-c","{release}"]"#);
+    let started = sandbox.start_run(&["-w", &gate, "--", "sh", "-c", "touch ready; sleep 1000"]);
+    started.wait_for("ready");
+    kill_both(started);
+    let one = sandbox.start(sandbox.command(WITHAL, &["recover"]));
+    one.wait_for("released");
+    // While one is at it, the run is as if it lived.
+    let other = sandbox.withal(&["recover"]);
+    other.check_code(0);
+    assert_eq!(other.stderr, "");
+    sandbox.write("go", "");
+    one.finish().check_code(0);
+    assert_eq!(sandbox.read("released"), "\n");
+}
+
+#[test]
+fn what_takes_long_to_recover_does_not_keep_the_next_run_from_starting() {
+    let sandbox = Sandbox::new();
+    let release = "touch begun; while ! [ -e go ]; do sleep 0.01; done";
+    let gate = format!(r#"hook:release=["sh","-c","{release}"]"#);
+    let arguments = ["--name", "job", "-w", &gate, "--"];
+    let started =
+        sandbox.start_run(&[&arguments[..], &["sh", "-c", "touch ready; sleep 1000"]].concat());
+    started.wait_for("ready");
+    kill_both(started);
+    let next = sandbox.start_run(&["--name", "job", "--", "touch", "started"]);
+    let ended = next.finish_unchecked();
+    ended.check_code(0);
+    assert!(sandbox.has("begun") && sandbox.has("started"));
+    let expected = "withal: undoing an earlier run takes too long: finish it by `withal recover`\n";
+    assert_eq!(ended.stderr, expected);
+    sandbox.write("go", "");
+    let recovering = sandbox.start(sandbox.command(WITHAL, &["recover"]));
+    recovering.finish().check_code(0);
+}

@@ -64,7 +64,7 @@ fn a_report_has_what_happened_in_one_object() {
         what.as_str().unwrap().starts_with("tempdir TMPDIR (/"),
         "{what}"
     );
-    let gate = |label: &str, kind: &str, what: Value| json!({ "label": label, "kind": kind, "what": what, "outcome": "released", "error": null });
+    let gate = |label: &str, kind: &str, what: Value| json!({ "label": label, "kind": kind, "what": what, "outcome": "released", "warnings": [], "error": null });
     let expected = json!({
         "version": 1,
         "job": "nightly",

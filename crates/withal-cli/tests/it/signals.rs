@@ -206,3 +206,20 @@ fn a_stream_that_came_in_closed_is_closed_for_the_command() {
     ended.check_code(0);
     assert_eq!(sandbox.read("out"), "whole\n");
 }
+
+#[test]
+fn who_asks_to_stop_waits_4_s_for_the_gates_and_no_longer() {
+    let sandbox = Sandbox::new();
+    let gate = r#"hook:release=["sh","-c","while ! [ -e go ]; do sleep 0.01; done"]"#;
+    let script = "trap 'exit 0' TERM; touch ready; while :; do sleep 0.01; done";
+    let started = sandbox.start_run(&["-w", gate, "--", "sh", "-c", script]);
+    started.wait_for("ready");
+    started.send(Signal::SIGTERM);
+    let ended = started.finish_unchecked();
+    ended.check_code(123);
+    let expected = "withal: not undone within 4s: hook sh\nwithal: not all is undone: ";
+    assert!(ended.stderr.contains(expected), "{ended:?}");
+    sandbox.write("go", "");
+    let recovering = sandbox.start(sandbox.command(WITHAL, &["recover"]));
+    recovering.finish().check_code(0);
+}

@@ -213,3 +213,29 @@ fn ctrl_z_stops_the_job_and_it_goes_on_when_continued() {
     sandbox.write("end", "");
     started.finish().check_code(7);
 }
+
+#[test]
+fn ctrl_c_twice_while_gates_are_undone_abandons_them_to_recover() {
+    let sandbox = Sandbox::new();
+    let release = "touch releasing; while ! [ -e go ]; do sleep 0.01; done; touch released";
+    let gate = format!(r#"hook:release=["sh","-c","{release}"]"#);
+    let arguments = ["-t", "-w", &gate, "--", "true"];
+    let (started, mut terminal) = start_on_terminal(&sandbox, &arguments);
+    started.wait_for("releasing");
+    terminal.write_all(CTRL_C).unwrap();
+    started.wait_for_message("undoing hook sh, tempdir TMPDIR");
+    assert!(!sandbox.has("released"));
+    terminal.write_all(CTRL_C).unwrap();
+    let ended = started.finish_unchecked();
+    assert_eq!(ended.signal(), Some(2), "{ended:?}");
+    let id = sandbox.withal_json(&["ls", "--json"])["id"].to_string();
+    let id = id.trim_matches('"').split_at(16).0.to_owned();
+    let expected = format!("not all is undone: `withal recover {id}` tries again");
+    assert!(ended.stderr.contains(&expected), "{ended:?}");
+    // What was begun is ended with the run.
+    assert_eq!(sandbox.processes(), []);
+    sandbox.write("go", "");
+    let recovering = sandbox.start(sandbox.command(WITHAL, &["recover", &id]));
+    recovering.finish().check_code(0);
+    assert!(sandbox.has("released"));
+}

@@ -82,6 +82,22 @@ fn wrong_usage_is_125_and_one_line_that_says_what_to_write() {
         "--lock-wait: no lock to wait for; write `--lock PATH`, too",
     );
     check(
+        &["--lease", "5s", "--", "true"],
+        "--lease: no lease; write `--pg-lock KEY` or `--redis-lock KEY`, too",
+    );
+    check(
+        &["--keep-partial", "--", "true"],
+        "--keep-partial: no output to keep; write `--output FILE`, too",
+    );
+    check(
+        &["--orphans", "bogus", "--", "true"],
+        "--orphans: `bogus`: no such value; there are kill, wait, detach",
+    );
+    check(
+        &["--keep", "on_failure", "--", "true"],
+        "--keep: `on_failure`: no such value; did you mean `on-failure`?",
+    );
+    check(
         &["--timout", "5", "--", "true"],
         "--timout: no such option; did you mean `--timeout`?",
     );

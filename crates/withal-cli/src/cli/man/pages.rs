@@ -94,6 +94,7 @@ In texts ${id.attribute} is what an earlier gate has, ${env.NAME} a variable, an
   env         the variable for its path [TMPDIR]
   parent      where it is made
   keep        never, on-failure, always: whether it stays
+  size_limit  with how much in it the command is stopped, as 2GiB
   attributes: path
 
 # output, --output: stdout in a file, replaced whole if the command succeeds
@@ -168,7 +169,8 @@ In texts ${id.attribute} is what an earlier gate has, ${env.NAME} a variable, an
 
 # hook: commands that acquire and give back
   acquire     the program and its arguments
-  release     the same; it must be such that it can be run again
+  release     the same; it must be such that it can be run again, and stands in
+              the journal: ${env.NAME} in it is read when it runs
   attributes: stdout",
     ),
     (

@@ -29,6 +29,8 @@ pub(super) struct GateEvents {
     pub(super) acquire: Span,
     /// Until nothing more was done to undo it; nothing if that has not begun.
     pub(super) release: Option<Span>,
+    /// What it has warned of.
+    pub(super) warnings: Vec<String>,
     /// Why it could not be acquired or undone.
     pub(super) error: Option<String>,
 }
@@ -62,18 +64,28 @@ impl Chronicle {
         (events.clone(), events.now())
     }
 
-    pub(crate) fn acquiring(&self, label: &str, kind: &'static str, name: &str) -> Entry {
+    /// A gate is being acquired; what it is called is said by [`Chronicle::named`].
+    pub(crate) fn acquiring(&self, label: &str, kind: &'static str) -> Entry {
         let mut events = self.lock();
         let acquire = events.begin();
         events.gates.push(GateEvents {
             label: label.to_owned(),
             kind,
-            name: name.to_owned(),
+            name: label.to_owned(),
             acquire,
             release: None,
+            warnings: Vec::new(),
             error: None,
         });
         Entry(events.gates.len() - 1)
+    }
+
+    pub(crate) fn named(&self, entry: Entry, name: &str) {
+        self.with(entry, |gate, _now| gate.name = name.to_owned());
+    }
+
+    pub(crate) fn warned(&self, entry: Entry, warning: String) {
+        self.with(entry, |gate, _now| gate.warnings.push(warning));
     }
 
     /// The gate `entry` is acquired, as `name`, or it is not.

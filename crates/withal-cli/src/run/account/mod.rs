@@ -28,7 +28,7 @@ pub(super) struct Account {
     /// Its references are not filled in: there may be secrets among them.
     pub(super) command: Vec<String>,
     pub(super) outcome: &'static str,
-    /// Why the command was not run.
+    /// Why the command was not run, or a gate has stopped it.
     pub(super) error: Option<String>,
     /// The signal that killed the command, or withal.
     pub(super) signal: Option<i32>,
@@ -74,11 +74,14 @@ impl Account {
     pub(super) fn without(mut self, secrets: &Secrets) -> Account {
         let events = &mut self.events;
         let of_gates = events.gates.iter_mut();
-        let of_gates = of_gates.flat_map(|gate| [Some(&mut gate.name), gate.error.as_mut()]);
+        let of_gates = of_gates.flat_map(|gate| {
+            let texts = std::iter::once(&mut gate.name).chain(&mut gate.error);
+            texts.chain(&mut gate.warnings)
+        });
         let texts = [self.file.as_mut(), self.error.as_mut()]
             .into_iter()
-            .chain(of_gates)
             .flatten()
+            .chain(of_gates)
             .chain(&mut self.command)
             .chain(&mut events.orphans)
             .chain(events.marks.iter_mut().map(|mark| &mut mark.what));

@@ -80,6 +80,7 @@ fn of_gate(
             to: Some(times.acquired.map_or(taken_over, &since)),
         },
         release: (is_acquired || released.is_none()).then_some(release),
+        warnings: Vec::new(),
         error: match (is_acquired, released) {
             (_, None) => Some("not undone".to_owned()),
             (false, Some(_)) => Some(KILLED.to_owned()),

@@ -44,6 +44,7 @@ struct Gate<'a> {
     acquire_seconds: f64,
     hold_seconds: Option<f64>,
     release_seconds: Option<f64>,
+    warnings: &'a [String],
     error: Option<&'a str>,
 }
 
@@ -93,6 +94,7 @@ fn of_gate(gate: &GateEvents, now: Duration) -> Gate<'_> {
         acquire_seconds: length(gate.acquire),
         hold_seconds: gate.held().map(length),
         release_seconds: gate.release.map(length),
+        warnings: &gate.warnings,
         error: gate.error.as_deref(),
     }
 }

@@ -44,6 +44,17 @@ impl Argv {
         words.collect()
     }
 
+    /// The same, as [`Template::filled`].
+    pub(super) fn filled(&self, attributes: &Attributes) -> anyhow::Result<Argv> {
+        let words = self.0.iter().map(|word| word.filled(attributes));
+        words.collect::<anyhow::Result<_>>().map(Argv)
+    }
+
+    /// Its words.
+    pub(super) fn words(&self) -> &[Template] {
+        &self.0
+    }
+
     /// Whether one of the words refers to the gate `id`.
     pub(super) fn refers_to(&self, id: &str) -> bool {
         self.0.iter().any(|word| word.refers_to(id))

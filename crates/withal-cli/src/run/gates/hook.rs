@@ -17,7 +17,9 @@ use withal_scope::cancellable;
 
 use super::helper::{self, Argv, Ended, Helper, Owner};
 use super::keys::Bytes;
-use super::{Attributes, Equip, Kind, OnlyKeys, Recovery, Resource, Setting, Undo};
+use super::reference::has_password;
+use super::template::Recorded;
+use super::{Attributes, Equip, Kind, OnlyKeys, Recovery, Resource, Setting, Template, Undo};
 use crate::message::say;
 
 /// How long `acquire` may take to end when nobody wants it any more.
@@ -89,9 +91,9 @@ impl Kind for Hook {
     }
 }
 
-/// What gives it back.
+/// What gives it back. Variables in it are read when it runs: until then it stands in the journal.
 enum Releasing {
-    Known(Vec<OsString>),
+    Known(Argv),
     /// It needs what `acquire` prints.
     Awaiting {
         argv: Argv,
@@ -102,20 +104,27 @@ enum Releasing {
 
 impl Releasing {
     fn new(argv: Argv, setting: &Setting<'_>) -> anyhow::Result<Releasing> {
-        let Some(id) = setting.id.filter(|id| argv.refers_to(id)) else {
-            return argv.resolve(setting.attributes).map(Releasing::Known);
-        };
-        let awaiting = Releasing::Awaiting {
-            argv,
-            id: id.to_owned(),
-            attributes: setting.attributes.clone(),
+        let releasing = match setting.id.filter(|id| argv.refers_to(id)) {
+            None => Releasing::Known(argv.filled(setting.attributes)?),
+            Some(id) => Releasing::Awaiting {
+                argv,
+                id: id.to_owned(),
+                attributes: setting.attributes.clone(),
+            },
         };
         // Whatever else it refers to must be there now.
-        let _words = awaiting.words(OsStr::new(""))?;
-        Ok(awaiting)
+        let argv = releasing.argv(OsStr::new(""))?;
+        let _words = argv.resolve(&Attributes::new())?;
+        let mut literals = argv.words().iter().flat_map(Template::literals);
+        anyhow::ensure!(
+            !literals.any(|literal| has_password(&literal.to_string_lossy())),
+            "`release` has a URL with a password, which the journal would keep; write `${{env.NAME}}` for it"
+        );
+        Ok(releasing)
     }
 
-    fn words(&self, printed: &OsStr) -> anyhow::Result<Vec<OsString>> {
+    /// It, once `acquire` has printed that.
+    fn argv(&self, printed: &OsStr) -> anyhow::Result<Argv> {
         match self {
             Releasing::Known(argv) => Ok(argv.clone()),
             Releasing::Awaiting {
@@ -126,7 +135,7 @@ impl Releasing {
                 let mut attributes = attributes.clone();
                 let own = vec![(STDOUT, printed.to_owned())];
                 let _ = attributes.insert(id.clone(), own);
-                argv.resolve(&attributes)
+                argv.filled(&attributes)
             }
         }
     }
@@ -142,9 +151,11 @@ pub(super) struct Run {
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.acquire, &self.release) {
-            (Some(argv), _) | (None, Some(Releasing::Known(argv))) => {
-                write!(f, "hook {}", helper::program(argv))
-            }
+            (Some(argv), _) => write!(f, "hook {}", helper::program(argv)),
+            (None, Some(Releasing::Known(argv))) => match argv.words() {
+                [program, ..] => write!(f, "hook {program}"),
+                [] => f.write_str("hook"),
+            },
             _ => f.write_str("hook"),
         }
     }
@@ -153,7 +164,7 @@ impl fmt::Display for Run {
 pub(super) struct Held {
     /// What `acquire` printed.
     printed: OsString,
-    release: Option<Vec<OsString>>,
+    release: Option<Argv>,
     directory: PathBuf,
     owner: Owner,
 }
@@ -168,7 +179,7 @@ impl AsyncContextManager for Run {
             None => OsString::new(),
         };
         let release = self.release.as_ref();
-        let release = release.map(|release| release.words(&printed));
+        let release = release.map(|release| release.argv(&printed));
         Ok(Held {
             printed,
             release: release.transpose()?,
@@ -280,12 +291,13 @@ fn keep(part: &[u8], read: usize, printed: &mut Vec<u8>) {
     printed.extend(part.iter().take(read.min(room)));
 }
 
-async fn release(argv: &[OsString], directory: &Path, owner: &Owner) -> anyhow::Result<()> {
-    let mut command = helper::command(argv, directory)?;
+async fn release(argv: &Argv, directory: &Path, owner: &Owner) -> anyhow::Result<()> {
+    let argv = argv.resolve(&Attributes::new())?;
+    let mut command = helper::command(&argv, directory)?;
     // stdout is the command's.
     let _ = command.stdout(helper::stderr()?);
     let ended = Helper::start(command, owner)?.ended().await?;
-    let program = helper::program(argv);
+    let program = helper::program(&argv);
     anyhow::ensure!(ended.is_success(), "`{program}` {ended}");
     Ok(())
 }
@@ -304,14 +316,14 @@ impl Equip for Held {
 /// Runs `release`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Release {
-    argv: Vec<Bytes>,
+    argv: Vec<Recorded>,
     directory: Bytes,
 }
 
 impl Release {
-    fn new(argv: &[OsString], directory: &Path) -> Release {
+    fn new(argv: &Argv, directory: &Path) -> Release {
         Release {
-            argv: argv.iter().map(Bytes::from).collect(),
+            argv: argv.words().iter().map(Recorded::from).collect(),
             directory: directory.into(),
         }
     }
@@ -319,7 +331,8 @@ impl Release {
 
 impl Undo for Release {
     async fn undo(self, recovery: &Recovery) -> anyhow::Result<()> {
-        let argv: Vec<OsString> = self.argv.into_iter().map(OsString::from).collect();
+        let words: Vec<Template> = self.argv.into_iter().map(Template::from).collect();
+        let argv = Argv::try_from(words).map_err(anyhow::Error::msg)?;
         let directory = PathBuf::from(self.directory);
         release(&argv, &directory, &recovery.into()).await
     }

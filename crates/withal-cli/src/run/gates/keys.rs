@@ -176,6 +176,32 @@ where
     parsed.map(Some).map_err(D::Error::custom)
 }
 
+/// `"64MiB"`, or bytes, as a number or a text.
+pub(super) fn size<'de, D>(deserializer: D) -> Result<Option<u64>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Bytes(u64),
+        Text(String),
+    }
+
+    let text = match Written::deserialize(deserializer) {
+        Ok(Written::Bytes(bytes)) => bytes.to_string(),
+        Ok(Written::Text(text)) => text,
+        Err(_) => {
+            return Err(D::Error::custom(
+                "not a size; write it as text, as \"64MiB\"",
+            ));
+        }
+    };
+    let parsed = crate::log::size(&text);
+    let parsed = parsed.map_err(|why| D::Error::custom(format!("`{text}`: {why}")));
+    parsed.map(Some)
+}
+
 /// A text that `parse` reads.
 pub(crate) fn parsed<'de, D, T>(
     deserializer: D,

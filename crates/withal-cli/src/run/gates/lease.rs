@@ -7,14 +7,16 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Arg, ArgAction, ArgMatches, FromArgMatches};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, FromArgMatches};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
-use withal_core::{AsyncContextManager, ExitCase, NoticeKind, emit_error};
+use withal_core::{AsyncContextManager, ExitCase};
 use withal_lock::{Lease, LeaseError, LeaseWatch, LostCause};
 
 use super::reference::Reference;
-use super::{Busy, Equip, Recovery, Setting, Taken, Template, Ties, Undo, Variable, keys};
+use super::{
+    Busy, Equip, Recovery, Setting, Taken, Template, Ties, Undo, Variable, Warnings, keys,
+};
 use crate::cli::duration;
 use crate::run::RunId;
 
@@ -125,11 +127,13 @@ impl<S: Server> clap::Args for Options<S> {
     fn augment_args(command: clap::Command) -> clap::Command {
         let asked = Arg::new(S::OPTION).long(S::NAME).value_name("KEY");
         let command = command.arg(asked.help(S::HELP).action(ArgAction::Append));
-        if command.get_arguments().any(|it| it.get_id() == LEASE) {
-            return command;
+        if command.get_groups().any(|it| it.get_id() == LEASES) {
+            return command.mut_group(LEASES, |leases| leases.arg(S::OPTION));
         }
+        let command = command.group(ArgGroup::new(LEASES).arg(S::OPTION).multiple(true));
         let lease = Arg::new(LEASE).long(LEASE).value_name("DUR");
         let lease = lease.value_parser(duration).allow_negative_numbers(true);
+        let lease = lease.requires(LEASES);
         command.arg(
             lease.help("Renew leases so that they end DUR after the last renewal [default: 30s]"),
         )
@@ -141,6 +145,9 @@ impl<S: Server> clap::Args for Options<S> {
 }
 
 const LEASE: &str = "lease";
+
+/// All options that ask for one.
+const LEASES: &str = "leases";
 
 impl Keys {
     pub(super) fn gate<S: Server>(&self, setting: &Setting<'_>) -> anyhow::Result<Acquire<S>> {
@@ -207,6 +214,7 @@ pub(super) struct Watched {
     lease: Lease,
     watcher: JoinSet<bool>,
     on_lost: OnLost,
+    warnings: Warnings,
     variable: Variable,
 }
 
@@ -236,6 +244,7 @@ impl<S: Server> AsyncContextManager for Acquire<S> {
             lease,
             watcher,
             on_lost: self.on_lost,
+            warnings: self.ties.warnings.clone(),
             variable: self.variable,
         })
     }
@@ -248,7 +257,7 @@ impl<S: Server> AsyncContextManager for Acquire<S> {
         match S::exit(watched.lease, case).await {
             Err(LeaseError::Lost(_)) if is_told => Ok(()),
             Err(LeaseError::Lost(lost)) if watched.on_lost == OnLost::Warn => {
-                warn(&lost);
+                watched.warnings.warn(&lost);
                 Ok(())
             }
             released => Ok(released?),
@@ -262,12 +271,8 @@ async fn watch(lease: LeaseWatch, on_lost: OnLost, ties: Ties) -> bool {
     if on_lost == OnLost::Stop {
         return ties.alarms.raise(lost.to_string());
     }
-    warn(&lost);
+    ties.warnings.warn(&lost);
     true
-}
-
-fn warn(lost: &withal_lock::Lost) {
-    emit_error(NoticeKind::WorkedAround, None, lost.to_string());
 }
 
 /// Who we are, for those who wait.

@@ -59,7 +59,7 @@ use template::is_known;
 
 pub(crate) use described::{Origin, described};
 pub(crate) use keys::{Variable, duration, keys_of_table, parsed, unknown as unknown_key};
-pub(crate) use noted::Held;
+pub(crate) use noted::{Held, Warnings};
 pub(crate) use output::{gate as output, open as open_output};
 pub(crate) use preview::{Preview, Previews};
 pub(crate) use secrets::Secrets;
@@ -84,6 +84,26 @@ macro_rules! kinds {
         }
 
         impl Arguments {
+            /// The options that ask for gates, as they stand on the command line, but for values of
+            /// variables, which may be secrets.
+            pub(crate) fn words(matches: &ArgMatches) -> Vec<OsString> {
+                let options = <Arguments as clap::Args>::augment_args(clap::Command::new(""));
+                let mut words = Vec::new();
+                for option in options.get_arguments().map(|option| option.get_id().as_str()) {
+                    let positions = matches.indices_of(option).into_iter().flatten();
+                    let values = matches.get_raw(option).into_iter().flatten();
+                    words.extend(positions.zip(values).flat_map(|(position, value)| {
+                        let value = match option == <env::Env as Kind>::NAME {
+                            true => keys::split(value).0,
+                            false => value,
+                        };
+                        [(position, OsString::from(option)), (position, value.to_owned())]
+                    }));
+                }
+                words.sort_by_key(|(position, _)| *position);
+                words.into_iter().map(|(_, word)| word).collect()
+            }
+
             /// The gates in the order they were asked for.
             pub(crate) fn in_order(self, matches: &ArgMatches) -> anyhow::Result<Vec<Planned>> {
                 let mut gates = self.with.planned(matches)?;
@@ -322,12 +342,14 @@ pub(crate) struct Ties {
     pub(crate) is_hurried: Arc<AtomicBool>,
     /// What does not belong into logs.
     pub(crate) secrets: Secrets,
+    pub(crate) warnings: Warnings,
     pub(crate) messages: Messages,
 }
 
 impl Ties {
     /// Those of a run that is only planned: nothing comes of them.
     fn of_plan() -> anyhow::Result<Ties> {
+        let messages = Messages::new(Level::Quiet);
         Ok(Ties {
             run: RunId::random()?,
             names: Arc::default(),
@@ -337,7 +359,8 @@ impl Ties {
             keep: Keep::default(),
             is_hurried: Arc::default(),
             secrets: Secrets::default(),
-            messages: Messages::new(Level::Quiet),
+            warnings: Warnings::new(messages),
+            messages,
         })
     }
 }
@@ -567,24 +590,34 @@ impl<K: Listed> Gate for Made<K> {
         place: &'a mut Place<'_>,
     ) -> Entering<'a> {
         Box::pin(async move {
+            let chronicle = place.held.chronicle();
+            let entry = chronicle.acquiring(&label, K::NAME);
+            let ties = Ties {
+                warnings: Warnings::of_gate(chronicle.clone(), entry, place.ties.messages),
+                ..place.ties.clone()
+            };
             let setting = Setting {
                 id,
                 is_stdout_taken: place.is_stdout_taken,
                 directory,
                 attributes: &place.attributes,
-                ties: &place.ties,
+                ties: &ties,
             };
             let deadline = Deadline::new(limits);
             let gate = match *self {
-                Made::Keys(keys) => keys.gate(&setting).with_context(|| label.clone())?,
-                Made::Gate(gate) => gate,
+                Made::Keys(keys) => keys.gate(&setting).inspect_err(|error| {
+                    chronicle.acquired(entry, Err(format!("{error:#}")));
+                }),
+                Made::Gate(gate) => Ok(gate),
             };
+            let gate = gate.with_context(|| label.clone())?;
             let gate = Noted::<K> {
                 gate,
                 label: label.clone(),
                 limits,
                 deadline: deadline.clone(),
                 held: place.held.clone(),
+                entry,
                 journal: place.journal.clone(),
             };
             let entering = place.stack.enter_async_context(gate);

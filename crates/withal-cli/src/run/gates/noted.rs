@@ -32,6 +32,10 @@ impl Held {
         }
     }
 
+    pub(super) fn chronicle(&self) -> &Chronicle {
+        &self.chronicle
+    }
+
     /// In the order they are undone.
     pub(crate) fn names(&self) -> Vec<String> {
         self.lock().iter().rev().cloned().collect()
@@ -62,6 +66,39 @@ impl Held {
     }
 }
 
+/// What a gate warns of: told at once, and in the report.
+#[derive(Clone, Debug)]
+pub(crate) struct Warnings {
+    /// Where in the chronicle the gate is.
+    place: Option<(Chronicle, Entry)>,
+    messages: Messages,
+}
+
+impl Warnings {
+    /// Those of no gate: they are told, and that is all.
+    pub(crate) fn new(messages: Messages) -> Warnings {
+        Warnings {
+            place: None,
+            messages,
+        }
+    }
+
+    pub(super) fn of_gate(chronicle: Chronicle, entry: Entry, messages: Messages) -> Warnings {
+        Warnings {
+            place: Some((chronicle, entry)),
+            messages,
+        }
+    }
+
+    pub(super) fn warn(&self, warning: impl fmt::Display) {
+        let warning = warning.to_string();
+        self.messages.warn(&warning);
+        if let Some((chronicle, entry)) = &self.place {
+            chronicle.warned(*entry, warning);
+        }
+    }
+}
+
 /// A gate that is noted in [`Held`] while it is held, and that names itself in its errors.
 pub(super) struct Noted<K: Kind> {
     pub(super) gate: K::Gate,
@@ -71,6 +108,8 @@ pub(super) struct Noted<K: Kind> {
     /// That of acquiring it.
     pub(super) deadline: Deadline,
     pub(super) held: Held,
+    /// Where in the chronicle it is.
+    pub(super) entry: Entry,
     pub(super) journal: Journal,
 }
 
@@ -149,10 +188,16 @@ impl<K: Listed> AsyncContextManager for Noted<K> {
         let name = self.gate.to_string();
         self.held.messages.step(format_args!("acquiring {name}"));
         let undo = K::intent(&self.gate).map(K::any);
-        let intended = self.journal.intend(name.clone(), undo);
-        let gate = intended.with_context(|| self.label.clone())?;
+        let entry = self.entry;
         let chronicle = self.held.chronicle.clone();
-        let entry = chronicle.acquiring(&self.label, K::NAME, &name);
+        chronicle.named(entry, &name);
+        let gate = match self.journal.intend(name.clone(), undo) {
+            Ok(gate) => gate,
+            Err(error) => {
+                chronicle.acquired(entry, Err(format!("{error:#}")));
+                return Err(error.context(self.label));
+            }
+        };
         let resource = match self.gate.enter().await {
             Ok(resource) => resource,
             Err(error) => {

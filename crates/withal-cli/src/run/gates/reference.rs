@@ -112,7 +112,7 @@ impl Reference {
 }
 
 /// Whether somebody could log in with what stands there.
-fn has_password(url: &str) -> bool {
+pub(super) fn has_password(url: &str) -> bool {
     let (place, query) = url.split_once('?').unwrap_or((url, ""));
     let place = place.split_once("://").map_or("", |(_, place)| place);
     let place = place.split('/').next().unwrap_or_default();

@@ -24,9 +24,10 @@ use withal_scope::cancellable;
 
 use super::tempdir::Remove;
 use super::{
-    Equip, Kind, Resource, Setting, Taken, Template, Variable, has_succeeded, is_known, keys,
+    Equip, Kind, Resource, Setting, Taken, Template, Variable, Warnings, has_succeeded, is_known,
+    keys,
 };
-use crate::message::{Messages, shown};
+use crate::message::shown;
 use crate::migrate::needs_writing;
 use crate::run::Keep;
 
@@ -74,7 +75,7 @@ impl Kind for Sqlite {
             variable: self.env,
             seed: seed.transpose()?,
             keep: self.keep.unwrap_or(setting.ties.keep),
-            messages: setting.ties.messages,
+            warnings: setting.ties.warnings.clone(),
         })
     }
 
@@ -122,7 +123,7 @@ pub(super) struct Make {
     variable: Option<Variable>,
     seed: Option<PathBuf>,
     keep: Keep,
-    messages: Messages,
+    warnings: Warnings,
 }
 
 impl fmt::Display for Make {
@@ -143,7 +144,7 @@ pub(super) struct Open {
     path: PathBuf,
     variable: Option<Variable>,
     keep: Keep,
-    messages: Messages,
+    warnings: Warnings,
 }
 
 impl AsyncContextManager for Make {
@@ -171,7 +172,7 @@ impl AsyncContextManager for Make {
             path,
             variable: self.variable,
             keep: self.keep,
-            messages: self.messages,
+            warnings: self.warnings,
         })
     }
 
@@ -179,7 +180,7 @@ impl AsyncContextManager for Make {
     async fn exit(open: Open, case: ExitCase) -> anyhow::Result<()> {
         if open.keep.applies(has_succeeded(&case)) {
             let _kept = open.directory.into_path();
-            open.messages
+            open.warnings
                 .warn(format_args!("kept {}", shown(&open.path)));
             return Ok(());
         }

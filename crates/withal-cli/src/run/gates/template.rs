@@ -5,8 +5,9 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+use super::keys::Bytes;
 use crate::message::shown;
 use crate::suggest;
 
@@ -40,7 +41,7 @@ impl fmt::Display for Unresolved {
 impl std::error::Error for Unresolved {}
 
 /// `id.attribute`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Reference {
     pub(crate) id: String,
     pub(crate) attribute: String,
@@ -84,6 +85,33 @@ impl Template {
             }
         }
         self.resolve(&Attributes::new())
+    }
+
+    /// The same, with what gates have in place; variables stay references, for their values may be
+    /// secrets.
+    pub(super) fn filled(&self, attributes: &Attributes) -> anyhow::Result<Template> {
+        let mut filled = Vec::new();
+        let mut text = OsString::new();
+        for part in &self.0 {
+            match part {
+                Part::Text(literal) => text.push(literal),
+                Part::Reference(reference) if reference.id == ENVIRONMENT => {
+                    push_text(&mut filled, &mut text);
+                    filled.push(part.clone());
+                }
+                Part::Reference(reference) => text.push(reference.resolve(attributes)?),
+            }
+        }
+        push_text(&mut filled, &mut text);
+        Ok(Template(filled))
+    }
+
+    /// What stands between its references.
+    pub(super) fn literals(&self) -> impl Iterator<Item = &OsStr> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Text(literal) => Some(literal.as_os_str()),
+            Part::Reference(_) => None,
+        })
     }
 
     /// Whether it refers to the gate `id`.
@@ -154,12 +182,12 @@ impl FromStr for Template {
 
     fn from_str(text: &str) -> Result<Template, String> {
         let mut parts = Vec::new();
-        let mut literal = String::new();
+        let mut literal = OsString::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('$') {
-            literal.push_str(before);
+            literal.push(before);
             if let Some(after) = after.strip_prefix('$') {
-                literal.push('$');
+                literal.push("$");
                 rest = after;
             } else if let Some(after) = after.strip_prefix('{') {
                 let reference = after.split_once('}');
@@ -181,19 +209,19 @@ impl FromStr for Template {
                 }));
                 rest = after;
             } else {
-                literal.push('$');
+                literal.push("$");
                 rest = after;
             }
         }
-        literal.push_str(rest);
+        literal.push(rest);
         push_text(&mut parts, &mut literal);
         Ok(Template(parts))
     }
 }
 
-fn push_text(parts: &mut Vec<Part>, literal: &mut String) {
+fn push_text(parts: &mut Vec<Part>, literal: &mut OsString) {
     if !literal.is_empty() {
-        parts.push(Part::Text(std::mem::take(literal).into()));
+        parts.push(Part::Text(std::mem::take(literal)));
     }
 }
 
@@ -212,11 +240,60 @@ impl TryFrom<String> for Template {
     }
 }
 
+/// A text with references, as it stands in journals.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Recorded {
+    Plain(Bytes),
+    Parts(Vec<RecordedPart>),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum RecordedPart {
+    Text(Bytes),
+    Reference(Reference),
+}
+
+impl From<&Template> for Recorded {
+    fn from(Template(parts): &Template) -> Recorded {
+        match parts.as_slice() {
+            [] => Recorded::Plain(Bytes::Text(String::new())),
+            [Part::Text(text)] => Recorded::Plain(text.into()),
+            parts => Recorded::Parts(parts.iter().map(RecordedPart::from).collect()),
+        }
+    }
+}
+
+impl From<&Part> for RecordedPart {
+    fn from(part: &Part) -> RecordedPart {
+        match part {
+            Part::Text(text) => RecordedPart::Text(text.into()),
+            Part::Reference(reference) => RecordedPart::Reference(reference.clone()),
+        }
+    }
+}
+
+impl From<Recorded> for Template {
+    fn from(recorded: Recorded) -> Template {
+        let parts = match recorded {
+            Recorded::Plain(text) => vec![RecordedPart::Text(text)],
+            Recorded::Parts(parts) => parts,
+        };
+        let parts = parts.into_iter().map(|part| match part {
+            RecordedPart::Text(text) => Part::Text(text.into()),
+            RecordedPart::Reference(reference) => Part::Reference(reference),
+        });
+        Template(parts.collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt as _;
 
-    use super::{Attributes, Template};
+    use super::{Attributes, Recorded, Template};
 
     #[track_caller]
     fn check(text: &str, expected: Result<&str, &str>) {
@@ -261,6 +338,31 @@ mod tests {
         check(
             "${env.NO_SUCH_VARIABLE}",
             Err("`${env.NO_SUCH_VARIABLE}`: the variable is not set; set it"),
+        );
+    }
+
+    #[test]
+    fn a_recorded_text_holds_what_gates_have_and_names_variables() {
+        let work = vec![("path", OsString::from_vec(b"/w\xff".to_vec()))];
+        let attributes = Attributes::from([("work".to_owned(), work)]);
+        let check = |text: &str, expected: &str, resolved: &[u8]| {
+            let template = text.parse::<Template>().unwrap();
+            let filled = template.filled(&attributes).unwrap();
+            let json = serde_json::to_string(&Recorded::from(&filled)).unwrap();
+            assert_eq!(json, expected, "{text}");
+            let back = serde_json::from_str::<Recorded>(&json).unwrap();
+            let back = Template::from(back).resolve(&Attributes::new()).unwrap();
+            assert_eq!(back.into_vec(), resolved, "{text}");
+        };
+        check("", r#""""#, b"");
+        check("a$$b", r#""a$b""#, b"a$b");
+        check("${work.path}", "[47,119,255]", b"/w\xff");
+        let name = r#"{"id":"env","attribute":"CARGO_PKG_NAME"}"#;
+        check("${env.CARGO_PKG_NAME}", &format!("[{name}]"), b"withal-cli");
+        check(
+            "<${env.CARGO_PKG_NAME}${work.path}>",
+            &format!(r#"["<",{name},[47,119,255,62]]"#),
+            b"<withal-cli/w\xff>",
         );
     }
 }

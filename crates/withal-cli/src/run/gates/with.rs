@@ -11,7 +11,8 @@ use super::{Origin, Planned, described};
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub(super) struct Options {
-    /// Any gate with its keys, as `tempdir:id=work,env=SCRATCH`
+    /// Any gate with its keys, as `tempdir:id=work,env=SCRATCH`; a `service`, a process beside the
+    /// command, and a `hook`, programs that acquire and release, are asked for only so
     #[arg(short, long, value_name = "KIND[:KEY=VALUE,…]")]
     with: Vec<String>,
 }

@@ -6,7 +6,7 @@ mod plan;
 mod settings;
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -55,6 +55,8 @@ pub(crate) struct Cwd {
 /// What the command line says.
 pub(crate) struct Asked {
     pub(crate) gates: Vec<Planned>,
+    /// The options that ask for them.
+    pub(crate) words_of_gates: Vec<OsString>,
     pub(crate) settings: Settings,
     pub(crate) file: Option<PathBuf>,
     /// What stands after `--`: the command, or further arguments of the file's command.
@@ -69,9 +71,12 @@ impl Asked {
         match self.file.take() {
             Some(path) => self.with_file(path),
             None => {
+                let identity = identity(&self.settings, || {
+                    hash(self.words_of_gates.iter().chain(&self.words))
+                });
                 let mut words = self.words.into_iter();
                 let job = Job {
-                    identity: identity(&self.settings, None),
+                    identity,
                     safety: self.safety,
                     gates: self.gates,
                     program: words.next().expect("without a file there is a command"),
@@ -99,7 +104,7 @@ impl Asked {
         let program = words.next().expect("a file's command is not empty");
         let settings = self.settings.or(file.settings);
         let job = Job {
-            identity: identity(&settings, Some(&here.join(&path))),
+            identity: identity(&settings, || of_file(&here.join(&path))),
             safety: self.safety,
             gates,
             program: program.resolve_alone().unwrap_or_default(),
@@ -119,24 +124,26 @@ impl Asked {
     }
 }
 
-/// The name that was given, or else the file; without one, the same words in the same directory are
-/// the same job.
-fn identity(settings: &Settings, file: Option<&Path>) -> String {
-    if let Some(name) = &settings.name {
-        return name.clone();
-    }
-    if let Some(file) = file {
-        // `./job.toml` is `job.toml`.
-        return crate::message::shown(&file.components().collect::<PathBuf>());
-    }
-    let mut words = Vec::new();
-    for word in env::args_os().skip(2) {
-        words.extend_from_slice(word.as_bytes());
-        words.push(0);
-    }
+/// The name that was given, or else what it is made of.
+fn identity(settings: &Settings, otherwise: impl FnOnce() -> String) -> String {
+    settings.name.clone().unwrap_or_else(otherwise)
+}
+
+/// The file, however it is named: `./job.toml` is `job.toml`.
+fn of_file(path: &Path) -> String {
+    crate::message::shown(&path.components().collect::<PathBuf>())
+}
+
+/// The same gates and command in the same directory are the same job, whatever options of the run
+/// stand beside them.
+fn hash<'a>(words: impl Iterator<Item = &'a OsString>) -> String {
     let directory = env::current_dir().unwrap_or_default();
-    words.extend_from_slice(directory.as_os_str().as_bytes());
-    format!("{:08x}", crc32c::crc32c(&words))
+    let add = |hash, word: &OsStr| {
+        let hash = crc32c::crc32c_append(hash, word.as_bytes());
+        crc32c::crc32c_append(hash, &[0])
+    };
+    let hash = words.fold(add(0, directory.as_os_str()), |hash, word| add(hash, word));
+    format!("{hash:08x}")
 }
 
 /// Looks for what is wrong with a job whose command and directory are `texts` of `source`.
@@ -256,13 +263,12 @@ impl Job {
 mod tests {
     use std::path::Path;
 
-    use super::identity;
+    use super::of_file;
 
     #[test]
     fn a_file_is_the_same_job_however_it_is_named() {
         for path in ["/a/job.toml", "/a/./job.toml", "/a//job.toml"] {
-            let identity = identity(&Default::default(), Some(Path::new(path)));
-            assert_eq!(identity, "/a/job.toml");
+            assert_eq!(of_file(Path::new(path)), "/a/job.toml");
         }
     }
 }

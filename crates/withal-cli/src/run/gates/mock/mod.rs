@@ -17,8 +17,8 @@ use tokio::task::JoinSet;
 use withal_core::{AsyncContextManager, ExitCase};
 
 use super::keys::{self, Port};
-use super::{Equip, Kind, NoUndo, Setting, Taken, Template, Variable, is_known};
-use crate::message::{Messages, shown};
+use super::{Equip, Kind, NoUndo, Setting, Taken, Template, Variable, Warnings, is_known};
+use crate::message::shown;
 use routes::Routes;
 use server::Unmatched;
 
@@ -56,7 +56,7 @@ impl Kind for Mock {
             variable: self.env,
             port: self.port,
             fail_on_unmatched: self.fail_on_unmatched,
-            messages: setting.ties.messages,
+            warnings: setting.ties.warnings.clone(),
         })
     }
 
@@ -99,7 +99,7 @@ pub(super) struct Serve {
     variable: Option<Variable>,
     port: Port,
     fail_on_unmatched: bool,
-    messages: Messages,
+    warnings: Warnings,
 }
 
 impl fmt::Display for Serve {
@@ -115,7 +115,7 @@ pub(super) struct Serving {
     tasks: JoinSet<()>,
     unmatched: Arc<Unmatched>,
     fail_on_unmatched: bool,
-    messages: Messages,
+    warnings: Warnings,
 }
 
 impl AsyncContextManager for Serve {
@@ -140,7 +140,7 @@ impl AsyncContextManager for Serve {
             tasks,
             unmatched,
             fail_on_unmatched: self.fail_on_unmatched,
-            messages: self.messages,
+            warnings: self.warnings,
         })
     }
 
@@ -150,7 +150,7 @@ impl AsyncContextManager for Serve {
             return Ok(());
         };
         anyhow::ensure!(!serving.fail_on_unmatched, "{told}");
-        serving.messages.warn(format_args!("mock: {told}"));
+        serving.warnings.warn(format_args!("mock: {told}"));
         Ok(())
     }
 }

@@ -212,7 +212,7 @@ async fn tell_end(service: crate::run::Service, name: String, on_exit: OnExit, t
     };
     match on_exit {
         OnExit::Stop => drop(ties.alarms.raise(text)),
-        OnExit::Ignore => ties.messages.warn(text),
+        OnExit::Ignore => ties.warnings.warn(text),
     }
 }
 

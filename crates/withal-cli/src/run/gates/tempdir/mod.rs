@@ -1,5 +1,7 @@
 //! `--tempdir`: a private directory, its path in a variable.
 
+mod usage;
+
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
@@ -8,14 +10,16 @@ use std::process::Command;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinSet, spawn_blocking};
 use withal_core::{AsyncContextManager, ExitCase};
 use withal_os::{FileId, OpenTempDir, TempDir, remove_temp_dir};
 
-use super::keys::Bytes;
-use super::{Equip, Kind, Recovery, Setting, Taken, Template, Undo, Variable, has_succeeded};
-use crate::message::{Messages, shown};
-use crate::run::Keep;
+use super::keys::{self, Bytes};
+use super::{
+    Equip, Kind, Recovery, Setting, Taken, Template, Undo, Variable, Warnings, has_succeeded,
+};
+use crate::message::shown;
+use crate::run::{Alarms, Keep};
 
 /// A private directory, its path in a variable.
 #[derive(Clone, Debug, Deserialize)]
@@ -26,6 +30,9 @@ pub(super) struct Tempdir {
     /// Where it is made; `$TMPDIR` or `/tmp` if nothing is said.
     parent: Option<Template>,
     keep: Option<Keep>,
+    /// With how much in it the command is stopped, in bytes.
+    #[serde(default, deserialize_with = "keys::size")]
+    size_limit: Option<u64>,
 }
 
 fn tmpdir() -> Variable {
@@ -56,7 +63,9 @@ impl Kind for Tempdir {
             directory: directory.choose()?,
             variable: self.env,
             keep: self.keep.unwrap_or(setting.ties.keep),
-            messages: setting.ties.messages,
+            size_limit: self.size_limit,
+            alarms: setting.ties.alarms.clone(),
+            warnings: setting.ties.warnings.clone(),
         })
     }
 
@@ -87,6 +96,7 @@ impl super::Options for Options {
                 env: variable?,
                 parent: None,
                 keep: None,
+                size_limit: None,
             })
         });
         gates.collect()
@@ -97,7 +107,9 @@ pub(super) struct Make {
     directory: TempDir,
     variable: Variable,
     keep: Keep,
-    messages: Messages,
+    size_limit: Option<u64>,
+    alarms: Alarms,
+    warnings: Warnings,
 }
 
 impl fmt::Display for Make {
@@ -110,7 +122,9 @@ pub(super) struct Open {
     directory: OpenTempDir,
     variable: Variable,
     keep: Keep,
-    messages: Messages,
+    /// Who looks how much is in it, if there is a limit.
+    watcher: JoinSet<()>,
+    warnings: Warnings,
 }
 
 impl AsyncContextManager for Make {
@@ -118,19 +132,28 @@ impl AsyncContextManager for Make {
     type Error = anyhow::Error;
 
     async fn enter(self) -> anyhow::Result<Open> {
+        let name = self.to_string();
+        let directory = self.directory.open()?;
+        let mut watcher = JoinSet::new();
+        if let Some(limit) = self.size_limit {
+            let path = directory.path().to_owned();
+            let _task = watcher.spawn(usage::watch(path, limit, name, self.alarms));
+        }
         Ok(Open {
-            directory: self.directory.open()?,
+            directory,
+            watcher,
             variable: self.variable,
             keep: self.keep,
-            messages: self.messages,
+            warnings: self.warnings,
         })
     }
 
     /// Removal may take long: off the main thread, which has signals to answer.
-    async fn exit(open: Open, case: ExitCase) -> anyhow::Result<()> {
+    async fn exit(mut open: Open, case: ExitCase) -> anyhow::Result<()> {
+        open.watcher.shutdown().await;
         if open.keep.applies(has_succeeded(&case)) {
             let path = open.directory.into_path();
-            open.messages.warn(format_args!("kept {}", shown(&path)));
+            open.warnings.warn(format_args!("kept {}", shown(&path)));
             return Ok(());
         }
         let closed = spawn_blocking(|| open.directory.close()).await;
