@@ -37,7 +37,7 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     };
     let bytes = number.parse().ok().and_then(|n: u64| n.checked_mul(unit));
     match bytes.ok_or(SIZE_REMEDY)? {
-        0 => Err("no size at all; leave the option out for the default".to_owned()),
+        0 => Err("no size at all; leave it out for the default".to_owned()),
         bytes => Ok(bytes),
     }
 }

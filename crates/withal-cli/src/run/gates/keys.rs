@@ -154,25 +154,8 @@ pub(crate) fn duration<'de, D>(deserializer: D) -> Result<Option<Duration>, D::E
 where
     D: Deserializer<'de>,
 {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        Seconds(u64),
-        Fraction(f64),
-        Text(String),
-    }
-
-    let text = match Written::deserialize(deserializer) {
-        Ok(Written::Seconds(seconds)) => seconds.to_string(),
-        Ok(Written::Fraction(seconds)) => seconds.to_string(),
-        Ok(Written::Text(text)) => text,
-        Err(_) => {
-            return Err(D::Error::custom(
-                "not a duration; write it as text, as \"5s\"",
-            ));
-        }
-    };
-    let parsed = crate::cli::duration(&text);
+    let remedy = "not a duration; write it as text, as \"5s\"";
+    let parsed = crate::cli::duration(&written(deserializer, remedy)?);
     parsed.map(Some).map_err(D::Error::custom)
 }
 
@@ -181,25 +164,31 @@ pub(super) fn size<'de, D>(deserializer: D) -> Result<Option<u64>, D::Error>
 where
     D: Deserializer<'de>,
 {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        Bytes(u64),
-        Text(String),
-    }
-
-    let text = match Written::deserialize(deserializer) {
-        Ok(Written::Bytes(bytes)) => bytes.to_string(),
-        Ok(Written::Text(text)) => text,
-        Err(_) => {
-            return Err(D::Error::custom(
-                "not a size; write it as text, as \"64MiB\"",
-            ));
-        }
-    };
+    let text = written(deserializer, "not a size; write it as text, as \"64MiB\"")?;
     let parsed = crate::log::size(&text);
     let parsed = parsed.map_err(|why| D::Error::custom(format!("`{text}`: {why}")));
     parsed.map(Some)
+}
+
+/// The text of a quantity, which may be written as a number.
+fn written<'de, D>(deserializer: D, remedy: &str) -> Result<String, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(u64),
+        Fraction(f64),
+        Text(String),
+    }
+
+    match Written::deserialize(deserializer) {
+        Ok(Written::Number(number)) => Ok(number.to_string()),
+        Ok(Written::Fraction(number)) => Ok(number.to_string()),
+        Ok(Written::Text(text)) => Ok(text),
+        Err(_) => Err(D::Error::custom(remedy)),
+    }
 }
 
 /// A text that `parse` reads.
