@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::compress::Compressed;
 use crate::error::LogError;
 use crate::name::{Name, Part, parse};
+use crate::scan::Scan;
 use crate::storage::{File, Storage};
 
 /// The segments of a log, in order.
@@ -58,6 +59,53 @@ impl Files {
 
     pub(crate) fn segments(&self) -> &[SegmentFiles] {
         &self.segments
+    }
+}
+
+/// A segment whose text is gone.
+#[derive(Clone, Debug)]
+pub(crate) struct Lost {
+    pub(crate) name: Name,
+    /// How many bytes it had at least, and how many lines the log up to there.
+    pub(crate) len: u64,
+    pub(crate) lines: u64,
+}
+
+impl Files {
+    /// What a sidecar without a text tells of that, if there was any that is missed: what is removed
+    /// on purpose goes from the old end, and its sidecar first.
+    pub(crate) fn lost(
+        &self,
+        storage: &Arc<dyn Storage>,
+        orphan: &Name,
+    ) -> Result<Option<Lost>, LogError> {
+        if self
+            .segments
+            .first()
+            .is_some_and(|first| orphan < &first.name)
+        {
+            return Ok(None);
+        }
+        let files = SegmentFiles {
+            name: orphan.clone(),
+            has_text: false,
+            has_sidecar: true,
+            is_compressed: false,
+        };
+        let scan = Scan::new(&files.read_sidecar(storage)?);
+        let furthest = scan.furthest().filter(|entry| entry.end > 0);
+        Ok(furthest.map(|entry| Lost {
+            name: orphan.clone(),
+            len: entry.end,
+            lines: entry.total_lines,
+        }))
+    }
+
+    /// The segment that was written last, if it is gone with all its files.
+    pub(crate) fn gone(&self, storage: &Arc<dyn Storage>) -> Option<Name> {
+        let (name, part) = parse(&storage.pointed("current")?)?;
+        let is_later = self.segments.last().is_none_or(|last| last.name < name);
+        (part == Part::Text && is_later && !self.orphans.contains(&name)).then_some(name)
     }
 }
 

@@ -6,12 +6,12 @@
 use std::io;
 use std::sync::Arc;
 
-use memchr::{memchr, memrchr};
+use memchr::{memchr, memchr_iter, memrchr};
 use serde_json::json;
 
 use crate::error::{LogError, LogErrorKind};
 use crate::events;
-use crate::files::{Files, SegmentFiles, read_all};
+use crate::files::{Files, Lost, SegmentFiles, read_all};
 use crate::scan::Scan;
 use crate::segment::{Found, Segment, Tail};
 use crate::sidecar::{BadHeader, Flags, Header, SIZE, checksum};
@@ -38,9 +38,15 @@ pub(crate) fn open(
     now: u64,
 ) -> Result<(Segment, Option<Recovery>), LogError> {
     let files = Files::list(storage)?;
+    tell_of_current(storage, &files, now);
+    let mut lost = None;
     for orphan in &files.orphans {
         // Its text was removed, or never made.
         let file = orphan.sidecar();
+        if let Some(segment) = files.lost(storage, orphan)? {
+            lost = Some(segment);
+            continue;
+        }
         storage
             .remove(&file)
             .map_err(|error| cannot("remove", storage, &file, error))?;
@@ -53,8 +59,27 @@ pub(crate) fn open(
     }
     let (last, before) = match files.segments() {
         [before @ .., last] => (last, before.last()),
-        [] => return Ok((create(storage, log_id, Tail::default(), now)?, None)),
+        [] => {
+            return Ok((
+                create(storage, log_id, after(lost, Tail::default()), now)?,
+                None,
+            ));
+        }
     };
+    if let Some(lost) = lost.filter(|lost| lost.name > last.name) {
+        // Its place stays free, so that nobody takes what comes now for what was in it.
+        let facts = json!({ "segment": lost.name.text(), "bytes": lost.len });
+        let error = corrupt_segment(
+            storage,
+            &lost.name.text(),
+            "it is gone, and the log goes on behind it",
+        );
+        events::warn(storage, now, "segment missing", &facts, &error);
+        let scan = Scan::new(&last.read_sidecar(storage)?);
+        if let Some(tail) = ended_tail(last, &scan) {
+            return Ok((create(storage, log_id, after(Some(lost), tail), now)?, None));
+        }
+    }
     if last.is_compressed && !last.has_text {
         let scan = Scan::new(&last.read_sidecar(storage)?);
         let tail = ended_tail(last, &scan)
@@ -62,6 +87,32 @@ pub(crate) fn open(
         return Ok((create(storage, log_id, tail, now)?, None));
     }
     reopen(storage, log_id, last, before, now)
+}
+
+/// Where the log goes on behind a segment that is lost, if there is one.
+fn after(lost: Option<Lost>, tail: Tail) -> Tail {
+    match lost {
+        Some(lost) => Tail {
+            end: tail.end.max(lost.name.base + lost.len),
+            lines: tail.lines.max(lost.lines),
+            ..tail
+        },
+        None => tail,
+    }
+}
+
+/// Says so if the segment that was written last is gone, with all its files.
+fn tell_of_current(storage: &Arc<dyn Storage>, files: &Files, now: u64) {
+    if let Some(gone) = files.gone(storage) {
+        let error = corrupt_segment(storage, &gone.text(), "it is gone");
+        events::warn(
+            storage,
+            now,
+            "segment missing",
+            &json!({ "segment": gone.text() }),
+            &error,
+        );
+    }
 }
 
 /// Where the log goes on after a segment that was ended.
@@ -108,12 +159,15 @@ fn reopen(
     }
     if let Some(tail) = ended_tail(files, &scan) {
         if scan.covered() > len {
-            return Err(missing(storage, files, scan.covered(), len));
+            return Err(missing(storage, files, &scan, len));
         }
         return Ok((create(storage, log_id, tail, now)?, None));
     }
-    if scan.checkpoint() > len {
-        return Err(missing(storage, files, scan.checkpoint(), len));
+    if scan.durable() > len {
+        return Err(missing(storage, files, &scan, len));
+    }
+    if is_damaged(&scan, len) {
+        return leave(storage, log_id, files, before, &scan, &*text, now);
     }
     let header = match scan.header {
         Ok(header) => header,
@@ -169,6 +223,95 @@ fn reopen(
     Ok((segment, Some(recovery)))
 }
 
+/// Whether a sidecar is damaged as no crash damages it. Its header is durable before there is text.
+pub(crate) fn is_damaged(scan: &Scan, len: u64) -> bool {
+    scan.is_damaged || (scan.header.is_err() && len > 0)
+}
+
+/// Goes on behind a segment whose sidecar is damaged as no crash damages it. What it tells of the
+/// text is all that can still be checked, so it is left as it is.
+fn leave(
+    storage: &Arc<dyn Storage>,
+    log_id: u128,
+    files: &SegmentFiles,
+    before: Option<&SegmentFiles>,
+    scan: &Scan,
+    text: &dyn File,
+    now: u64,
+) -> Result<(Segment, Option<Recovery>), LogError> {
+    let name = files.name.text();
+    let cannot_read = |error| cannot("read", storage, &name, error);
+    let len = text.size().map_err(cannot_read)?;
+    let durable = scan.durable();
+    let seal = scan
+        .behind
+        .iter()
+        .find(|entry| entry.flags.has(Flags::SEAL));
+    let rest = read_from(text, durable, len).map_err(cannot_read)?;
+    let whole = whole_lines(&rest) as u64;
+    let end = seal.map_or(durable + whole, |seal| seal.end);
+    let known = scan.furthest().filter(|entry| entry.end <= end);
+    let (from, lines) = match known {
+        Some(entry) => (entry.end, entry.total_lines),
+        None => (0, new_header(storage, log_id, files, before)?.base_lines),
+    };
+    let uncounted = read_from(text, from, end).map_err(cannot_read)?;
+    if seal.is_none() && end < len {
+        cut(storage, files, text, &rest, end)?;
+    }
+    let synced = text.sync_data();
+    synced.map_err(|error| cannot("sync", storage, &name, error))?;
+    let facts = json!({ "file": files.name.sidecar(), "end": end });
+    let error = corrupt_segment(
+        storage,
+        &files.name.sidecar(),
+        "it is damaged; its segment is left as it is, and the log goes on in a new one",
+    );
+    events::warn(storage, now, "sidecar damaged", &facts, &error);
+    let tail = Tail {
+        end: files.name.base + end,
+        lines: lines + memchr_iter(b'\n', &uncounted).count() as u64,
+        previous_len: end,
+        chain: scan.chain(scan.entries.len()),
+    };
+    let recovery = Recovery {
+        segment: name,
+        end,
+        cut: if seal.is_some() { 0 } else { len - end },
+        uncovered: 0,
+    };
+    Ok((create(storage, log_id, tail, now)?, Some(recovery)))
+}
+
+/// Has the sidecar of the last segment tell of no more text than there is, which is less than was
+/// durable; what it told before is copied to `quarantine/`. Gives how many bytes are missing.
+pub(crate) fn shorten(
+    storage: &Arc<dyn Storage>,
+    files: &SegmentFiles,
+    scan: &Scan,
+    len: u64,
+    now: u64,
+) -> Result<u64, LogError> {
+    let file = files.name.sidecar();
+    let kept = scan.entries.iter().take_while(|entry| entry.end <= len);
+    let kept = kept.count();
+    let copy = format!("quarantine/{file}");
+    let whole = files.read_sidecar(storage)?;
+    storage
+        .replace(&copy, &whole)
+        .map_err(|error| cannot("write", storage, &copy, error))?;
+    let sidecar = storage.open(&file, true);
+    let shortened = sidecar.and_then(|sidecar| {
+        sidecar.truncate((SIZE + kept * SIZE) as u64)?;
+        sidecar.sync_data()
+    });
+    shortened.map_err(|error| cannot("shorten", storage, &file, error))?;
+    let missing = scan.durable() - len;
+    let facts = json!({ "segment": files.name.text(), "end": len, "missing": missing });
+    events::note(storage, now, "durable text is gone", &facts);
+    Ok(missing)
+}
+
 /// How many entries hold, and up to where they reach: those beyond the checkpoint may cover text
 /// that never came to the disk.
 pub(crate) fn sound_entries(scan: &Scan, text: &dyn File, len: u64) -> io::Result<(usize, u64)> {
@@ -198,7 +341,7 @@ pub(crate) fn whole_lines(rest: &[u8]) -> usize {
 }
 
 /// Copies what is torn to `quarantine/`, durably, then cuts it off.
-fn cut(
+pub(crate) fn cut(
     storage: &Arc<dyn Storage>,
     files: &SegmentFiles,
     text: &dyn File,
@@ -293,11 +436,21 @@ pub(crate) fn read_from(text: &dyn File, start: u64, end: u64) -> io::Result<Vec
     Ok(bytes)
 }
 
+/// The file that identifies a log.
+pub(crate) const META: &str = "META";
+
 /// What identifies a log, from its `META`, which is made if there is none.
 pub(crate) fn identity(storage: &Arc<dyn Storage>) -> Result<u128, LogError> {
-    const META: &str = "META";
-    match storage.open(META, false).and_then(|file| read_all(&*file)) {
-        Ok(bytes) => parse_meta(&bytes).ok_or_else(|| {
+    match read_meta(storage)? {
+        None => {
+            let id = first_id(storage)?.unwrap_or_else(random_id);
+            let meta = json!({ "format": 1, "id": format!("{id:032x}") });
+            storage
+                .replace(META, format!("{meta}\n").as_bytes())
+                .map_err(|error| cannot("write", storage, META, error))?;
+            Ok(id)
+        }
+        Some(bytes) => sound_id(storage, &bytes)?.ok_or_else(|| {
             LogError::new(
                 LogErrorKind::Corrupt,
                 format!(
@@ -306,16 +459,31 @@ pub(crate) fn identity(storage: &Arc<dyn Storage>) -> Result<u128, LogError> {
                 ),
             )
         }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let id = first_id(storage)?.unwrap_or_else(random_id);
-            let meta = json!({ "format": 1, "id": format!("{id:032x}") });
-            storage
-                .replace(META, format!("{meta}\n").as_bytes())
-                .map_err(|error| cannot("write", storage, META, error))?;
-            Ok(id)
-        }
+    }
+}
+
+/// How long the `META` is that cannot be used, if that is so.
+pub(crate) fn damaged_identity(storage: &Arc<dyn Storage>) -> Result<Option<u64>, LogError> {
+    let Some(bytes) = read_meta(storage)? else {
+        return Ok(None);
+    };
+    let id = sound_id(storage, &bytes)?;
+    Ok(id.is_none().then_some(bytes.len() as u64))
+}
+
+fn read_meta(storage: &Arc<dyn Storage>) -> Result<Option<Vec<u8>>, LogError> {
+    match storage.open(META, false).and_then(|file| read_all(&*file)) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(cannot("read", storage, META, error)),
     }
+}
+
+/// The identity in a `META`, unless the segments have another.
+fn sound_id(storage: &Arc<dyn Storage>, meta: &[u8]) -> Result<Option<u128>, LogError> {
+    let id = parse_meta(meta);
+    let first = first_id(storage)?;
+    Ok(id.filter(|id| first.is_none_or(|first| first == *id)))
 }
 
 fn parse_meta(bytes: &[u8]) -> Option<u128> {
@@ -343,11 +511,36 @@ fn cannot(doing: &str, storage: &Arc<dyn Storage>, file: &str, error: io::Error)
     LogError::io(format!("cannot {doing} `{}`", storage.display(file)), error)
 }
 
-fn missing(storage: &Arc<dyn Storage>, files: &SegmentFiles, end: u64, len: u64) -> LogError {
-    corrupt(
-        storage,
-        files,
-        &format!("it was durable up to byte {end}, and has {len} bytes"),
+fn missing(storage: &Arc<dyn Storage>, files: &SegmentFiles, scan: &Scan, len: u64) -> LogError {
+    let end = due(scan);
+    let how = format!("it was durable up to byte {end}, and has {len} bytes");
+    match scan.is_ended() || is_damaged(scan, len) {
+        true => corrupt_segment(
+            storage,
+            &files.name.text(),
+            &format!(
+                "it has lost durable content: {how}; `withal log repair --reindex` keeps what is there"
+            ),
+        ),
+        false => corrupt(storage, files, &how),
+    }
+}
+
+/// How much text there should be at least.
+pub(crate) fn due(scan: &Scan) -> u64 {
+    match scan.is_ended() {
+        true => scan.covered(),
+        false => scan.durable(),
+    }
+}
+
+fn corrupt_segment(storage: &Arc<dyn Storage>, file: &str, how: &str) -> LogError {
+    LogError::new(
+        LogErrorKind::Corrupt,
+        format!(
+            "`{}`: {how}; `withal log verify` shows what is wrong",
+            storage.display(file)
+        ),
     )
 }
 

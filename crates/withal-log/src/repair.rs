@@ -53,6 +53,12 @@ pub enum RepairKind {
         /// How many bytes it was.
         bytes: u64,
     },
+    /// Text that was durable is gone from the end: the sidecar tells of no more than there is, and
+    /// what it told before is kept in `quarantine/`.
+    Shortened {
+        /// How many bytes are gone.
+        missing: u64,
+    },
     /// The sidecar was made anew.
     Reindexed,
     /// What identifies the log was made anew.
@@ -69,6 +75,9 @@ impl fmt::Display for RepairAction {
                 write!(f, "{bytes} torn bytes cut off the end, kept in quarantine/")
             }
             RepairKind::Covered { bytes } => write!(f, "{bytes} bytes of whole lines covered"),
+            RepairKind::Shortened { missing } => {
+                write!(f, "{missing} durable bytes are gone from its end")
+            }
             RepairKind::Reindexed => f.write_str("made anew from the text"),
             RepairKind::Identified => f.write_str("made anew"),
             RepairKind::Left(problem) => write!(f, "{problem}: left as it is"),
@@ -142,22 +151,31 @@ struct Repair<'r> {
 impl Repair<'_> {
     fn run(&mut self, progress: impl FnMut(u64)) -> Result<(), LogError> {
         let files = Files::list(self.storage)?;
-        let Some((last, ended)) = files.segments().split_last() else {
+        let segments = files.segments();
+        let Some((last, ended)) = segments.split_last() else {
             return Ok(());
         };
         let log_id = self.identity()?;
         let mut before: Option<&SegmentFiles> = None;
-        for segment in ended {
+        for (segment, next) in ended.iter().zip(segments.iter().skip(1)) {
             if self.is_ended_badly(segment)? {
-                self.reindex(log_id, segment, before)?;
+                let end = next.name.base - segment.name.base;
+                self.reindex(log_id, segment, before, end)?;
             }
             before = Some(segment);
         }
-        self.last(log_id, last)?;
+        self.last(log_id, last, before)?;
+        let shortened = |action: &RepairAction| matches!(action.kind, RepairKind::Shortened { .. });
+        let shortened = self.actions.iter().any(shortened);
         for problem in verify_in(self.storage, progress)?.problems {
             let kind = problem.kind;
             let by_itself = self.options.dry_run
-                && matches!(kind, ProblemKind::TornTail | ProblemKind::CorruptSidecar);
+                && match kind {
+                    ProblemKind::TornTail | ProblemKind::CorruptIdentity => true,
+                    ProblemKind::CorruptSidecar => self.options.reindex,
+                    ProblemKind::MissingText => shortened,
+                    _ => false,
+                };
             if !by_itself {
                 self.act(problem.file, RepairKind::Left(kind));
             }
@@ -192,12 +210,13 @@ impl Repair<'_> {
         Ok(!is_of_it || !scan.is_ended() || scan.rest > 0)
     }
 
-    /// Makes the sidecar of an ended segment anew.
+    /// Makes the sidecar of a segment anew, for its text up to `end`.
     fn reindex(
         &mut self,
         log_id: u128,
         segment: &SegmentFiles,
         before: Option<&SegmentFiles>,
+        end: u64,
     ) -> Result<(), LogError> {
         if !self.options.reindex {
             return Ok(());
@@ -210,7 +229,7 @@ impl Repair<'_> {
         let header = recover::new_header(self.storage, log_id, segment, before)?;
         let text = segment.open_text(self.storage)?;
         let size = text.size().map_err(|error| self.cannot(&file, error))?;
-        let sidecar = index(&*text, size, &header, self.now);
+        let sidecar = index(&*text, size.min(end), &header, self.now);
         let sidecar = sidecar.map_err(|error| self.cannot(&segment.name.text(), error))?;
         self.storage
             .replace(&file, &sidecar)
@@ -225,27 +244,38 @@ impl Repair<'_> {
     }
 
     /// The last segment is repaired by opening it.
-    fn last(&mut self, log_id: u128, last: &SegmentFiles) -> Result<(), LogError> {
+    fn last(
+        &mut self,
+        log_id: u128,
+        last: &SegmentFiles,
+        before: Option<&SegmentFiles>,
+    ) -> Result<(), LogError> {
         let scan = Scan::new(&last.read_sidecar(self.storage)?);
         let text = last.open_text(self.storage)?;
         let name = last.name.text();
         let size = text.size().map_err(|error| self.cannot(&name, error))?;
-        let file = last.name.sidecar();
-        let due = match scan.is_ended() {
-            true => scan.covered(),
-            false => scan.checkpoint(),
-        };
-        let is_lost = last.has_text && (due > size || (self.options.reindex && scan.rest > 0));
-        if is_lost {
-            self.act(self.storage.display(&file), RepairKind::Reindexed);
+        let is_damaged = recover::is_damaged(&scan, size);
+        let is_lost = last.has_text && recover::due(&scan) > size;
+        let is_ended = scan.is_ended();
+        let can_be_made_anew = is_damaged || scan.rest > 0 || (is_lost && is_ended);
+        if self.options.reindex && last.has_text && can_be_made_anew {
+            self.reindex_last(log_id, last, before)?;
+        } else if is_lost && (is_ended || is_damaged) {
+            // All that can be known of it is in its sidecar, and stays there.
+            return Ok(());
+        } else if is_lost {
+            let missing = match self.options.dry_run {
+                true => scan.durable() - size,
+                false => recover::shorten(self.storage, last, &scan, size, self.now)?,
+            };
+            let file = self.storage.display(&name);
+            self.act(file, RepairKind::Shortened { missing });
         }
         if self.options.dry_run {
-            return self.foresee(last, &*text, size, &scan);
-        }
-        if is_lost {
-            self.storage
-                .remove(&file)
-                .map_err(|error| self.cannot(&file, error))?;
+            return match is_damaged || is_ended || (self.options.reindex && scan.rest > 0) {
+                true => Ok(()),
+                false => self.foresee(last, &*text, size, &scan),
+            };
         }
         let (mut segment, recovery) = recover::open(self.storage, log_id, self.now)?;
         let released = segment.release().and_then(|()| segment.sync_sidecar());
@@ -255,6 +285,29 @@ impl Repair<'_> {
             self.recovered(file, recovery.cut, recovery.uncovered);
         }
         Ok(())
+    }
+
+    /// Makes the sidecar of the last segment anew; what is no whole line of its text is cut.
+    fn reindex_last(
+        &mut self,
+        log_id: u128,
+        last: &SegmentFiles,
+        before: Option<&SegmentFiles>,
+    ) -> Result<(), LogError> {
+        let name = last.name.text();
+        let cannot = |error| self.cannot(&name, error);
+        let text = self.storage.open(&name, true).map_err(cannot)?;
+        let size = text.size().map_err(cannot)?;
+        let bytes = read_from(&*text, 0, size).map_err(cannot)?;
+        let whole = recover::whole_lines(&bytes) as u64;
+        if whole < size {
+            let bytes = size - whole;
+            self.act(self.storage.display(&name), RepairKind::Cut { bytes });
+        }
+        if whole < size && !self.options.dry_run {
+            recover::cut(self.storage, last, &*text, &bytes, whole)?;
+        }
+        self.reindex(log_id, last, before, whole)
     }
 
     /// What opening the last segment would do.
@@ -299,6 +352,29 @@ impl Repair<'_> {
     }
 }
 
+/// The block that begins at `start`: it ends with the line that makes it large enough, if there is
+/// one before `size`.
+fn block_at(text: &dyn crate::storage::File, start: u64, size: u64) -> std::io::Result<Vec<u8>> {
+    let mut end = start;
+    let mut block = Vec::new();
+    loop {
+        let piece = read_from(text, end, size.min(end + BLOCK as u64))?;
+        if piece.is_empty() {
+            return Ok(block);
+        }
+        let missing = BLOCK.saturating_sub(block.len()).max(1);
+        let newline = piece
+            .get(missing - 1..)
+            .and_then(|from| memchr::memchr(b'\n', from));
+        let (taken, _) = piece.split_at(newline.map_or(piece.len(), |at| missing + at));
+        end += taken.len() as u64;
+        block.extend_from_slice(taken);
+        if newline.is_some() {
+            return Ok(block);
+        }
+    }
+}
+
 /// A whole sidecar for a segment that has ended.
 fn index(
     text: &dyn crate::storage::File,
@@ -322,7 +398,7 @@ fn index(
         sidecar.extend_from_slice(&raw);
     };
     while entry.end < size {
-        let block = read_from(text, entry.end, size.min(entry.end + BLOCK as u64))?;
+        let block = block_at(text, entry.end, size)?;
         if block.is_empty() {
             break;
         }

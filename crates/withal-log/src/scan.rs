@@ -14,6 +14,11 @@ pub(crate) struct Scan {
     pub(crate) hash: Option<blake3::Hash>,
     /// How many bytes lie behind what is whole.
     pub(crate) rest: usize,
+    /// Entries that are whole, and stand behind what is not.
+    pub(crate) behind: Vec<Entry>,
+    /// Whether something is broken as no crash breaks it: the header, which is durable before there
+    /// is any text, or an entry that was written, for none lies in two sectors.
+    pub(crate) is_damaged: bool,
 }
 
 impl Scan {
@@ -30,9 +35,13 @@ impl Scan {
             chains: Vec::new(),
             hash: None,
             rest: 0,
+            behind: Vec::new(),
+            is_damaged: false,
         };
         let Ok((header, raw)) = header else {
             scan.rest = bytes.len();
+            scan.look_behind(raws.as_slice());
+            scan.is_damaged = !scan.behind.is_empty();
             return scan;
         };
         scan.chains.push(sidecar::chain(raw));
@@ -40,6 +49,8 @@ impl Scan {
         for raw in raws.by_ref() {
             if !scan.take(raw, &mut lines) {
                 scan.rest = SIZE;
+                scan.look_behind(raws.as_slice());
+                scan.is_damaged = *raw != [0; SIZE];
                 break;
             }
         }
@@ -74,6 +85,26 @@ impl Scan {
         goes_on
     }
 
+    /// Looks for whole entries behind what is broken.
+    fn look_behind(&mut self, raws: &[Raw]) {
+        let entries = raws.iter().filter_map(Entry::decode_alone);
+        self.behind.extend(entries.map(|(entry, _)| entry));
+    }
+
+    /// The furthest entry of all that are whole.
+    pub(crate) fn furthest(&self) -> Option<&Entry> {
+        let entries = self.entries.iter().chain(&self.behind);
+        entries.max_by_key(|entry| entry.end)
+    }
+
+    /// Up to where the text was durable, as any whole entry says.
+    pub(crate) fn durable(&self) -> u64 {
+        let says =
+            |entry: &&Entry| entry.flags.has(Flags::CHECKPOINT) || entry.flags.has(Flags::SEAL);
+        let behind = self.behind.iter().filter(says).map(|entry| entry.end);
+        behind.fold(self.checkpoint(), u64::max)
+    }
+
     /// Up to where in the text the entries reach.
     pub(crate) fn covered(&self) -> u64 {
         self.entries.last().map_or(0, |entry| entry.end)
@@ -102,6 +133,13 @@ impl Scan {
             .rev()
             .find(of)
             .map_or(0, |entry| entry.end)
+    }
+
+    /// Where the segment was sealed, if it was.
+    pub(crate) fn sealed(&self) -> Option<u64> {
+        let last = self.entries.last();
+        last.filter(|entry| entry.flags.has(Flags::SEAL))
+            .map(|entry| entry.end)
     }
 
     /// Whether the segment was ended, by a seal or a failed sync.

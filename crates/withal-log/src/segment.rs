@@ -7,7 +7,7 @@ use std::sync::Arc;
 use memchr::{memchr, memchr_iter, memrchr};
 
 use crate::batch::Batch;
-use crate::name::Name;
+use crate::name::{self, Name};
 use crate::recover::read_from;
 use crate::sidecar::{self, Entry, Flags, Header, checksum};
 use crate::storage::{File, Storage};
@@ -118,7 +118,13 @@ impl Segment {
             previous_chain: tail.chain,
         };
         let raw = header.encode();
-        let (name, sidecar) = create_sidecar(storage, tail.end, now)?;
+        let now_or_later = match tail.previous_len {
+            // The one before begins here, too: names are in the order of the log whatever the clock
+            // says.
+            0 => after_all(storage, tail.end, now)?,
+            _ => now,
+        };
+        let (name, sidecar) = create_sidecar(storage, tail.end, now_or_later)?;
         let begin = || {
             sidecar.append_all(&raw).map_err(|(_, error)| error)?;
             sidecar.sync_data()?;
@@ -558,6 +564,15 @@ impl Segment {
             chain: self.chain,
         }
     }
+}
+
+/// A time that is later than that of each segment which begins at `base`, and no earlier than `now`.
+fn after_all(storage: &Arc<dyn Storage>, base: u64, now: u64) -> io::Result<u64> {
+    let files = storage.list()?;
+    let names = files.iter().filter_map(|file| name::parse(file));
+    let same = names.filter(|(name, _)| name.base == base);
+    let latest = same.map(|(name, _)| name.made_ms() + 1_000).max();
+    Ok(latest.map_or(now, |latest| latest.max(now)))
 }
 
 /// Makes the sidecar of a new segment under a name that is free.

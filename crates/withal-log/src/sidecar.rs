@@ -167,11 +167,17 @@ impl Entry {
 
     /// The entry in `raw`, if it is whole and follows what has the checksum `chain`.
     pub(crate) fn decode(raw: &Raw, chain: u32) -> Option<Entry> {
-        if !is_whole(raw, CHECKED) {
+        let (entry, before) = Entry::decode_alone(raw)?;
+        (before == chain).then_some(entry)
+    }
+
+    /// The entry in `raw`, if it is whole, and the checksum of what it follows.
+    pub(crate) fn decode_alone(raw: &Raw) -> Option<(Entry, u32)> {
+        if !is_whole(raw, CHECKED) || flags(raw).has(Flags::HASH) {
             return None;
         }
         let mut fields = Reader(raw);
-        let entry = Entry {
+        let mut entry = Entry {
             end: u64::from_le_bytes(fields.take()),
             len: u32::from_le_bytes(fields.take()),
             crc: u32::from_le_bytes(fields.take()),
@@ -180,14 +186,11 @@ impl Entry {
             lines: u32::from_le_bytes(fields.take()),
             flags: Flags(u32::from_le_bytes(fields.take())),
             total_lines: u64::from_le_bytes(fields.take()),
-            dropped: {
-                if u32::from_le_bytes(fields.take()) != chain {
-                    return None;
-                }
-                u32::from_le_bytes(fields.take())
-            },
+            dropped: 0,
         };
-        Some(entry)
+        let before = u32::from_le_bytes(fields.take());
+        entry.dropped = u32::from_le_bytes(fields.take());
+        Some((entry, before))
     }
 }
 

@@ -12,7 +12,7 @@ use memchr::{memchr, memchr_iter};
 use crate::error::LogError;
 use crate::files::{Files, SegmentFiles};
 use crate::name::Name;
-use crate::recover::read_from;
+use crate::recover::{self, read_from};
 use crate::scan::Scan;
 use crate::sidecar::{BadHeader, Entry, Flags, Header, SIZE, checksum};
 use crate::storage::{Disk, File, Storage};
@@ -80,6 +80,8 @@ pub enum ProblemKind {
     MissingText,
     /// A segment, or more, is gone here.
     MissingSegment,
+    /// What identifies the log is damaged, or of another log; `repair` makes it anew.
+    CorruptIdentity,
 }
 
 /// The worst of what is wrong.
@@ -108,9 +110,10 @@ impl ProblemKind {
     fn verdict(self) -> Verdict {
         match self {
             ProblemKind::TornTail => Verdict::TornTail,
-            ProblemKind::CorruptText | ProblemKind::CorruptSidecar | ProblemKind::MissingText => {
-                Verdict::Corrupt
-            }
+            ProblemKind::CorruptText
+            | ProblemKind::CorruptSidecar
+            | ProblemKind::CorruptIdentity
+            | ProblemKind::MissingText => Verdict::Corrupt,
             ProblemKind::MissingSegment => Verdict::Missing,
         }
     }
@@ -124,6 +127,7 @@ impl fmt::Display for ProblemKind {
             ProblemKind::CorruptSidecar => "sidecar is damaged or lost",
             ProblemKind::MissingText => "durable text is gone",
             ProblemKind::MissingSegment => "a segment is missing",
+            ProblemKind::CorruptIdentity => "what identifies the log is damaged",
         })
     }
 }
@@ -182,6 +186,28 @@ pub fn verify_in(
         let checked = checked?;
         report.add(follows(storage, before.as_ref(), &checked), checked.report);
         before = Some(checked.before);
+    }
+    let problem = |file: &str, len, kind| Problem {
+        file: storage.display(file),
+        offset: 0,
+        len,
+        lines: None,
+        kind,
+    };
+    for orphan in &files.orphans {
+        if let Some(lost) = files.lost(storage, orphan)? {
+            let file = lost.name.text();
+            let missing = problem(&file, lost.len, ProblemKind::MissingSegment);
+            report.problems.push(missing);
+        }
+    }
+    if let Some(gone) = files.gone(storage) {
+        let missing = problem(&gone.text(), 1, ProblemKind::MissingSegment);
+        report.problems.push(missing);
+    }
+    if let Some(len) = recover::damaged_identity(storage)? {
+        let damaged = problem(recover::META, len, ProblemKind::CorruptIdentity);
+        report.problems.push(damaged);
     }
     Ok(report)
 }
@@ -278,6 +304,8 @@ struct Before {
     end: Option<u64>,
     len: u64,
     chain: Option<u32>,
+    /// Of which log it is.
+    log_id: Option<u128>,
 }
 
 struct Check<'c> {
@@ -319,6 +347,10 @@ fn follows(
         return Some(problem(&text, before.len, 1, ProblemKind::CorruptText));
     }
     let header = checked.header?;
+    if before.log_id.is_some_and(|id| id != header.log_id) {
+        let kind = ProblemKind::CorruptSidecar;
+        return Some(problem(&name.sidecar(), 0, SIZE as u64, kind));
+    }
     let is_other = header.previous_len != before.len
         || before
             .chain
@@ -346,9 +378,16 @@ impl Check<'_> {
             .next
             .map_or(len, |next| next.saturating_sub(base).min(len));
         let ended = scan.is_ended().then(|| scan.covered());
-        let due = ended.unwrap_or(0).max(scan.checkpoint());
+        let due = ended.unwrap_or(0).max(scan.durable());
         if due > len {
             self.problem(&name, len, due - len, None, ProblemKind::MissingText);
+        }
+        if let Some(seal) = scan
+            .sealed()
+            .filter(|seal| *seal < len && self.next.is_some())
+        {
+            // Nothing is written behind a seal.
+            self.problem(&name, seal, len - seal, None, ProblemKind::CorruptText);
         }
         let mut covered = 0;
         let mut hasher = scan.hash.map(|_| blake3::Hasher::new());
@@ -378,6 +417,7 @@ impl Check<'_> {
             name: self.files.name.clone(),
             end: ended.map(|end| base + end),
             len: limit,
+            log_id: scan.header.ok().map(|header| header.log_id),
             // A sidecar that was made anew has another chain than the next one was told of.
             chain: match scan.entries.last() {
                 Some(last) if last.flags.has(Flags::RECOVERED) => None,
@@ -441,7 +481,7 @@ impl Check<'_> {
                 self.problem(&file, 0, SIZE as u64, None, ProblemKind::CorruptSidecar);
             }
         } else if scan.rest > 0 {
-            let kind = match is_last && scan.rest <= SIZE && !scan.is_ended() {
+            let kind = match is_last && !scan.is_damaged && !scan.is_ended() {
                 true => ProblemKind::TornTail,
                 false => ProblemKind::CorruptSidecar,
             };
@@ -472,7 +512,9 @@ impl Check<'_> {
             (self.progress)(piece.len() as u64);
         }
         self.report.uncovered += limit.saturating_sub(covered);
-        let torn = torn.or((last != b'\n').then_some(covered));
+        // Where text is missing that was durable, half a line is a part of that.
+        let is_short = scan.durable() > limit;
+        let torn = torn.or((last != b'\n' && !is_short).then_some(covered));
         let name = self.files.name.text();
         let is_ended = scan.is_ended() && self.next.is_none();
         if let Some(torn) = torn {

@@ -124,6 +124,11 @@ impl Storage for Disk {
         fs::rename(temporary, self.path.join(name))
     }
 
+    fn pointed(&self, name: &str) -> Option<String> {
+        let target = fs::read_link(self.path.join(name)).ok()?;
+        target.into_os_string().into_string().ok()
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         fs::rename(self.path.join(from), self.path.join(to))
     }

@@ -59,6 +59,9 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Why it cannot be made.
     fn point(&self, name: &str, target: &str) -> io::Result<()>;
 
+    /// What the symbolic link `name` points to; nothing if it is none, or cannot be read.
+    fn pointed(&self, name: &str) -> Option<String>;
+
     /// Renames a file; what had the new name is gone.
     ///
     /// # Errors

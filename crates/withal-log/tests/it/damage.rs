@@ -263,3 +263,183 @@ fn lost_durable_text_stops_the_writer_until_it_is_repaired() {
     assert!(text(&disk).ends_with(b"0022\ngoes on\n"));
     assert_eq!(verdict(&disk), Verdict::Clean);
 }
+
+fn files_of(disk: &FaultDisk, end: &str) -> Vec<String> {
+    let mut files = segment_files(disk);
+    files.retain(|name| name.ends_with(end));
+    files
+}
+
+fn go_on(disk: &FaultDisk) {
+    let log = Log::open("log").open_in(disk.storage()).unwrap();
+    log.append_durable("goes on").unwrap();
+    log.close().unwrap();
+}
+
+#[test]
+fn a_lost_last_segment_is_missed_and_its_place_stays_free() {
+    // With its sidecar, and without.
+    for is_whole in [false, true] {
+        let disk = log(24);
+        let last = files_of(&disk, ".log").pop().unwrap();
+        let sidecar = files_of(&disk, ".idx").pop().unwrap();
+        disk.storage().remove(&last).unwrap();
+        if is_whole {
+            disk.storage().remove(&sidecar).unwrap();
+        }
+        let report = verify_in(&disk.storage(), |_| ()).unwrap();
+        assert_eq!(report.verdict(), Verdict::Missing, "{report:?}");
+        assert!(report.problems.iter().any(|problem| problem.file == last));
+        go_on(&disk);
+        assert!(text(&disk).ends_with(b"goes on\n"));
+        let events = disk.read("events.jsonl").unwrap();
+        let events = String::from_utf8(events).unwrap();
+        assert!(events.contains("segment missing"), "{events}");
+        if !is_whole {
+            assert!(disk.read(&sidecar).is_some());
+            assert_eq!(verdict(&disk), Verdict::Missing);
+            // What is new has not the place of what is lost.
+            assert!(files_of(&disk, ".log").pop().unwrap()[..20] > last[..20]);
+        }
+    }
+}
+
+#[test]
+fn damage_in_text_and_sidecar_together_is_not_written_over() {
+    let whole = log(24);
+    let text = files_of(&whole, ".log").pop().unwrap();
+    let sidecar = files_of(&whole, ".idx").pop().unwrap();
+    let len = whole.read(&sidecar).unwrap().len();
+    assert!(len >= 192, "{len}");
+    for byte in 0..len {
+        for change in [b'X', 0] {
+            let disk = whole.after_kill();
+            disk.damage(&sidecar, |content| content[byte] ^= 0x10);
+            disk.damage(&text, |content| content[3] = change);
+            let damaged = disk.read(&text).unwrap();
+            go_on(&disk);
+            let quarantined = disk
+                .names()
+                .into_iter()
+                .filter(|name| name.ends_with(".torn"));
+            let kept = std::iter::once(text.clone()).chain(quarantined);
+            let kept: Vec<u8> = kept.flat_map(|file| disk.read(&file).unwrap()).collect();
+            assert!(kept.starts_with(&damaged), "{byte}, {change}");
+            assert!(verdict(&disk) >= Verdict::Corrupt, "{byte}, {change}");
+            let _actions = repair_in(&disk.storage(), &RepairOptions::default(), |_| ()).unwrap();
+            assert!(verdict(&disk) >= Verdict::Corrupt, "{byte}, {change}");
+        }
+    }
+}
+
+#[test]
+fn a_lost_sidecar_is_not_made_anew_unasked() {
+    let disk = log(24);
+    let text = files_of(&disk, ".log").pop().unwrap();
+    let sidecar = files_of(&disk, ".idx").pop().unwrap();
+    disk.storage().remove(&sidecar).unwrap();
+    disk.damage(&text, |content| content.truncate(content.len() - 5));
+    go_on(&disk);
+    assert_eq!(verdict(&disk), Verdict::Corrupt);
+    let actions = repair_in(&disk.storage(), &REINDEX, |_| ()).unwrap();
+    let anew = |action: &withal_log::RepairAction| action.kind == RepairKind::Reindexed;
+    assert!(actions.iter().any(anew), "{actions:?}");
+    assert_eq!(verdict(&disk), Verdict::Clean);
+}
+
+#[test]
+fn a_repair_of_lost_text_keeps_the_checksums_of_what_is_there() {
+    let disk = FaultDisk::default();
+    let log = Log::open("log").durability(Durability::Always);
+    let log = log.open_in(disk.storage()).unwrap();
+    let lines: String = (0..20_000)
+        .map(|number| format!("record number {number:06}\n"))
+        .collect();
+    for half in lines.as_bytes().chunks(lines.len() / 4) {
+        log.append_lines(half).unwrap();
+    }
+    log.close().unwrap();
+    let file = files_of(&disk, ".log").pop().unwrap();
+    disk.damage(&file, |content| {
+        content[100] ^= 1;
+        content.truncate(content.len() - 50_005);
+    });
+    let foreseen = RepairOptions {
+        dry_run: true,
+        ..RepairOptions::default()
+    };
+    let foreseen = repair_in(&disk.storage(), &foreseen, |_| ()).unwrap();
+    let actions = repair_in(&disk.storage(), &RepairOptions::default(), |_| ()).unwrap();
+    assert_eq!(foreseen, actions);
+    let missing = RepairKind::Shortened { missing: 50_005 };
+    assert_eq!(actions[0].kind, missing, "{actions:?}");
+    let events = String::from_utf8(disk.read("events.jsonl").unwrap()).unwrap();
+    assert!(events.contains("\"missing\":50005"), "{events}");
+    assert_eq!(verdict(&disk), Verdict::Corrupt);
+    disk.damage(&file, |content| content[100] ^= 1);
+    assert_eq!(verdict(&disk), Verdict::Clean);
+}
+
+#[test]
+fn what_is_behind_a_seal_is_found_in_any_segment() {
+    let disk = log(24);
+    let first = files_of(&disk, ".log").remove(0);
+    disk.damage(&first, |content| {
+        content.extend_from_slice(b"forged line\n")
+    });
+    let report = verify_in(&disk.storage(), |_| ()).unwrap();
+    assert_eq!(report.verdict(), Verdict::Corrupt, "{report:?}");
+    assert_eq!(report.problems[0].file, first);
+    assert_eq!(report.problems[0].len, 12);
+}
+
+#[test]
+fn what_identifies_the_log_is_checked_and_made_anew() {
+    let whole = log(24);
+    let meta = whole.read("META").unwrap();
+    let id = meta.iter().rposition(u8::is_ascii_hexdigit).unwrap();
+    let other = if meta[id] == b'0' { b'1' } else { b'0' };
+    for change in [other, b'x'] {
+        let disk = whole.after_kill();
+        disk.damage("META", |content| content[id] = change);
+        let report = verify_in(&disk.storage(), |_| ()).unwrap();
+        assert_eq!(report.problems[0].kind, ProblemKind::CorruptIdentity);
+        assert_eq!(report.problems[0].file, "META");
+        let refused = Log::open("log").open_in(disk.storage()).unwrap_err();
+        assert_eq!(refused.kind(), LogErrorKind::Corrupt);
+        let actions = repair_in(&disk.storage(), &RepairOptions::default(), |_| ()).unwrap();
+        assert_eq!(actions[0].kind, RepairKind::Identified);
+        assert_eq!(disk.read("META").unwrap(), meta);
+        go_on(&disk);
+        assert_eq!(verdict(&disk), Verdict::Clean);
+    }
+}
+
+#[test]
+fn a_sidecar_that_was_made_anew_has_blocks_of_whole_lines() {
+    let disk = FaultDisk::default();
+    let log = Log::open("log").durability(Durability::Always);
+    let log = log.open_in(disk.storage()).unwrap();
+    let lines: String = (0..20_000)
+        .map(|number| format!("record number {number:06}\n"))
+        .collect();
+    log.append_lines(&lines).unwrap();
+    log.close().unwrap();
+    let sidecar = files_of(&disk, ".idx").pop().unwrap();
+    disk.damage(&sidecar, |content| content[70] ^= 1);
+    let _actions = repair_in(&disk.storage(), &REINDEX, |_| ()).unwrap();
+    let (text, sidecar) = (
+        disk.read(&files_of(&disk, ".log")[0]).unwrap(),
+        disk.read(&sidecar).unwrap(),
+    );
+    let ends = sidecar[64..].chunks(64).map(|entry| {
+        let end: [u8; 8] = entry[..8].try_into().unwrap();
+        u64::from_le_bytes(end) as usize
+    });
+    let ends: Vec<usize> = ends.collect();
+    assert!(ends.len() > 5, "{ends:?}");
+    for end in ends {
+        assert_eq!(text[end - 1], b'\n', "{end}");
+    }
+    assert_eq!(verdict(&disk), Verdict::Clean);
+}

@@ -47,6 +47,8 @@ struct World {
     broken: bool,
     crashed: bool,
     locked: bool,
+    /// Made only after what they point to is durable.
+    links: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug)]
@@ -328,8 +330,15 @@ impl Storage for FaultDisk {
         Ok(())
     }
 
-    fn point(&self, _: &str, _: &str) -> io::Result<()> {
-        self.world().whole_step()
+    fn point(&self, name: &str, target: &str) -> io::Result<()> {
+        let mut world = self.world();
+        world.whole_step()?;
+        let _ = world.links.insert(name.to_owned(), target.to_owned());
+        Ok(())
+    }
+
+    fn pointed(&self, name: &str) -> Option<String> {
+        self.world().links.get(name).cloned()
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

@@ -357,3 +357,36 @@ fn a_hundred_thousand_segments_open_read_and_verify() {
     log.close().unwrap();
     assert_eq!(verify(folder.path(), |_| ()).unwrap().problems, []);
 }
+
+#[test]
+fn segments_are_in_the_order_of_the_log_whatever_the_clock_says() {
+    const YEAR: u64 = 365 * 24 * 60 * 60 * 1000;
+    static NOW: AtomicU64 = AtomicU64::new(1_763_680_800_000);
+    let mut poisoned = 0;
+    // One of the first operations is the first sync of the text.
+    for at in 0..4 {
+        NOW.store(1_763_680_800_000, Ordering::Relaxed);
+        let disk = FaultDisk::default();
+        let log = Log::open("log")
+            .durability(Durability::Always)
+            .clock(|| NOW.load(Ordering::Relaxed));
+        let log = log.open_in(disk.storage()).unwrap();
+        let _before = NOW.fetch_sub(YEAR, Ordering::Relaxed);
+        disk.plan(at, Fault::Fails(std::io::ErrorKind::Other));
+        log.append("acknowledged").unwrap();
+        log.close().unwrap();
+        let mut names = disk.names();
+        names.retain(|name| name.ends_with(".log"));
+        if let [first, second] = names.as_slice()
+            && first[..20] == second[..20]
+        {
+            poisoned += 1;
+        }
+        assert_eq!(
+            read(&disk.storage()).unwrap(),
+            b"acknowledged\n",
+            "{names:?}"
+        );
+    }
+    assert!(poisoned > 0);
+}
