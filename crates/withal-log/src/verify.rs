@@ -217,7 +217,7 @@ fn check_all(
     storage: &Arc<dyn Storage>,
     segments: &[SegmentFiles],
     progress: &mut dyn FnMut(u64),
-) -> Vec<Result<Checked, LogError>> {
+) -> Vec<Result<Box<Checked>, LogError>> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let due = AtomicUsize::new(0);
     let (tell, told) = mpsc::channel();
@@ -250,10 +250,12 @@ fn check_all(
                     let segment = check.segment();
                     let report = check.report;
                     told(Told::Read(read));
-                    let checked = segment.map(|(before, header)| Checked {
-                        before,
-                        header,
-                        report,
+                    let checked = segment.map(|(before, header)| {
+                        Box::new(Checked {
+                            before,
+                            header,
+                            report,
+                        })
                     });
                     told(Told::Checked(index, checked));
                 }
@@ -276,7 +278,7 @@ const TOLD: u64 = 8 << 20;
 /// What a thread tells of a segment.
 enum Told {
     Read(u64),
-    Checked(usize, Result<Checked, LogError>),
+    Checked(usize, Result<Box<Checked>, LogError>),
 }
 
 /// A segment by itself.

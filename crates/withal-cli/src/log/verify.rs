@@ -89,6 +89,7 @@ fn problem_as_json(problem: &Problem) -> Value {
         ProblemKind::CorruptSidecar => "corrupt_sidecar",
         ProblemKind::MissingText => "missing_text",
         ProblemKind::MissingSegment => "missing_segment",
+        ProblemKind::CorruptIdentity => "corrupt_identity",
         _ => "other",
     };
     json!({
