@@ -223,12 +223,12 @@ impl Session {
     ///
     /// # Cancel safety
     ///
-    /// Dropped, nothing is copied.
+    /// Dropped while it reads, nothing is copied; dropped while the server finishes what was read,
+    /// it may be copied or not. A transaction cannot be committed then, nor if reading has failed.
     #[cfg(feature = "postgres")]
     pub async fn copy_in(&mut self, sql: &str, from: impl AsyncRead + Send) -> Result<u64, Error> {
-        self.ready().await?;
         match &self.driver {
-            Driver::Postgres(session) => session.copy_in(sql, pin!(from)).await,
+            Driver::Postgres(session) => self.watched(session.copy_in(sql, pin!(from))).await,
             #[cfg(feature = "sqlite")]
             Driver::Sqlite(_) => Err(no_copy(sql)),
         }
@@ -240,11 +240,15 @@ impl Session {
     ///
     /// As [`execute`](Session::execute); [`Io`](ErrorKind::Io) if they cannot be written; SQLite
     /// has no such thing.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the rest is not sent. A transaction cannot be committed then, nor if writing has
+    /// failed.
     #[cfg(feature = "postgres")]
     pub async fn copy_out(&mut self, sql: &str, to: impl AsyncWrite + Send) -> Result<u64, Error> {
-        self.ready().await?;
         match &self.driver {
-            Driver::Postgres(session) => session.copy_out(sql, pin!(to)).await,
+            Driver::Postgres(session) => self.watched(session.copy_out(sql, pin!(to))).await,
             #[cfg(feature = "sqlite")]
             Driver::Sqlite(_) => Err(no_copy(sql)),
         }

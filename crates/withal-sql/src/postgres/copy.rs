@@ -21,6 +21,7 @@ impl Postgres {
         sql: &str,
         mut from: Pin<&mut (dyn AsyncRead + Send)>,
     ) -> Result<u64, Error> {
+        self.admit(sql)?;
         let work = async {
             let mut sink = pin!(self.client.copy_in::<_, Bytes>(sql).await?);
             loop {
@@ -41,15 +42,18 @@ impl Postgres {
         sql: &str,
         mut to: Pin<&mut (dyn AsyncWrite + Send)>,
     ) -> Result<u64, Error> {
+        self.admit(sql)?;
         let work = async {
             let mut stream = pin!(self.client.copy_out(sql).await?);
             let mut copied = 0;
             while let Some(chunk) = poll_fn(|context| stream.as_mut().poll_next(context)).await {
                 let chunk = chunk?;
-                to.write_all(&chunk).await.map_err(unwritable)?;
+                let written = to.write_all(&chunk).await;
+                written.map_err(|error| Failure::HalfDone(unwritable(error)))?;
                 copied += chunk.len() as u64;
             }
-            to.flush().await.map_err(unwritable)?;
+            let flushed = to.flush().await;
+            flushed.map_err(|error| Failure::Ours(unwritable(error)))?;
             Ok(copied)
         };
         self.run(sql, work).await
@@ -57,11 +61,10 @@ impl Postgres {
 }
 
 fn unreadable(error: io::Error) -> Failure {
-    Failure::Ours(Error::new(ErrorKind::Io, "what is copied in cannot be read").with_source(error))
+    let message = "what is copied in cannot be read";
+    Failure::HalfDone(Error::new(ErrorKind::Io, message).with_source(error))
 }
 
-fn unwritable(error: io::Error) -> Failure {
-    Failure::Ours(
-        Error::new(ErrorKind::Io, "what is copied out cannot be written").with_source(error),
-    )
+fn unwritable(error: io::Error) -> Error {
+    Error::new(ErrorKind::Io, "what is copied out cannot be written").with_source(error)
 }

@@ -327,7 +327,11 @@ impl Postgres {
                 begun.map_err(Failure::from).and(result)
             }
         };
-        running.answered();
+        match &result {
+            // Dropped, it is noted: the server goes on with it.
+            Err(Failure::HalfDone(_)) => drop(running),
+            _ => running.answered(),
+        }
         if !is_reset {
             self.wait_reset().await?;
         }
@@ -612,11 +616,15 @@ impl Drop for Stray {
 }
 
 fn failed(state: &Mutex<State>, failure: Failure) -> Error {
+    let mut state = lock(state);
     let error = match failure {
         Failure::Ours(error) => return error,
+        Failure::HalfDone(error) => {
+            state.failed |= state.in_transaction;
+            return error;
+        }
         Failure::Driver(error) => error,
     };
-    let mut state = lock(state);
     state.failed |= state.in_transaction && error.as_db_error().is_some();
     drop(state);
     describe(error)
@@ -648,7 +656,10 @@ fn deallocate(ours: usize) -> String {
 #[derive(Debug)]
 pub(super) enum Failure {
     Driver(tokio_postgres::Error),
+    /// Nothing runs on the server.
     Ours(Error),
+    /// We have given it up half way: it runs still.
+    HalfDone(Error),
 }
 
 impl From<tokio_postgres::Error> for Failure {

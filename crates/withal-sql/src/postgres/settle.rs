@@ -75,7 +75,7 @@ impl Postgres {
         result.map_err(|failure| {
             let is_refused = matches!(&failure, Failure::Driver(error) if error.code().is_some());
             let error = match failure {
-                Failure::Ours(error) => error,
+                Failure::Ours(error) | Failure::HalfDone(error) => error,
                 Failure::Driver(error) => describe(error),
             };
             if !is_refused {

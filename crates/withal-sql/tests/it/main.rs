@@ -10,6 +10,8 @@
 
 #[cfg(feature = "postgres")]
 mod bad_input;
+#[cfg(feature = "postgres")]
+mod copies;
 mod given_up;
 #[cfg(feature = "postgres")]
 mod postgres;

@@ -155,8 +155,21 @@ pub(crate) async fn balances(session: &Session) -> Result<(i64, i64), BoxError> 
 
 /// Polls it once and drops it; whether it was not answered until then.
 pub(crate) async fn give_up<T>(statement: impl Future<Output = T>) -> bool {
+    give_up_at(0, statement).await
+}
+
+/// Drops it where it waits after so many other times; whether it got there.
+pub(crate) async fn give_up_at<T>(mut others: u32, statement: impl Future<Output = T>) -> bool {
     let mut statement = pin!(statement);
-    poll_fn(|context| Poll::Ready(statement.as_mut().poll(context).is_pending())).await
+    poll_fn(|context| match statement.as_mut().poll(context) {
+        Poll::Ready(_) => Poll::Ready(false),
+        Poll::Pending if others == 0 => Poll::Ready(true),
+        Poll::Pending => {
+            others -= 1;
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 /// What kind of error of this crate came out of a block.
