@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use futures_core::Stream as _;
 use tokio::task::JoinSet;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, Severity, SqlState};
 use tokio_postgres::{Client, Statement};
 
 use super::ahead::{Ahead, Seat, lock};
@@ -57,6 +57,14 @@ pub(super) struct State {
     stray: u32,
     /// Why it must not be used any more.
     pub(super) broken: Option<String>,
+}
+
+impl State {
+    fn broken(&mut self, why: impl fmt::Display) {
+        let _ = self
+            .broken
+            .get_or_insert_with(|| format!("the connection must not be used any more: {why}"));
+    }
 }
 
 /// A reset on its way. It is answered before what is sent after it.
@@ -194,10 +202,7 @@ impl Postgres {
 
     /// Nobody knows its state any more: all that is left is to end it.
     pub(super) fn broken(&self, why: impl fmt::Display) {
-        let _ = self
-            .state()
-            .broken
-            .get_or_insert_with(|| format!("the connection must not be used any more: {why}"));
+        self.state().broken(why);
     }
 
     pub(super) fn check_broken(&self) -> Result<(), Error> {
@@ -625,9 +630,16 @@ fn failed(state: &Mutex<State>, failure: Failure) -> Error {
         }
         Failure::Driver(error) => error,
     };
-    state.failed |= state.in_transaction && error.as_db_error().is_some();
-    drop(state);
-    describe(error)
+    let refused = error.as_db_error();
+    state.failed |= state.in_transaction && refused.is_some();
+    let severity = refused.and_then(DbError::parsed_severity);
+    let is_fatal = matches!(severity, Some(Severity::Fatal | Severity::Panic));
+    let error = describe(error);
+    if is_fatal || error.kind() == ErrorKind::ConnectionLost {
+        // Its next user must not be the one to find out.
+        state.broken(&error);
+    }
+    error
 }
 
 fn unknown(error: impl Into<withal_core::BoxError>) -> Error {
@@ -685,6 +697,10 @@ pub(super) fn describe(error: tokio_postgres::Error) -> Error {
                 "the connection is closed".to_owned(),
             ),
             Some(why) if error.to_string().contains("parameter") => (ErrorKind::Parameter, why),
+            // It was not sent.
+            Some(why) if error.to_string().starts_with("error encoding") => {
+                (ErrorKind::Refused, why)
+            }
             Some(why) => (
                 ErrorKind::ConnectionLost,
                 format!("the connection is lost: {why}"),

@@ -555,3 +555,65 @@ async fn an_exclusive_cursor_ends_no_transaction() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_session_that_was_lost_is_not_for_the_next_user() {
+    with_postgres(1, async |db| {
+        for _ in 0..20 {
+            let conn = db.lease().await?;
+            let lost = conn.query("SELECT pg_terminate_backend(pg_backend_pid())", &[]);
+            assert_eq!(lost.await.unwrap_err().kind(), ErrorKind::ConnectionLost);
+            conn.release().await;
+            let conn = db.lease().await?;
+            let _ = conn.query("SELECT 1", &[]).await?;
+            conn.release().await;
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_session_that_waits_for_a_copy_is_not_for_the_next_user() {
+    const COPY: &str = "COPY t FROM STDIN";
+    with_postgres(1, async |db| {
+        let conn = db.lease().await?;
+        conn.batch("CREATE TABLE t (x int)").await?;
+        conn.release().await;
+        for is_batch in [false, true] {
+            let conn = db.lease().await?;
+            let asked = match is_batch {
+                false => conn.execute(COPY, &[]).await.map(drop),
+                true => conn.batch(COPY).await,
+            };
+            assert_eq!(asked.unwrap_err().kind(), ErrorKind::ConnectionLost);
+            conn.release().await;
+            let conn = db.lease().await?;
+            let _ = conn.query("SELECT 1", &[]).await?;
+            conn.release().await;
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_costs_no_session() {
+    with_postgres(1, async |db| {
+        let conn = db.lease().await?;
+        for refused in [
+            conn.execute("SELECT '\0'", &[]).await.map(drop),
+            conn.batch("SELECT '\0'").await,
+        ] {
+            assert_eq!(refused.unwrap_err().kind(), ErrorKind::Refused);
+        }
+        let _ = conn.query("SELECT 1", &[]).await?;
+        conn.release().await;
+        let conn = db.lease().await?;
+        let _ = conn.query("SELECT 1", &[]).await?;
+        assert_eq!(db.pool().counters().created, 1);
+        conn.release().await;
+        Ok(())
+    })
+    .await;
+}
