@@ -30,7 +30,9 @@ use crate::{Error, Row, Session, Value};
 ///
 /// # Cancel safety
 ///
-/// Left early, the rest of the rows is not sent: the session is free again in milliseconds.
+/// Left early, the rest of the rows is not sent: the session is free again in milliseconds. Only an
+/// exclusive cursor of a statement that changes rows or locks them is read to its end first, if its
+/// block succeeds: to cancel it would undo that.
 #[must_use = "a context manager does nothing until it is entered"]
 pub struct OpenCursor<'s> {
     session: &'s Session,
@@ -260,7 +262,7 @@ impl<'s> AsyncContextManager for OpenCursor<'s> {
         let has_succeeded = case.is_succeeded();
         let is_whole = match rows {
             #[cfg(feature = "postgres")]
-            Rows::Exclusive(rows) => rows.close(transaction.is_some()).await?,
+            Rows::Exclusive(rows) => rows.close(transaction.is_some(), has_succeeded).await?,
             #[cfg(feature = "postgres")]
             Rows::Shared(rows) => {
                 if has_succeeded {

@@ -11,7 +11,7 @@ use futures_core::Stream;
 use tokio_postgres::Statement;
 
 use super::ahead::{Batch, Queue, Seat, lock};
-use super::session::{Failure, Postgres, Running};
+use super::session::{Failure, Postgres, Running, has_word};
 use super::types::Param;
 use crate::row::Row;
 use crate::{Error, Value};
@@ -24,6 +24,11 @@ const FIRST: usize = 64;
 
 /// So many batches are under way: one is read while the server makes the next.
 const BATCHES: usize = 2;
+
+/// What changes rows or locks them has one of these words.
+const EFFECTS: [&str; 7] = [
+    "INSERT", "UPDATE", "DELETE", "MERGE", "SHARE", "CALL", "EXECUTE",
+];
 
 /// No parameters.
 const NOTHING: [i64; 0] = [];
@@ -108,6 +113,7 @@ impl Postgres {
         let rows = self.run(sql, work).await?;
         Ok(RowStream {
             running: Some(Running::new(self)),
+            has_effects: has_word(sql, &EFFECTS),
             session: self,
             rows: Box::pin(rows),
         })
@@ -284,15 +290,25 @@ impl fmt::Debug for PostgresCursor<'_> {
 pub(crate) struct RowStream<'s> {
     /// Dropped before the end, it leaves a mark.
     running: Option<Running>,
+    /// Whether it may change rows or lock them.
+    has_effects: bool,
     session: &'s Postgres,
     rows: Pin<Box<tokio_postgres::RowStream>>,
 }
 
 impl RowStream<'_> {
     /// Gives whether all rows have come. Those that have not are cancelled; now, unless its
-    /// transaction ends and does so.
-    pub(crate) async fn close(self, is_last: bool) -> Result<bool, Error> {
+    /// transaction ends and does so. If it `is_kept`, they are read where that would undo what the
+    /// statement has done.
+    pub(crate) async fn close(mut self, is_last: bool, is_kept: bool) -> Result<bool, Error> {
         let session = self.session;
+        while is_kept
+            && self.has_effects
+            && self.running.is_some()
+            && let Some(row) = poll_fn(|context| Pin::new(&mut self).poll_next(context)).await
+        {
+            let _ = row?;
+        }
         let is_over = self.running.is_none();
         drop(self);
         if !is_last && !is_over {

@@ -686,6 +686,12 @@ fn first_word(sql: &str) -> &str {
     sql.get(..end.unwrap_or(sql.len())).unwrap_or_default()
 }
 
+/// Whether one of these words is in it, be it quoted or in a comment.
+pub(super) fn has_word(sql: &str, words: &[&str]) -> bool {
+    sql.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .any(|word| words.iter().any(|known| word.eq_ignore_ascii_case(known)))
+}
+
 /// The driver's error in our words.
 pub(super) fn describe(error: tokio_postgres::Error) -> Error {
     let Some(refused) = error.as_db_error() else {

@@ -617,3 +617,69 @@ async fn what_cannot_be_sent_costs_no_session() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn rows_that_a_cursor_has_locked_stay_locked_if_it_is_left_early() {
+    with_postgres(2, async |db| {
+        let mut conn = db.lease().await?;
+        conn.batch("CREATE TABLE t AS SELECT generate_series(1, 10) AS i")
+            .await?;
+        with_ref(conn.begin(), async |tx| {
+            let locking = "SELECT i FROM t FOR UPDATE";
+            with_ref(tx.exclusive_cursor(locking, &[]), async |rows| {
+                assert!(rows.next().await?.is_some());
+                Ok(())
+            })
+            .await?;
+            let other = db.lease().await?;
+            let free = "SELECT i FROM t FOR UPDATE SKIP LOCKED";
+            assert_eq!(other.query(free, &[]).await?.len(), 0);
+            other.release().await;
+            Ok(())
+        })
+        .await?;
+        conn.release().await;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_cursor_has_changed_is_kept_if_it_is_left_early() {
+    const COUNT: &str = "SELECT count(*) FROM t";
+    // Much of it is on its way still when the block is left.
+    const INSERT: &str = "WITH n AS (INSERT INTO t SELECT generate_series(1, 200000) RETURNING i) \
+        SELECT i FROM n";
+    with_connection(async |conn| {
+        conn.batch("CREATE TABLE t (i bigint)").await?;
+        for (times, reads) in [(1, 1), (2, 0)] {
+            with_ref(conn.begin(), async |tx| {
+                with_ref(tx.exclusive_cursor(INSERT, &[]), async |rows| {
+                    for _ in 0..reads {
+                        assert!(rows.next().await?.is_some());
+                    }
+                    Ok(())
+                })
+                .await?;
+                let failed = with_ref(tx.exclusive_cursor(INSERT, &[]), async |rows| {
+                    assert!(rows.next().await?.is_some());
+                    Err::<(), BoxError>("no".into())
+                });
+                assert!(failed.await.unwrap_err().to_string().contains("no"));
+                Ok(())
+            })
+            .await?;
+            let count: i64 = conn.query_one_as(COUNT, &[]).await?;
+            assert_eq!(count, times * 200_000);
+        }
+        with_ref(conn.exclusive_cursor(INSERT, &[]), async |rows| {
+            assert!(rows.next().await?.is_some());
+            Ok(())
+        })
+        .await?;
+        let count: i64 = conn.query_one_as(COUNT, &[]).await?;
+        assert_eq!(count, 600_000);
+        Ok(())
+    })
+    .await;
+}
