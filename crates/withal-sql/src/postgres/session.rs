@@ -450,13 +450,13 @@ impl Postgres {
         if options.deferrable {
             begin.push_str(" DEFERRABLE");
         }
+        begin.push_str(MARK);
         self.settle().await?;
         let is_plain = *options == TransactionOptions::default();
         {
             let mut state = self.state();
             state.in_transaction = true;
             state.failed = false;
-            state.unruly = false;
             state.begin = Some(begin);
         }
         // With options it may be refused, and what follows must not run outside of it.
@@ -481,11 +481,9 @@ impl Postgres {
                 "not committed: a statement of the transaction failed or was given up",
             ));
         }
-        // A savepoint can be made only in a transaction that is whole: so it is known that there
-        // is one to commit.
         let is_unruly = self.state().unruly;
         let sql = match is_unruly {
-            true => "SAVEPOINT withal; COMMIT",
+            true => COMMIT_MARKED,
             false => "COMMIT",
         };
         let running = Running::new(self);
@@ -496,8 +494,12 @@ impl Postgres {
             return Ok(());
         };
         let error = match error.code() {
-            // The server has rolled back, or has nothing to roll back.
-            Some(&(SqlState::NO_ACTIVE_SQL_TRANSACTION | SqlState::IN_FAILED_SQL_TRANSACTION)) => {
+            Some(&SqlState::DIVISION_BY_ZERO) if is_unruly => {
+                let message = "not committed: the transaction was ended behind its back";
+                Error::new(ErrorKind::Poisoned, message).with_source(error)
+            }
+            // The server has rolled back.
+            Some(&SqlState::IN_FAILED_SQL_TRANSACTION) => {
                 describe(error).with_kind(ErrorKind::Poisoned)
             }
             Some(_) => match describe(error) {
@@ -646,6 +648,14 @@ fn unknown(error: impl Into<withal_core::BoxError>) -> Error {
     let message = "the connection was lost in COMMIT: it may be committed or not";
     Error::new(ErrorKind::CommitUnknown, message).with_source(error)
 }
+
+/// Sent with `BEGIN`: no transaction has it that was begun by others, nor one that has ended. No
+/// savepoint is before it, so that none undoes it.
+const MARK: &str = "; SET LOCAL withal.transaction = ours";
+
+/// Divides by zero in a transaction without the mark.
+const COMMIT_MARKED: &str = "SELECT 1 / \
+    (current_setting('withal.transaction', true) IS NOT DISTINCT FROM 'ours')::int; COMMIT";
 
 /// Everything that a session may leave to the next user of the connection, if it is in no
 /// transaction.

@@ -683,3 +683,97 @@ async fn what_a_cursor_has_changed_is_kept_if_it_is_left_early() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_transaction_that_is_another_one_at_its_end_is_not_committed() {
+    const WORDS: [&str; 6] = [
+        "COMMIT; BEGIN",
+        "ROLLBACK; BEGIN",
+        "COMMIT; BEGIN; SAVEPOINT withal",
+        "ROLLBACK AND CHAIN",
+        "/**/ COMMIT AND CHAIN",
+        "COMMIT",
+    ];
+    with_connection(async |conn| {
+        conn.batch("CREATE TABLE t (x int)").await?;
+        for words in WORDS {
+            for is_ours in [true, false] {
+                let ended = with_ref(conn.begin(), async |tx| {
+                    tx.execute("INSERT INTO t VALUES (1)", &[]).await?;
+                    match is_ours {
+                        true => tx.batch(words).await?,
+                        false => {
+                            let client = tx.postgres().await?.unwrap();
+                            client.batch_execute(words).await?;
+                        }
+                    }
+                    tx.execute("INSERT INTO t VALUES (2)", &[]).await?;
+                    Ok(())
+                });
+                let error = ended.await.unwrap_err();
+                assert_eq!(kind(&error), ErrorKind::Poisoned, "{words}");
+                assert!(error.to_string().contains("behind its back"), "{error}");
+            }
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_transaction_is_committed_whatever_savepoints_and_settings_it_has_had() {
+    with_connection(async |conn| {
+        conn.batch("CREATE TABLE t (x int)").await?;
+        for is_empty in [true, false] {
+            with_ref(conn.begin(), async |tx| {
+                if !is_empty {
+                    tx.execute("SAVEPOINT mine", &[]).await?;
+                }
+                tx.batch("SET TRANSACTION READ WRITE; SAVEPOINT theirs")
+                    .await?;
+                let undone: Result<(), _> = with_ref(tx.begin(), async |inner| {
+                    inner.batch("INSERT INTO t VALUES (1)").await?;
+                    Err::<(), BoxError>("no".into())
+                })
+                .await;
+                assert!(undone.is_err());
+                with_ref(tx.begin(), async |inner| {
+                    Ok(inner.batch("INSERT INTO t VALUES (2)").await?)
+                })
+                .await?;
+                tx.batch("ROLLBACK TO SAVEPOINT theirs; RELEASE SAVEPOINT theirs")
+                    .await?;
+                if !is_empty {
+                    tx.execute("ROLLBACK TO SAVEPOINT mine", &[]).await?;
+                }
+                tx.batch("INSERT INTO t VALUES (3)").await?;
+                Ok(())
+            })
+            .await?;
+        }
+        let rows: Vec<i64> = conn.query_as("SELECT x FROM t", &[]).await?;
+        assert_eq!(rows, [3, 3]);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_prepared_before_a_transaction_is_not_for_the_next_user() {
+    with_postgres(1, async |db| {
+        let mut conn = db.lease().await?;
+        conn.execute("PREPARE mine AS SELECT 1", &[]).await?;
+        with_ref(conn.begin(), async |tx| {
+            Ok(tx.execute("SELECT 2", &[]).await?)
+        })
+        .await?;
+        conn.release().await;
+        let conn = db.lease().await?;
+        let theirs = "SELECT count(*) FROM pg_prepared_statements WHERE from_sql";
+        let theirs: i64 = conn.query_one_as(theirs, &[]).await?;
+        assert_eq!((theirs, db.pool().counters().created), (0, 1));
+        conn.release().await;
+        Ok(())
+    })
+    .await;
+}
