@@ -21,6 +21,8 @@ struct Known {
 struct Used {
     statement: Statement,
     last: u64,
+    /// Whether it was prepared for an earlier use.
+    is_reused: bool,
 }
 
 impl Cache {
@@ -30,6 +32,7 @@ impl Cache {
         let now = known.clock;
         let used = known.statements.get_mut(sql)?;
         used.last = now;
+        used.is_reused = true;
         Some(used.statement.clone())
     }
 
@@ -42,13 +45,22 @@ impl Cache {
             }
         }
         let last = known.clock;
-        let _ = known
-            .statements
-            .insert(sql.into(), Used { statement, last });
+        let used = Used {
+            statement,
+            last,
+            is_reused: false,
+        };
+        let _ = known.statements.insert(sql.into(), used);
     }
 
-    pub(super) fn forget(&self, sql: &str) {
-        let _ = self.lock().statements.remove(sql);
+    /// Gives it if it was prepared for an earlier use.
+    pub(super) fn forget(&self, sql: &str) -> Option<Statement> {
+        let forgotten = self.lock().statements.remove(sql)?;
+        forgotten.is_reused.then_some(forgotten.statement)
+    }
+
+    pub(super) fn clear(&self) {
+        self.lock().statements.clear();
     }
 
     pub(super) fn len(&self) -> usize {

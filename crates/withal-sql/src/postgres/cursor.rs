@@ -104,13 +104,12 @@ impl Postgres {
         sql: &str,
         params: &[Value<'_>],
     ) -> Result<RowStream<'_>, Error> {
-        self.admit(sql)?;
-        let work = async {
+        let work = move || async move {
             let statement = self.prepare(sql, params.len()).await?;
             let given = params.iter().map(Param);
             Ok(self.client.query_raw(&statement, given).await?)
         };
-        let rows = self.run(sql, work).await?;
+        let rows = self.run_prepared(sql, work).await?;
         Ok(RowStream {
             running: Some(Running::new(self)),
             has_effects: has_word(sql, &EFFECTS),

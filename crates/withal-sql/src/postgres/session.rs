@@ -51,6 +51,8 @@ pub(super) struct State {
     pub(super) failed: bool,
     /// Statements were run that may have ended the transaction, or prepared some of their own.
     unruly: bool,
+    /// Names may mean other things than they do to the next user.
+    renamed: bool,
     /// A reset that was sent, until its answer is seen.
     reset: Option<Reset>,
     /// Statements that were being prepared when that was given up: the server has them for ever.
@@ -149,14 +151,14 @@ impl Postgres {
     }
 
     /// Runs a user's statement; once more, if it was prepared for tables that are not so any more.
-    async fn run_prepared<T, F: Future<Output = Result<T, Failure>>>(
+    pub(super) async fn run_prepared<T, F: Future<Output = Result<T, Failure>>>(
         &self,
         sql: &str,
         work: impl Fn() -> F,
     ) -> Result<T, Error> {
         self.admit(sql)?;
         match self.run(sql, work()).await {
-            Err(error) if self.is_stale(sql, &error) => {
+            Err(error) if self.is_stale(sql, &error).await => {
                 let again = self.run(sql, work()).await;
                 again.inspect_err(|error| self.note_lasting(error))
             }
@@ -181,6 +183,9 @@ impl Postgres {
 
     pub(crate) async fn batch(&self, sql: &str) -> Result<(), Error> {
         self.state().unruly = true;
+        if has_word(sql, &RENAMING) {
+            self.renamed();
+        }
         self.simple(sql).await
     }
 
@@ -244,6 +249,7 @@ impl Postgres {
         self.send_begin().await?;
         let mut state = self.state();
         state.unruly = true;
+        state.renamed = true;
         let _ = state.parking.get_or_insert_with(|| {
             let ahead = Arc::clone(&self.ahead);
             let mut seat = Seat::default();
@@ -365,17 +371,25 @@ impl Postgres {
 
     /// Whether it failed because what was prepared earlier does not fit the tables any more, and
     /// can be tried again.
-    fn is_stale(&self, sql: &str, error: &Error) -> bool {
-        let is_stale = match error.code() {
-            Some("26000") => true,
-            Some("0A000") => error.to_string().contains("cached plan"),
-            _ => false,
-        };
-        if is_stale {
-            self.cache.forget(sql);
+    async fn is_stale(&self, sql: &str, error: &Error) -> bool {
+        let is_type = error.kind() == ErrorKind::Parameter
+            || matches!(error.code(), Some("22P02" | "22P03" | "42804" | "42883"));
+        if !is_type && !matches!(error.code(), Some("0A000" | "26000")) {
+            return false;
         }
+        let Some(old) = self.cache.forget(sql) else {
+            return false;
+        };
         // In a transaction the error has ended that.
-        is_stale && !self.state().in_transaction
+        if self.state().failed {
+            return false;
+        }
+        let work = async { self.prepare(sql, old.params().len()).await };
+        match self.run(sql, work).await {
+            Ok(new) => !is_type || new.params() != old.params(),
+            // The first error tells more.
+            Err(_) => false,
+        }
     }
 
     /// Sends a `BEGIN` that still waits for a first statement.
@@ -408,6 +422,10 @@ impl Postgres {
             "RELEASE",
         ];
         let word = first_word(sql);
+        let is_setting = has_word(word, &["SET"]) && has_word(sql, &RENAMING);
+        if is_setting || has_word(word, &RENAMING) {
+            self.renamed();
+        }
         let is = |known: &&str| word.eq_ignore_ascii_case(known);
         // Where a comment comes first, who knows.
         if !word.is_empty() && !WORDS.iter().any(is) {
@@ -427,6 +445,12 @@ impl Postgres {
         }
         state.unruly = true;
         Ok(())
+    }
+
+    /// What was prepared may be for other tables than its names mean from now on.
+    fn renamed(&self) {
+        self.state().renamed = true;
+        self.cache.clear();
     }
 
     /// What the driver itself has prepared is gone, and it does not prepare it again.
@@ -559,19 +583,23 @@ impl Postgres {
 
     /// If it fails, the session is not used any more.
     pub(crate) async fn reset(&self, is_settled: bool) -> Result<(), Error> {
-        let (is_quiet, is_unruly, stray) = {
+        let (is_quiet, is_unruly, is_renamed, stray) = {
             let state = self.state();
             let is_quiet = state.running == 0
                 && !state.abandoned
                 && state.cancelling.is_none()
                 && !state.in_transaction
                 && state.reset.is_none();
-            (is_quiet, state.unruly, state.stray)
+            (is_quiet, state.unruly, state.renamed, state.stray)
         };
         self.check_broken()?;
         if stray > STRAY {
             let message = format!("{stray} statements were left behind half prepared");
             return Err(Error::new(ErrorKind::ConnectionLost, message));
+        }
+        // What is checked below counts them.
+        if is_renamed && !is_unruly {
+            self.cache.clear();
         }
         if is_settled && is_quiet && !is_unruly {
             // Not waited for: what comes next is answered after it, and sees whether it was done.
@@ -596,6 +624,9 @@ impl Postgres {
         self.quiet(&format!("ROLLBACK; {RESET}")).await?;
         if is_unruly {
             self.quiet(&deallocate(self.cache.len())).await?;
+            if is_renamed {
+                self.cache.clear();
+            }
         }
         *self.state() = State {
             stray,
@@ -656,6 +687,17 @@ const MARK: &str = "; SET LOCAL withal.transaction = ours";
 /// Divides by zero in a transaction without the mark.
 const COMMIT_MARKED: &str = "SELECT 1 / \
     (current_setting('withal.transaction', true) IS NOT DISTINCT FROM 'ours')::int; COMMIT";
+
+/// What gives names of tables another meaning has one of these words.
+const RENAMING: [&str; 7] = [
+    "CREATE",
+    "ALTER",
+    "DROP",
+    "DO",
+    "RESET",
+    "SCHEMA",
+    "SEARCH_PATH",
+];
 
 /// Everything that a session may leave to the next user of the connection, if it is in no
 /// transaction.

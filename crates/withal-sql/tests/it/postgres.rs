@@ -777,3 +777,101 @@ async fn what_was_prepared_before_a_transaction_is_not_for_the_next_user() {
     })
     .await;
 }
+
+const SHORT: &str = "INSERT INTO short VALUES ($1)";
+
+#[tokio::test]
+async fn names_mean_to_a_user_what_they_are_to_it() {
+    with_postgres(1, async |db| {
+        let conn = db.lease().await?;
+        conn.batch("CREATE TABLE short (v text)").await?;
+        conn.release().await;
+        for is_batch in [false, true] {
+            for ty in ["int", "text", "bytea"] {
+                let mut conn = db.lease().await?;
+                let create = format!("CREATE TEMP TABLE short (v {ty}, w {ty})");
+                match is_batch {
+                    false => conn.execute(&create, &[]).await.map(drop)?,
+                    true => conn.batch(&create).await?,
+                }
+                with_ref(conn.begin(), async |tx| {
+                    match ty {
+                        "int" => tx.execute(SHORT, params![7]).await?,
+                        "text" => tx.execute(SHORT, params!["abc"]).await?,
+                        _ => tx.execute(SHORT, params![b"\0\xff"]).await?,
+                    };
+                    assert_eq!(tx.query("SELECT * FROM short", &[]).await?.len(), 1);
+                    Ok(())
+                })
+                .await?;
+                conn.release().await;
+                // The lasting one.
+                let mut conn = db.lease().await?;
+                with_ref(conn.begin(), async |tx| {
+                    tx.execute(SHORT, params!["abc"]).await?;
+                    let row = tx.query("SELECT * FROM short", &[]).await?.pop();
+                    Ok(assert_eq!(row.unwrap().read::<(String,)>()?.0, "abc"))
+                })
+                .await?;
+                conn.release().await;
+            }
+        }
+        assert_eq!(db.pool().counters().created, 1);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_table_that_others_have_altered_is_used_as_it_is() {
+    with_postgres(2, async |db| {
+        let mut conn = db.lease().await?;
+        let other = db.lease().await?;
+        other.batch("CREATE TABLE short (v int)").await?;
+        let all = "SELECT * FROM short";
+        let alter = async |ty: &str| {
+            let alter = format!("ALTER TABLE short ALTER COLUMN v TYPE {ty} USING NULL");
+            other.batch(&alter).await
+        };
+        for _ in 0..2 {
+            conn.execute(SHORT, params![1]).await?;
+            let _ = conn.query(all, &[]).await?;
+        }
+        alter("text").await?;
+        conn.execute(SHORT, params!["abc"]).await?;
+        let _ = conn.query(all, &[]).await?;
+        alter("bytea").await?;
+        conn.execute(SHORT, params![b"\0"]).await?;
+        alter("int").await?;
+        with_ref(conn.exclusive_cursor(SHORT, params![1]), async |rows| {
+            Ok(assert!(rows.next().await?.is_none()))
+        })
+        .await?;
+        // What is wrong remains so.
+        for _ in 0..3 {
+            let wrong = conn.execute(SHORT, params!["abc"]).await.unwrap_err();
+            assert_eq!(wrong.code(), Some("22P02"));
+        }
+        // A transaction is ended by it, once.
+        alter("text").await?;
+        for is_first in [true, false] {
+            let ended = with_ref(conn.begin(), async |tx| {
+                Ok(tx.execute(SHORT, params!["abc"]).await?)
+            });
+            assert_eq!(ended.await.is_err(), is_first);
+        }
+        // And so is one that was begun by hand; the error says why.
+        let _ = conn.query(all, &[]).await?;
+        let _ = conn.query(all, &[]).await?;
+        alter("int").await?;
+        conn.execute("BEGIN", &[]).await?;
+        let stale = conn.query(all, &[]).await.unwrap_err();
+        assert_eq!(stale.code(), Some("0A000"));
+        conn.execute("ROLLBACK", &[]).await?;
+        let _ = conn.query(all, &[]).await?;
+        conn.release().await;
+        other.release().await;
+        Ok(())
+    })
+    .await;
+}
