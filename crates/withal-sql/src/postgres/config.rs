@@ -41,6 +41,7 @@ impl Config {
         url: &str,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Config, Error> {
+        check_escaped(url)?;
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let mut ssl_mode = variable("PGSSLMODE");
         let mut root = variable("PGSSLROOTCERT");
@@ -59,9 +60,15 @@ impl Config {
         let says = |option: &str| rest.split('&').any(|pair| pair.starts_with(option));
         let (says_idle, says_timeout) = (says("keepalives_idle="), says("tcp_user_timeout="));
         let base = with_port(base, variable("PGPORT").as_deref());
-        // What it says of a bad URL names options, and no values.
         let mut postgres: tokio_postgres::Config =
             format!("{base}?{rest}").parse().map_err(|error| {
+                // What it says names options, and no values; but what is behind an `&` in a
+                // password is an option to it.
+                if says("password=") {
+                    return wrong(
+                        "one of its options is none, or has a wrong value; an `&` in a password is `%26`",
+                    );
+                }
                 let error: &dyn std::error::Error = &error;
                 wrong(
                     error
@@ -121,6 +128,22 @@ impl Config {
             .get_connect_timeout()
             .copied()
             .unwrap_or(CONNECT)
+    }
+}
+
+/// What is not escaped in a password would be taken for a host, a database or an option, and be
+/// shown as such: there is one `@` at most, and nothing before it that ends a user.
+fn check_escaped(url: &str) -> Result<(), Error> {
+    let (_, rest) = url.split_once(':').unwrap_or_default();
+    let Some(rest) = rest.strip_prefix("//") else {
+        return Err(wrong("there is no `//` behind `postgres:`"));
+    };
+    match rest.split_once('@') {
+        Some((user, rest)) if user.contains(['/', '?', '#']) || rest.contains('@') => Err(wrong(
+            "an `@`, `/`, `?` or `#` in its user, its password or an option is not escaped: there \
+             it is `%40`, `%2F`, `%3F` or `%23`",
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -275,5 +298,38 @@ mod tests {
             let text = format!("{error} {error:?}");
             assert!(!text.contains("s3cret"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_password_that_is_not_escaped_is_refused_and_not_shown() {
+        for url in [
+            "postgres://u:p@s3cret@127.0.0.1:1/x",
+            "postgres://u:12?s3cret@127.0.0.1:1/x",
+            "postgres://u:12?user=s3cret@127.0.0.1:1/x",
+            "postgres://u:12/s3cret@127.0.0.1:1/x",
+            "postgres://u:12#s3cret@127.0.0.1:1/x",
+            "postgres://u:1@2/3?s3cret@127.0.0.1:1/x",
+            "postgres://127.0.0.1:1/x?user=u&password=p@s3cret",
+        ] {
+            let text = match parse(url) {
+                Ok(config) => panic!("{config}"),
+                Err(error) => format!("{error} {error:?}"),
+            };
+            assert!(!text.contains("s3cret") && text.contains("%40"), "{text}");
+        }
+        let error = parse("postgres://127.0.0.1/x?password=a&s3cret=b").unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(!text.contains("s3cret") && text.contains("%26"), "{text}");
+        let error = parse("postgres:password='a's3cret").unwrap_err();
+        assert!(error.to_string().contains("no `//`"), "{error}");
+        let error = parse("postgres://127.0.0.1/x?aplication_name=a").unwrap_err();
+        assert!(error.to_string().contains("`aplication_name`"), "{error}");
+    }
+
+    #[test]
+    fn an_escaped_password_is_read() {
+        let config = parse("postgres://u%40corp:p%40%2F%3F%23:%26@127.0.0.1:1/x").unwrap();
+        assert_eq!(config.postgres.get_password(), Some(&b"p@/?#:&"[..]));
+        assert_eq!(config.to_string(), "postgres://u@corp@127.0.0.1:1/x");
     }
 }

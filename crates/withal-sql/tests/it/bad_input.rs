@@ -269,6 +269,8 @@ async fn a_url_that_is_none_is_told_when_it_is_opened() {
         format!("postgres://ada:{SECRET}@host:port/orders"),
         format!("postgres://ada:{SECRET}@host/orders?sslmode=maybe"),
         format!("postgres://ada:{SECRET}@host/orders?password2={SECRET}"),
+        format!("postgres://ada:p@{SECRET}@host/orders"),
+        format!("postgres://ada:12?{SECRET}@host/orders"),
         format!("mysql://ada:{SECRET}@host/orders"),
         format!("ada:{SECRET}@host"),
         SECRET.to_owned(),
