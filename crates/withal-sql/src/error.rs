@@ -6,7 +6,8 @@ use withal_core::BoxError;
 
 /// A failure of a database, of one of its statements, or of the way to it.
 ///
-/// It never shows a password or a parameter.
+/// It never shows a password or a parameter: of what Postgres says in detail, and where it quotes a
+/// value that does not stand in the statement, nothing is kept but the names of what it is about.
 #[derive(Debug)]
 pub struct Error(Box<Inner>);
 
@@ -20,6 +21,8 @@ struct Inner {
     line: Option<usize>,
     /// Where in the statement, in bytes.
     offset: Option<usize>,
+    #[cfg(feature = "postgres")]
+    refusal: Option<crate::postgres::Refusal>,
     source: Option<BoxError>,
 }
 
@@ -71,12 +74,22 @@ impl Error {
             code: None,
             line: None,
             offset: None,
+            #[cfg(feature = "postgres")]
+            refusal: None,
             source: None,
         }))
     }
 
+    /// A refusal of the server is not kept whole: it shows values.
     pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Error {
-        self.0.source = Some(source.into());
+        let source = source.into();
+        #[cfg(feature = "postgres")]
+        if let Some(refusal) = crate::postgres::Refusal::of(&*source) {
+            self.0.message = refusal.mask(self.0.message);
+            self.0.refusal = Some(refusal);
+            return self;
+        }
+        self.0.source = Some(source);
         self
     }
 
@@ -138,30 +151,49 @@ impl Error {
     #[must_use]
     pub fn offset(&self) -> Option<usize> {
         #[cfg(feature = "postgres")]
-        if let Some(character) = self.character() {
+        if let Some(character) = self.refusal().and_then(|refusal| refusal.character) {
             let mut characters = self.statement()?.char_indices();
             return characters.nth(character).map(|(offset, _)| offset);
         }
         self.0.offset
     }
 
-    /// What Postgres calls its position, but from 0.
-    #[cfg(feature = "postgres")]
-    fn character(&self) -> Option<usize> {
-        use tokio_postgres::error::ErrorPosition;
-
-        let source = self.0.source.as_ref()?;
-        let source: &tokio_postgres::Error = source.downcast_ref()?;
-        match source.as_db_error()?.position()? {
-            ErrorPosition::Original(number) => usize::try_from(*number).ok()?.checked_sub(1),
-            ErrorPosition::Internal { .. } => None,
-        }
-    }
-
     /// What the database said, without its code and the statement.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
+    }
+}
+
+/// What it is about, as far as Postgres says so.
+#[cfg(feature = "postgres")]
+impl Error {
+    /// The constraint that was broken.
+    #[must_use]
+    pub fn constraint(&self) -> Option<&str> {
+        self.refusal()?.constraint.as_deref()
+    }
+
+    /// The schema of the [`table`](Error::table).
+    #[must_use]
+    pub fn schema(&self) -> Option<&str> {
+        self.refusal()?.schema.as_deref()
+    }
+
+    /// The table.
+    #[must_use]
+    pub fn table(&self) -> Option<&str> {
+        self.refusal()?.table.as_deref()
+    }
+
+    /// The column of the [`table`](Error::table).
+    #[must_use]
+    pub fn column(&self) -> Option<&str> {
+        self.refusal()?.column.as_deref()
+    }
+
+    fn refusal(&self) -> Option<&crate::postgres::Refusal> {
+        self.0.refusal.as_ref()
     }
 }
 

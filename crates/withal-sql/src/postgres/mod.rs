@@ -6,6 +6,7 @@ mod config;
 mod connect;
 mod copy;
 mod cursor;
+mod refusal;
 mod remedy;
 mod session;
 mod settle;
@@ -14,5 +15,6 @@ mod types;
 
 pub(crate) use config::Config;
 pub(crate) use cursor::{PostgresCursor, RowStream};
+pub(crate) use refusal::Refusal;
 pub(crate) use session::Postgres;
 pub(crate) use types::{cell, int, is_null, text};

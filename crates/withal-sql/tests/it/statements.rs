@@ -1,9 +1,13 @@
 //! Statements, parameters and rows.
 
 use serde::Deserialize;
+#[cfg(feature = "postgres")]
+use withal_scope::with_ref;
 use withal_sql::{ErrorKind, params};
 
 use crate::support::each_connection;
+#[cfg(feature = "postgres")]
+use crate::support::with_connection;
 
 #[derive(Debug, Deserialize, PartialEq)]
 struct Everything {
@@ -101,6 +105,61 @@ fn what_is_refused_is_named_without_its_parameters() {
         assert_eq!(none.unwrap_err().kind(), ErrorKind::NoRow);
         Ok(())
     });
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn what_the_server_says_of_values_is_not_shown() {
+    let setup = "CREATE TABLE t (k text CONSTRAINT only_once PRIMARY KEY, n int NOT NULL, \
+            CONSTRAINT small CHECK (n < 10)); INSERT INTO t VALUES ('top-secret', 1)";
+    with_connection(async |conn| {
+        conn.batch(setup).await?;
+        let shown = |error: &withal_sql::Error| {
+            let source = std::error::Error::source(error);
+            let text = format!("{error} {error:?} {error:#?} {source:?}");
+            assert!(
+                !text.contains("top-secret") && !text.contains("77"),
+                "{text}"
+            );
+            error.to_string()
+        };
+        let insert = "INSERT INTO t VALUES ($1, $2)";
+        let error = conn.execute(insert, params!["top-secret", 1]).await;
+        let error = error.unwrap_err();
+        assert!(
+            shown(&error).contains("(23505) in `INSERT INTO t"),
+            "{error}"
+        );
+        assert_eq!(error.constraint(), Some("only_once"));
+        assert_eq!((error.schema(), error.table()), (Some("public"), Some("t")));
+        let error = conn.execute(insert, params!["a", 77]).await.unwrap_err();
+        assert!(shown(&error).contains("\"small\""), "{error}");
+        let error = conn.execute(insert, params!["77", None::<i64>]).await;
+        let error = error.unwrap_err();
+        shown(&error);
+        assert_eq!(error.column(), Some("n"));
+        let sql = "SELECT CAST($1 AS text)::int";
+        let of_integer = "invalid input syntax for type integer: …";
+        for sql in ["SELECT CAST($1 AS int)", sql] {
+            let params = params!["top-secret"];
+            let error = conn.query(sql, params).await.unwrap_err();
+            assert_eq!(error.message(), of_integer);
+            assert_eq!(error.code(), Some("22P02"));
+            assert_eq!(error.statement(), Some(sql));
+            shown(&error);
+            let read = with_ref(conn.cursor(sql, params), async |rows| {
+                Ok(rows.next().await?.is_some())
+            });
+            let error = read.await.unwrap_err();
+            shown(error.downcast_ref().unwrap());
+        }
+        // What stands in the statement may be shown: it is, anyway.
+        let error = conn.batch("SELECT 'abc'::int").await.unwrap_err();
+        assert!(error.message().ends_with("\"abc\""), "{error}");
+        assert_eq!(error.offset(), Some(7));
+        Ok(())
+    })
+    .await;
 }
 
 #[test]
