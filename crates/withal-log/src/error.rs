@@ -34,8 +34,9 @@ pub enum LogErrorKind {
     Closed,
     /// Two writes in a row failed, so nothing more is accepted: what was acknowledged is safe.
     Stopped,
-    /// It came from inside the log, on the thread that is writing it, such as from a notice hook or
-    /// a subscriber of `tracing`: to wait would be to wait for itself. The record is not in the log.
+    /// It came from inside the log, on the thread that is writing or closing it, such as from a
+    /// notice hook or a subscriber of `tracing`: to wait would be to wait for itself. The record is
+    /// not in the log, and the log is not closed.
     Nested,
     /// Any other failure of the file system.
     Io,
@@ -106,6 +107,12 @@ impl StdError for LogError {
         let source = self.0.source.as_ref()?;
         Some(source)
     }
+}
+
+/// What came from a thread that the log would have to wait for.
+pub(crate) fn nested(why: &str) -> LogError {
+    let message = format!("{why}, and cannot wait for itself");
+    LogError::new(LogErrorKind::Nested, message)
 }
 
 /// A full disk, or a quota: more space may come.

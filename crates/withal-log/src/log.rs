@@ -6,19 +6,21 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use withal_core::{ContextManager, Entry, Error, ExitCase, Notice, NoticeKind, emit_notice};
 
-use crate::error::{LogError, LogErrorKind};
+use crate::error::{LogError, LogErrorKind, nested};
 use crate::keeper::{self, Keeper};
+use crate::name::Name;
 use crate::options::{Durability, OnFull, Settings};
 use crate::queue::{Level, Queue};
 use crate::recover::{self, Recovery};
 use crate::storage::{Disk, Storage};
-use crate::sync::{Builder, JoinHandle, Mutex};
+use crate::sync::{Builder, JoinHandle, Mutex, ThreadId, thread};
 use crate::text::End;
 use crate::writer::Writer;
 
@@ -50,14 +52,19 @@ struct Handle {
     queue: Arc<Queue>,
     path: PathBuf,
     recovery: Option<Recovery>,
+    /// The keeper's thread, which cannot wait for itself.
+    keeper: Option<ThreadId>,
     rest: Mutex<Option<Rest>>,
 }
+
+/// Keeps other writers out until the last thread of the log lets go of it.
+type Lock = Arc<dyn Any + Send + Sync>;
 
 /// What is given up when the log is closed.
 struct Rest {
     worker: JoinHandle<()>,
     keeper: Option<JoinHandle<()>>,
-    lock: Box<dyn Any + Send + Sync>,
+    lock: Lock,
 }
 
 /// How to open a log; a [`ContextManager`] that lends a [`Log`].
@@ -255,7 +262,8 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// If something could not be written.
+    /// If something could not be written; [`Nested`](LogErrorKind::Nested) on a thread that the log
+    /// would have to wait for, such as from a notice hook: other clones can still close it then.
     pub fn close(self) -> Result<(), LogError> {
         self.0.close()
     }
@@ -263,17 +271,29 @@ impl Log {
 
 impl Handle {
     fn close(&self) -> Result<(), LogError> {
+        self.queue.may_wait()?;
+        if self.is_keeper() {
+            return Err(nested("this thread looks after the log"));
+        }
+        // Whoever closes it already is waited for.
         let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Rest {
+        rest.take().map_or(Ok(()), |rest| self.end(rest))
+    }
+
+    fn is_keeper(&self) -> bool {
+        self.keeper == Some(thread::current().id())
+    }
+
+    fn end(&self, rest: Rest) -> Result<(), LogError> {
+        let Rest {
             worker,
             keeper,
             lock,
-        }) = rest.take()
-        else {
-            return Ok(());
-        };
+        } = rest;
         let closed = self.queue.close();
         let worked = worker.join();
+        // The keeper itself has the lock until it has done what is left.
+        let keeper = keeper.filter(|_| !self.is_keeper());
         let kept = keeper.map_or(Ok(()), JoinHandle::join);
         drop(lock);
         match (worked, kept) {
@@ -289,18 +309,26 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         let rest = self.rest.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if rest.is_none() {
+        let Some(rest) = rest.take() else { return };
+        if self.queue.may_wait().is_err() {
+            // Whoever appends has a clone, so this is the worker: it closes the log when it has
+            // written, and has the lock until then.
+            self.queue.abandon();
             return;
         }
-        let closed = self.close();
-        let entry = Entry::new(format!("log {}", self.path.display()));
-        let error = closed.err().map(Error::new);
-        emit_notice(&Notice::new(
-            NoticeKind::NotClosed,
-            Some(&entry),
-            error.as_ref(),
-        ));
+        not_closed(&self.path, self.end(rest));
     }
+}
+
+/// Tells that nobody has closed a log, and what came of that.
+fn not_closed(path: &Path, closed: Result<(), LogError>) {
+    let entry = Entry::new(format!("log {}", path.display()));
+    let error = closed.err().map(Error::new);
+    emit_notice(&Notice::new(
+        NoticeKind::NotClosed,
+        Some(&entry),
+        error.as_ref(),
+    ));
 }
 
 impl fmt::Debug for Log {
@@ -443,12 +471,7 @@ impl LogOptions {
         let cannot = |error| LogError::io(format!("cannot open `{}`", self.path.display()), error);
         let disk: Arc<dyn Storage> = Arc::new(Disk::open_or_create(&self.path).map_err(cannot)?);
         let (ended, names) = std::sync::mpsc::channel();
-        let (storage, settings) = (Arc::clone(&disk), self.settings.clone());
-        let keeper = thread("withal-log-keep", move || {
-            keeper::work(&storage, &settings, &names)
-        });
-        let keeper = keeper.map_err(cannot)?;
-        self.open_with(disk, Keeper::Thread(ended), Some(keeper))
+        self.open_with(disk, Keeper::Thread(ended), Some(names))
     }
 
     /// Opens it in any storage: for tests.
@@ -461,30 +484,49 @@ impl LogOptions {
         self.open_with(storage, Keeper::Inline, None)
     }
 
+    /// Opens it with a thread for the keeper if that is told of `ended` segments.
     fn open_with(
         self,
         storage: Arc<dyn Storage>,
         keeper: Keeper,
-        keeping: Option<JoinHandle<()>>,
+        ended: Option<Receiver<Name>>,
     ) -> Result<Log, LogError> {
         let LogOptions { path, settings } = self;
         let cannot =
             |doing, error| LogError::io(format!("cannot {doing} `{}`", path.display()), error);
-        let lock = storage
+        let no_thread = |error| cannot("start a thread for", error);
+        let lock: Lock = storage
             .lock("LOCK")
-            .map_err(|error| cannot("write", error))?;
+            .map_err(|error| cannot("write", error))?
+            .into();
         let log_id = recover::identity(&storage)?;
         let (segment, recovery) = recover::open(&storage, log_id, (settings.clock)())?;
         keeper::catch_up(&keeper, &storage, &settings)?;
+        let keeping = ended.map(|ended| {
+            let (storage, settings) = (Arc::clone(&storage), settings.clone());
+            let held = Arc::clone(&lock);
+            spawn("withal-log-keep", move || {
+                keeper::work(&storage, &settings, &ended);
+                drop(held);
+            })
+        });
+        let keeping = keeping.transpose().map_err(no_thread)?;
         let writer = Writer::new(storage, settings, log_id, segment, keeper);
         let queue = Arc::new(Queue::new(writer));
-        let working = Arc::clone(&queue);
-        let worker = thread("withal-log", move || working.work());
-        let worker = worker.map_err(|error| cannot("start a thread for", error))?;
+        let (working, held, worked_on) = (Arc::clone(&queue), Arc::clone(&lock), path.clone());
+        let worker = spawn("withal-log", move || {
+            let abandoned = working.work();
+            drop(held);
+            if let Some(closed) = abandoned {
+                not_closed(&worked_on, closed);
+            }
+        });
+        let worker = worker.map_err(no_thread)?;
         Ok(Log(Arc::new(Handle {
             queue,
             path,
             recovery,
+            keeper: keeping.as_ref().map(|keeper| keeper.thread().id()),
             rest: Mutex::new(Some(Rest {
                 worker,
                 keeper: keeping,
@@ -494,7 +536,7 @@ impl LogOptions {
     }
 }
 
-pub(crate) fn thread(
+pub(crate) fn spawn(
     name: &str,
     work: impl FnOnce() + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {

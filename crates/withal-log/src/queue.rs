@@ -12,7 +12,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::batch::Batch;
-use crate::error::{LogError, LogErrorKind};
+use crate::error::{LogError, LogErrorKind, nested};
 use crate::options::{Durability, OnFull};
 use crate::sync::{Mutex, MutexGuard, Signal, ThreadId, thread};
 use crate::text::{self, End};
@@ -64,10 +64,14 @@ struct State {
     wants_sync: bool,
     /// Lines that came and are not in the log.
     refused: Vec<(Range<u64>, LogError)>,
+    /// How many of them were dropped, as was asked for.
+    dropped: u64,
     /// A refusal that nobody was waiting to hear.
     unheard: Option<LogError>,
     failed: Option<LogError>,
     closed: bool,
+    /// Nobody has the log any more: the worker closes it.
+    abandoned: bool,
     /// Futures that wait.
     wakers: Vec<Waker>,
     pending_since: Option<Instant>,
@@ -118,8 +122,7 @@ impl State {
             .leader
             .is_some_and(|leader| leader == thread::current().id())
         {
-            let message = "this thread is writing the log, and cannot wait for itself";
-            return Err(LogError::new(LogErrorKind::Nested, message));
+            return Err(nested("this thread is writing the log"));
         }
         Ok(())
     }
@@ -395,11 +398,10 @@ impl Queue {
         let (turn, upto) = (state.turn, state.taken);
         drop(state);
 
-        let committed = catch_unwind(AssertUnwindSafe(|| {
-            let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let committed = self.with_writer(|writer| {
             let written = writer.commit(batch, sync);
             (written, writer.is_dirty())
-        }));
+        });
 
         let mut state = self.lock();
         state.leader = None;
@@ -451,9 +453,18 @@ impl Queue {
         }
     }
 
+    /// For whoever is the leader: outside of the lock, and a panic is for later.
+    fn with_writer<T>(&self, work: impl FnOnce(&mut Writer) -> T) -> std::thread::Result<T> {
+        catch_unwind(AssertUnwindSafe(|| {
+            let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&mut writer)
+        }))
+    }
+
     fn refuse(&self, state: &mut State, lines: Range<u64>, error: LogError) {
-        if self.on_full != OnFull::Drop {
-            state.unheard = Some(error.clone());
+        match self.on_full {
+            OnFull::Drop => state.dropped += lines.end - lines.start,
+            _ => state.unheard = Some(error.clone()),
         }
         if let Some((last, _)) = state.refused.last_mut()
             && last.end == lines.start
@@ -495,10 +506,20 @@ impl Queue {
         self.wait(state, line, Level::Durable)
     }
 
-    /// What the worker thread does until the log is closed.
-    pub(crate) fn work(&self) {
+    /// Whether this thread may wait for the log; an error if it is the one that writes it.
+    pub(crate) fn may_wait(&self) -> Result<(), LogError> {
+        self.lock().may_wait()
+    }
+
+    /// Leaves it to the worker, whose thread this is, to close the log once it has written.
+    pub(crate) fn abandon(&self) {
+        self.lock().abandoned = true;
+    }
+
+    /// What the worker thread does until the log is closed; what came of that if it had to do it.
+    pub(crate) fn work(&self) -> Option<Result<(), LogError>> {
         let mut state = self.lock();
-        while !state.closed && state.failed.is_none() {
+        while !state.closed && state.failed.is_none() && !state.abandoned {
             let due = self.due(&state);
             state.alarm = due.map(|(at, _)| at);
             state = match due {
@@ -514,6 +535,9 @@ impl Queue {
                 None => self.worker.wait(state),
             };
         }
+        let is_abandoned = state.abandoned;
+        drop(state);
+        is_abandoned.then(|| self.close())
     }
 
     /// When something has to be written, and whether to sync then.
@@ -559,10 +583,7 @@ impl Queue {
             }
             synced => synced,
         };
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let ended = writer.close();
-        writer.dismiss_threads();
-        drop(writer);
+        let ended = self.end();
         let mut state = self.lock();
         match &ended {
             // Whoever waits for a refused line has not waited for the sync of those before it.
@@ -579,6 +600,29 @@ impl Queue {
         }
     }
 
+    /// Lets the writer leave the log, as its leader: what is told of meanwhile may call again.
+    fn end(&self) -> Result<(), LogError> {
+        let mut state = self.lock();
+        while state.leader.is_some() {
+            state = self.wait_for(state, u64::MAX);
+        }
+        state.leader = Some(thread::current().id());
+        drop(state);
+        let ended = self.with_writer(|writer| {
+            let ended = writer.close();
+            writer.dismiss_threads();
+            ended
+        });
+        let mut state = self.lock();
+        state.leader = None;
+        // One who waited for another leader may have been woken in vain.
+        for waiting in &self.waiting {
+            waiting.notify_all(&mut state);
+        }
+        drop(state);
+        ended.unwrap_or_else(|payload| resume_unwind(payload))
+    }
+
     /// How many lines are written, and how many of them durable.
     pub(crate) fn progress(&self) -> (u64, u64) {
         let state = self.lock();
@@ -587,8 +631,7 @@ impl Queue {
 
     /// How many lines were dropped because the disk was full.
     pub(crate) fn dropped(&self) -> u64 {
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        writer.dropped
+        self.lock().dropped
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use crate::log::thread;
+use crate::log::spawn;
 use crate::name::Name;
 use crate::storage::{File, Storage};
 use crate::sync::JoinHandle;
@@ -60,7 +60,7 @@ impl Writeback {
                 && done.send(syncer.sync(mark)).is_ok()
             {}
         };
-        let thread = thread("withal-log-sync", work).ok()?;
+        let thread = spawn("withal-log-sync", work).ok()?;
         let by = By::Thread {
             due,
             receipts,

@@ -61,7 +61,6 @@ pub(crate) struct Writer {
     last_checkpoint: u64,
     last_flush: u64,
     stopped: Option<LogError>,
-    pub(crate) dropped: u64,
 }
 
 impl Writer {
@@ -87,7 +86,6 @@ impl Writer {
             syncing: 0,
             spares: Vec::new(),
             stopped: None,
-            dropped: 0,
         }
     }
 
@@ -337,7 +335,6 @@ impl Writer {
         if self.settings.on_full == OnFull::Drop {
             let lines = u32::try_from(batch.lines).unwrap_or(u32::MAX);
             self.segment.dropped(lines);
-            self.dropped += batch.lines;
         }
         Written {
             refused: Some((batch.lines, error)),

@@ -31,6 +31,9 @@ fn entry() {
         "batch-async" => crate::checkpoint::work_off_async(&path),
         #[cfg(feature = "tracing")]
         "global-subscriber" => crate::layer::under_a_global_subscriber(),
+        how if how.contains("-writing") || how.contains("-closing") || how.contains("-keeping") => {
+            crate::hooks::run(how, &path);
+        }
         other => panic!("no child is called `{other}`"),
     }
     exit(0);

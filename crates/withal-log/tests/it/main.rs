@@ -13,6 +13,7 @@ mod child;
 mod crash;
 mod damage;
 mod disk;
+mod hooks;
 #[cfg(feature = "tracing")]
 mod layer;
 mod policies;
