@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::files::SegmentFiles;
+use crate::name::Name;
 use crate::storage::{File, Storage};
 
 /// How much text one frame holds.
@@ -18,21 +18,59 @@ const ENTRY: usize = 8;
 /// The number of frames, a descriptor, and the magic number.
 const FOOTER: usize = 9;
 
+/// What compression made of a text.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shrunk {
+    from: u64,
+    to: u64,
+}
+
+impl Default for Shrunk {
+    /// As if nothing became smaller.
+    fn default() -> Shrunk {
+        Shrunk { from: 1, to: 1 }
+    }
+}
+
+impl Shrunk {
+    /// What it would make of so many bytes.
+    pub(crate) fn of(self, size: u64) -> u64 {
+        let of = u128::from(size) * u128::from(self.to) / u128::from(self.from.max(1));
+        u64::try_from(of).unwrap_or(size)
+    }
+}
+
 /// Compresses a segment: when this returns, the compressed file is durable and the text is gone.
 ///
-/// At any moment there is one of the two, whole.
-pub(crate) fn compress(
-    storage: &Arc<dyn Storage>,
-    files: &SegmentFiles,
-    level: i32,
-) -> io::Result<()> {
-    let temporary = format!(".{}.new", files.name.compressed());
-    match storage.remove(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+/// At any moment there is one of the two, whole, and of an attempt that fails nothing is left.
+pub(crate) fn compress(storage: &Arc<dyn Storage>, name: &Name, level: i32) -> io::Result<Shrunk> {
+    let temporary = format!(".{}.new", name.compressed());
+    remove_if_any(storage, &temporary)?;
+    let shrunk = write(storage, name, &temporary, level);
+    if let Err(error) = &shrunk
+        && let Err(second) = remove_if_any(storage, &temporary)
+    {
+        let both = format!("{error}; nor can `{temporary}` be removed: {second}");
+        return Err(io::Error::new(error.kind(), both));
     }
-    let text = storage.open(&files.name.text(), false)?;
-    let into = storage.create(&temporary)?;
+    shrunk
+}
+
+fn remove_if_any(storage: &Arc<dyn Storage>, file: &str) -> io::Result<()> {
+    match storage.remove(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn write(
+    storage: &Arc<dyn Storage>,
+    name: &Name,
+    temporary: &str,
+    level: i32,
+) -> io::Result<Shrunk> {
+    let text = storage.open(&name.text(), false)?;
+    let into = storage.create(temporary)?;
     let put = |bytes: &[u8]| into.append_all(bytes).map_err(|(_, error)| error);
     let mut compressor = zstd::bulk::Compressor::new(level)?;
     compressor.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true))?;
@@ -59,10 +97,15 @@ pub(crate) fn compress(
     put(&[0])?;
     put(&SEEKABLE.to_le_bytes())?;
     into.sync_data()?;
-    storage.rename(&temporary, &files.name.compressed())?;
+    let shrunk = Shrunk {
+        from: at,
+        to: into.size()?,
+    };
+    storage.rename(temporary, &name.compressed())?;
     storage.sync()?;
-    storage.remove(&files.name.text())?;
-    storage.sync()
+    storage.remove(&name.text())?;
+    storage.sync()?;
+    Ok(shrunk)
 }
 
 fn small(number: usize) -> io::Result<u32> {

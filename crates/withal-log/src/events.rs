@@ -11,6 +11,39 @@ use crate::storage::Storage;
 
 const FILE: &str = "events.jsonl";
 
+/// Something that happened, to be told of later.
+#[derive(Debug)]
+pub(crate) struct Event {
+    what: &'static str,
+    facts: Value,
+    error: Option<LogError>,
+}
+
+impl Event {
+    pub(crate) fn new(what: &'static str, facts: Value) -> Event {
+        Event {
+            what,
+            facts,
+            error: None,
+        }
+    }
+
+    pub(crate) fn failed(what: &'static str, facts: Value, error: LogError) -> Event {
+        Event {
+            what,
+            facts,
+            error: Some(error),
+        }
+    }
+
+    pub(crate) fn note(&self, storage: &Arc<dyn Storage>, now: u64) {
+        match &self.error {
+            Some(error) => warn(storage, now, self.what, &self.facts, error),
+            None => note(storage, now, self.what, &self.facts),
+        }
+    }
+}
+
 /// Notes an event and, because somebody should look at it, says so at WARN.
 pub(crate) fn warn(
     storage: &Arc<dyn Storage>,

@@ -114,10 +114,15 @@ impl SegmentFiles {
     pub(crate) fn disk_size(&self, storage: &Arc<dyn Storage>) -> Result<u64, LogError> {
         let mut size = 0;
         for file in self.names() {
-            let len = storage.open(&file, false).and_then(|file| file.size());
-            size += len.map_err(|error| {
-                LogError::io(format!("cannot read `{}`", storage.display(&file)), error)
-            })?;
+            match storage.open(&file, false).and_then(|file| file.size()) {
+                Ok(len) => size += len,
+                // It is gone since it was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    let doing = format!("cannot read `{}`", storage.display(&file));
+                    return Err(LogError::io(doing, error));
+                }
+            }
         }
         Ok(size)
     }

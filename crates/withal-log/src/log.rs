@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,8 +14,7 @@ use std::time::Duration;
 use withal_core::{ContextManager, Entry, Error, ExitCase, Notice, NoticeKind, emit_notice};
 
 use crate::error::{LogError, LogErrorKind, nested};
-use crate::keeper::{self, Keeper};
-use crate::name::Name;
+use crate::keeper::{Ended, Keeper};
 use crate::options::{Durability, OnFull, Settings};
 use crate::queue::{Level, Queue};
 use crate::recover::{self, Recovery};
@@ -421,6 +420,8 @@ impl LogOptions {
     }
 
     /// Removes the oldest segments as long as all together take more than this many bytes.
+    /// One that waits to be [compressed](LogOptions::compress) counts as what compression has made of
+    /// the one before it.
     pub fn keep_size(mut self, bytes: u64) -> LogOptions {
         self.settings.keep_size = Some(bytes);
         self
@@ -470,8 +471,7 @@ impl LogOptions {
     pub fn open(self) -> Result<Log, LogError> {
         let cannot = |error| LogError::io(format!("cannot open `{}`", self.path.display()), error);
         let disk: Arc<dyn Storage> = Arc::new(Disk::open_or_create(&self.path).map_err(cannot)?);
-        let (ended, names) = std::sync::mpsc::channel();
-        self.open_with(disk, Keeper::Thread(ended), Some(names))
+        self.open_with(disk, true)
     }
 
     /// Opens it in any storage: for tests.
@@ -481,16 +481,10 @@ impl LogOptions {
     /// As `open`.
     #[doc(hidden)]
     pub fn open_in(self, storage: Arc<dyn Storage>) -> Result<Log, LogError> {
-        self.open_with(storage, Keeper::Inline, None)
+        self.open_with(storage, false)
     }
 
-    /// Opens it with a thread for the keeper if that is told of `ended` segments.
-    fn open_with(
-        self,
-        storage: Arc<dyn Storage>,
-        keeper: Keeper,
-        ended: Option<Receiver<Name>>,
-    ) -> Result<Log, LogError> {
+    fn open_with(self, storage: Arc<dyn Storage>, has_keeper: bool) -> Result<Log, LogError> {
         let LogOptions { path, settings } = self;
         let cannot =
             |doing, error| LogError::io(format!("cannot {doing} `{}`", path.display()), error);
@@ -501,15 +495,19 @@ impl LogOptions {
             .into();
         let log_id = recover::identity(&storage)?;
         let (segment, recovery) = recover::open(&storage, log_id, (settings.clock)())?;
-        keeper::catch_up(&keeper, &storage, &settings)?;
-        let keeping = ended.map(|ended| {
-            let (storage, settings) = (Arc::clone(&storage), settings.clone());
-            let held = Arc::clone(&lock);
-            spawn("withal-log-keep", move || {
-                keeper::work(&storage, &settings, &ended);
-                drop(held);
-            })
-        });
+        let ended = Ended::new(&storage, &settings);
+        let (names, told) = channel();
+        let keeper = match has_keeper {
+            true => Keeper::thread(&ended, names),
+            false => Keeper::inline(&ended),
+        };
+        keeper.catch_up()?;
+        let held = Arc::clone(&lock);
+        let keep = move || {
+            ended.work(&told);
+            drop(held);
+        };
+        let keeping = has_keeper.then(|| spawn("withal-log-keep", keep));
         let keeping = keeping.transpose().map_err(no_thread)?;
         let writer = Writer::new(storage, settings, log_id, segment, keeper);
         let queue = Arc::new(Queue::new(writer));

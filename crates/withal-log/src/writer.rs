@@ -13,7 +13,6 @@ use crate::error::{LogError, LogErrorKind, is_full};
 use crate::events;
 use crate::keeper::Keeper;
 use crate::options::{Durability, OnFull, Settings};
-use crate::retention;
 use crate::segment::{Segment, Stopped, Tail};
 use crate::storage::Storage;
 use crate::writeback::{Mark, Receipt, Writeback};
@@ -186,9 +185,9 @@ impl Writer {
 
     fn begin_sync(&mut self) {
         if self.writeback.is_none() {
-            self.writeback = match self.keeper {
-                Keeper::Thread(_) => Writeback::start(&self.storage),
-                Keeper::Inline => Some(Writeback::inline(&self.storage)),
+            self.writeback = match self.keeper.is_inline() {
+                false => Writeback::start(&self.storage),
+                true => Some(Writeback::inline(&self.storage)),
             };
         }
         if let Some(writeback) = &mut self.writeback {
@@ -306,7 +305,7 @@ impl Writer {
         let mut next = Segment::create(&self.storage, self.log_id, self.segment.tail(), now)?;
         next.dropped(self.segment.dropped_behind());
         let ended = std::mem::replace(&mut self.segment, next).name;
-        self.keeper.ended(&self.storage, &self.settings, &ended);
+        self.keeper.ended(&ended);
         Ok(())
     }
 
@@ -314,9 +313,9 @@ impl Writer {
     fn make_room(&self, waited: &mut Waiting) -> bool {
         let limit = match self.settings.on_full {
             OnFull::Drop | OnFull::Fail => return false,
-            OnFull::Prune => match retention::prune(&self.storage) {
-                Ok(true) => return true,
-                Ok(false) => None,
+            OnFull::Prune => match self.keeper.prune() {
+                Ok(Some(_)) => return true,
+                Ok(None) => None,
                 Err(error) => {
                     waited.tell_once(|| error);
                     None
@@ -464,7 +463,7 @@ impl Writer {
 
     /// Lets the keeper end, and waits for what is written back.
     pub(crate) fn dismiss_threads(&mut self) {
-        self.keeper = Keeper::Inline;
+        self.keeper.dismiss();
         if let Some(writeback) = self.writeback.take() {
             writeback.end();
         }

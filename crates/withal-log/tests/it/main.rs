@@ -10,6 +10,7 @@
 mod basics;
 mod checkpoint;
 mod child;
+mod compressed;
 mod crash;
 mod damage;
 mod disk;
