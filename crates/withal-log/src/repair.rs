@@ -59,6 +59,11 @@ pub enum RepairKind {
         /// How many bytes are gone.
         missing: u64,
     },
+    /// A torn hash was cut off a sidecar: it was not needed yet.
+    CutHash {
+        /// How many bytes it was.
+        bytes: u64,
+    },
     /// The sidecar was made anew.
     Reindexed,
     /// What identifies the log was made anew.
@@ -74,6 +79,7 @@ impl fmt::Display for RepairAction {
             RepairKind::Cut { bytes } => {
                 write!(f, "{bytes} torn bytes cut off the end, kept in quarantine/")
             }
+            RepairKind::CutHash { bytes } => write!(f, "{bytes} bytes of a torn hash cut off"),
             RepairKind::Covered { bytes } => write!(f, "{bytes} bytes of whole lines covered"),
             RepairKind::Shortened { missing } => {
                 write!(f, "{missing} durable bytes are gone from its end")
@@ -158,7 +164,7 @@ impl Repair<'_> {
         let log_id = self.identity()?;
         let mut before: Option<&SegmentFiles> = None;
         for (segment, next) in ended.iter().zip(segments.iter().skip(1)) {
-            if self.is_ended_badly(segment)? {
+            if !self.cut_torn_hash(segment)? && self.is_ended_badly(segment)? {
                 let end = next.name.base - segment.name.base;
                 self.reindex(log_id, segment, before, end)?;
             }
@@ -208,6 +214,25 @@ impl Repair<'_> {
             .header
             .is_ok_and(|header| header.base == segment.name.base);
         Ok(!is_of_it || !scan.is_ended() || scan.rest > 0)
+    }
+
+    /// Cuts off a hash that a crash has torn, if there is one: the segment is whole without.
+    fn cut_torn_hash(&mut self, segment: &SegmentFiles) -> Result<bool, LogError> {
+        let file = segment.name.sidecar();
+        let scan = Scan::new(&segment.read_sidecar(self.storage)?);
+        if !segment.has_text || !scan.has_torn_hash() {
+            return Ok(false);
+        }
+        let bytes = scan.rest as u64;
+        self.act(self.storage.display(&file), RepairKind::CutHash { bytes });
+        if !self.options.dry_run {
+            let cut = self.storage.open(&file, true).and_then(|sidecar| {
+                sidecar.truncate(scan.whole())?;
+                sidecar.sync_data()
+            });
+            cut.map_err(|error| self.cannot(&file, error))?;
+        }
+        Ok(true)
     }
 
     /// Makes the sidecar of a segment anew, for its text up to `end`.

@@ -142,6 +142,19 @@ impl Scan {
             .map(|entry| entry.end)
     }
 
+    /// Whether what lies behind a seal may be a hash that a crash has torn.
+    pub(crate) fn has_torn_hash(&self) -> bool {
+        let is_sealed = |entry: &Entry| entry.flags.has(Flags::SEAL);
+        let can_be = self.hash.is_none() && (1..=SIZE).contains(&self.rest);
+        can_be && self.entries.last().is_some_and(is_sealed)
+    }
+
+    /// How long the sidecar is as far as it is whole.
+    pub(crate) fn whole(&self) -> u64 {
+        let hash = usize::from(self.hash.is_some());
+        (SIZE + (self.entries.len() + hash) * SIZE) as u64
+    }
+
     /// Whether the segment was ended, by a seal or a failed sync.
     pub(crate) fn is_ended(&self) -> bool {
         self.entries

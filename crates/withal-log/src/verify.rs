@@ -470,8 +470,7 @@ impl Check<'_> {
     /// Checks the sidecar itself.
     fn sidecar(&mut self, scan: &Scan, len: u64) {
         let file = self.files.name.sidecar();
-        let whole =
-            (SIZE + scan.entries.len() * SIZE + if scan.hash.is_some() { SIZE } else { 0 }) as u64;
+        let whole = scan.whole();
         let is_last = self.next.is_none();
         let bad_header = match scan.header {
             Ok(header) => header.base != self.files.name.base,
@@ -483,7 +482,10 @@ impl Check<'_> {
                 self.problem(&file, 0, SIZE as u64, None, ProblemKind::CorruptSidecar);
             }
         } else if scan.rest > 0 {
-            let kind = match is_last && !scan.is_damaged && !scan.is_ended() {
+            let is_torn = is_last && !scan.is_damaged && !scan.is_ended();
+            // The text is compressed only once the hash is durable.
+            let is_torn_hash = self.files.has_text && scan.has_torn_hash();
+            let kind = match is_torn || is_torn_hash {
                 true => ProblemKind::TornTail,
                 false => ProblemKind::CorruptSidecar,
             };

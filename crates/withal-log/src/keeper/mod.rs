@@ -9,11 +9,12 @@ use serde_json::json;
 use crate::compress::{Shrunk, compress};
 use crate::error::LogError;
 use crate::events::Event;
-use crate::files::Files;
+use crate::files::{Files, read_all};
 use crate::name::Name;
 use crate::options::Settings;
 use crate::retention::{self, Removed};
-use crate::sidecar::{self, SIZE};
+use crate::scan::Scan;
+use crate::sidecar::{Flags, encode_hash};
 use crate::storage::Storage;
 
 /// Has it done.
@@ -213,13 +214,20 @@ fn add_hash(storage: &Arc<dyn Storage>, name: &Name) -> io::Result<()> {
         at += read as u64;
     }
     let sidecar = storage.open(&name.sidecar(), true)?;
-    let size = sidecar.size()?;
-    let mut last = [0; SIZE];
-    let read = sidecar.read_full(&mut last, size.saturating_sub(SIZE as u64))?;
-    if read < SIZE || !sidecar::flags(&last).has(sidecar::Flags::SEAL) {
+    let scan = Scan::new(&read_all(&*sidecar)?);
+    let Some(last) = scan.entries.last() else {
+        return Ok(());
+    };
+    if !last.flags.has(Flags::SEAL) || scan.hash.is_some() {
         return Ok(());
     }
-    let entry = sidecar::encode_hash(&hasher.finalize(), sidecar::chain(&last));
+    if scan.has_torn_hash() {
+        sidecar.truncate(scan.whole())?;
+    } else if scan.rest > 0 {
+        let more = "there is something behind its seal";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, more));
+    }
+    let entry = encode_hash(&hasher.finalize(), scan.chain(scan.entries.len()));
     sidecar.append_all(&entry).map_err(|(_, error)| error)?;
     sidecar.sync_data()
 }

@@ -2,7 +2,9 @@
 
 use std::io;
 
-use withal_log::{Durability, Log, LogOptions, Verdict, verify_in};
+use withal_log::{
+    Durability, Log, LogOptions, RepairKind, RepairOptions, Verdict, repair_in, verify_in,
+};
 
 use crate::crash::read;
 use crate::disk::{Fault, FaultDisk};
@@ -72,4 +74,37 @@ fn nothing_is_left_of_a_compression_that_failed() {
         );
     }
     assert!(failed > 3, "{failed}");
+}
+
+#[test]
+fn a_hash_that_a_power_loss_has_torn_is_torn_until_it_is_made_again() {
+    let whole = FaultDisk::default();
+    let lines = write(&whole, options(), 400);
+    let sidecar = names(&whole, ".idx")[0].clone();
+    for torn in [vec![0; 64], vec![0; 1], vec![7; 63], vec![b'x'; 64]] {
+        let disk = whole.after_kill();
+        disk.damage(&sidecar, |content| content.extend_from_slice(&torn));
+        let report = verify_in(&disk.storage(), |_| ()).unwrap();
+        assert_eq!(report.verdict(), Verdict::TornTail, "{report:?}");
+        assert_eq!(report.problems[0].file, sidecar);
+
+        let repaired = disk.after_kill();
+        let actions = repair_in(&repaired.storage(), &RepairOptions::default(), |_| ()).unwrap();
+        let bytes = torn.len() as u64;
+        assert_eq!(actions[0].kind, RepairKind::CutHash { bytes });
+        assert_eq!(repaired.read(&sidecar), whole.read(&sidecar));
+        assert_eq!(verify_in(&repaired.storage(), |_| ()).unwrap().problems, []);
+
+        let log = options().compress(3).open_in(disk.storage()).unwrap();
+        log.close().unwrap();
+        assert_eq!(verify_in(&disk.storage(), |_| ()).unwrap().problems, []);
+        assert_eq!(read(&disk.storage()).unwrap(), lines);
+        let mended = disk.read(&sidecar).unwrap().len();
+        assert_eq!(mended, whole.read(&sidecar).unwrap().len() + 64);
+    }
+    // What a crash cannot have left there is damage.
+    let disk = whole.after_kill();
+    disk.damage(&sidecar, |content| content.extend_from_slice(&[0; 65]));
+    let report = verify_in(&disk.storage(), |_| ()).unwrap();
+    assert_eq!(report.verdict(), Verdict::Corrupt, "{report:?}");
 }
