@@ -73,6 +73,14 @@ impl LogError {
         }))
     }
 
+    /// The same, with its cause in the message: for where only that is shown.
+    pub(crate) fn in_full(&self) -> LogError {
+        match &self.0.source {
+            Some(source) => LogError::new(self.kind(), format!("{self}: {source}")),
+            None => self.clone(),
+        }
+    }
+
     /// What kind of failure it is.
     #[must_use]
     pub fn kind(&self) -> LogErrorKind {

@@ -1,5 +1,6 @@
 //! What happened to a log, for people: `events.jsonl` in its directory.
 
+use std::io;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -53,27 +54,88 @@ pub(crate) fn warn(
     error: &LogError,
 ) {
     tell(error);
-    note(storage, now, what, facts);
+    let line = json!({
+        "at": timestamp(now).to_string(), "event": what, "facts": facts,
+        "error": error.in_full().to_string(),
+    });
+    add_or_tell(storage, &line);
 }
 
-/// Says at WARN what went wrong.
+/// Says at WARN what went wrong, and why.
 pub(crate) fn tell(error: &LogError) {
-    emit_error(NoticeKind::WorkedAround, None, error.clone());
+    emit_error(NoticeKind::WorkedAround, None, error.in_full());
 }
 
 /// Notes an event. It is no part of the log, so a failure is only said.
 pub(crate) fn note(storage: &Arc<dyn Storage>, now: u64, what: &str, facts: &Value) {
-    let line = json!({ "at": timestamp(now).to_string(), "event": what, "facts": facts });
-    let file = storage.open(FILE, true).or_else(|_| storage.create(FILE));
-    let noted = file.and_then(|file| {
-        file.append_all(format!("{line}\n").as_bytes())
-            .map_err(|(_, error)| error)
-    });
-    if let Err(source) = noted {
-        let error = LogError::io(
-            format!("cannot note {line} in `{}`", storage.display(FILE)),
-            source,
-        );
-        tell(&error);
+    add_or_tell(storage, &line(now, what, facts));
+}
+
+fn line(now: u64, what: &str, facts: &Value) -> Value {
+    json!({ "at": timestamp(now).to_string(), "event": what, "facts": facts })
+}
+
+fn add_or_tell(storage: &Arc<dyn Storage>, line: &Value) {
+    if let Err(source) = add(storage, line) {
+        let doing = format!("cannot note {line} in `{}`", storage.display(FILE));
+        tell(&LogError::io(doing, source));
+    }
+}
+
+fn add(storage: &Arc<dyn Storage>, line: &Value) -> io::Result<()> {
+    let file = storage.open(FILE, true).or_else(|_| storage.create(FILE))?;
+    file.append_all(format!("{line}\n").as_bytes())
+        .map_err(|(_, error)| error)
+}
+
+/// What can happen for each block, such as on a full disk: it is noted the first time, and then
+/// what has come together.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    what: &'static str,
+    units: [&'static str; 2],
+    counts: [u64; 2],
+    /// When it was noted last, or could not be.
+    noted: Option<u64>,
+}
+
+/// How often it is noted, in milliseconds.
+const NOTE_EVERY: u64 = 10_000;
+
+impl Tally {
+    pub(crate) fn new(what: &'static str, units: [&'static str; 2]) -> Tally {
+        Tally {
+            what,
+            units,
+            counts: [0; 2],
+            noted: None,
+        }
+    }
+
+    pub(crate) fn add(&mut self, counts: [u64; 2]) {
+        for (sum, count) in self.counts.iter_mut().zip(counts) {
+            *sum = sum.saturating_add(count);
+        }
+    }
+
+    /// Notes it if that is due, and anyway at the end of the log; whether it did.
+    ///
+    /// On a full disk it may not be possible: it is tried again.
+    pub(crate) fn note(&mut self, storage: &Arc<dyn Storage>, now: u64, at_end: bool) -> bool {
+        let is_due = |noted| now.abs_diff(noted) >= NOTE_EVERY;
+        if self.counts == [0; 2] || !(at_end || self.noted.is_none_or(is_due)) {
+            return false;
+        }
+        self.noted = Some(now);
+        let facts = self.units.iter().map(|unit| (*unit).to_owned());
+        let facts = facts.zip(self.counts.map(Value::from)).collect();
+        let line = line(now, self.what, &Value::Object(facts));
+        match at_end {
+            true => add_or_tell(storage, &line),
+            false if add(storage, &line).is_err() => return false,
+            false => {}
+        }
+        self.counts = [0; 2];
+        true
     }
 }

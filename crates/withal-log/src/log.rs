@@ -86,7 +86,11 @@ impl Log {
     /// Appends one record: any bytes but a newline at the end, which is added.
     ///
     /// When it returns, the record is as safe as [`Durability`] says. It gives the number of the
-    /// record's last line in the log, from 1.
+    /// record's last line, from 1, as [`wait_durable`](Log::wait_durable) takes it.
+    ///
+    /// Lines are numbered as they come. One that is refused or dropped has a number, too, so the
+    /// numbers after it are larger than the lines' places in the log, until that is opened again;
+    /// [`progress`](Log::progress) counts only what is in it.
     ///
     /// # Errors
     ///
@@ -343,7 +347,7 @@ impl fmt::Debug for Log {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// How many are in the files.
+    /// How many are in the files; none that was refused or dropped is.
     pub written: u64,
     /// How many of them a power loss would leave there.
     pub durable: u64,

@@ -57,6 +57,8 @@ struct State {
     taken: u64,
     written: u64,
     durable: u64,
+    /// How many of them are in the log, and durable there: what was refused is not.
+    in_log: (u64, u64),
     /// Which of `waiting` is for what is being written.
     turn: usize,
     /// Who writes for all, if anybody does.
@@ -150,6 +152,7 @@ impl Queue {
                 taken: lines,
                 written: lines,
                 durable: lines,
+                in_log: (lines, lines),
                 ..State::default()
             }),
             waiting: Default::default(),
@@ -400,7 +403,7 @@ impl Queue {
 
         let committed = self.with_writer(|writer| {
             let written = writer.commit(batch, sync);
-            (written, writer.is_dirty())
+            (written, writer.is_dirty(), writer.lines())
         });
 
         let mut state = self.lock();
@@ -408,11 +411,13 @@ impl Queue {
         state.turn = 1 - turn;
         let mut panic = None;
         match committed {
-            Ok((Ok(written), is_dirty)) => {
+            Ok((Ok(written), is_dirty, lines)) => {
                 state.spare = written.spare;
                 state.written = upto;
+                state.in_log.0 = lines;
                 if !is_dirty {
                     state.durable = upto;
+                    state.in_log.1 = lines;
                     state.unsynced_since = None;
                 } else if state.unsynced_since.is_none() {
                     let since = Instant::now();
@@ -425,7 +430,7 @@ impl Queue {
                     self.refuse(&mut state, upto - lines + 1..upto + 1, error);
                 }
             }
-            Ok((Err(error), _)) => state.failed = Some(error),
+            Ok((Err(error), ..)) => state.failed = Some(error),
             Err(payload) => {
                 let message = "writing the log panicked: it is stopped";
                 state.failed = Some(LogError::new(LogErrorKind::Stopped, message));
@@ -587,7 +592,10 @@ impl Queue {
         let mut state = self.lock();
         match &ended {
             // Whoever waits for a refused line has not waited for the sync of those before it.
-            Ok(()) => state.durable = state.written,
+            Ok(()) => {
+                state.durable = state.written;
+                state.in_log.1 = state.in_log.0;
+            }
             Err(error) => {
                 let _first = state.failed.get_or_insert_with(|| error.clone());
             }
@@ -623,10 +631,9 @@ impl Queue {
         ended.unwrap_or_else(|payload| resume_unwind(payload))
     }
 
-    /// How many lines are written, and how many of them durable.
+    /// How many lines the log has, and how many of them are durable.
     pub(crate) fn progress(&self) -> (u64, u64) {
-        let state = self.lock();
-        (state.written, state.durable)
+        self.lock().in_log
     }
 
     /// How many lines were dropped because the disk was full.

@@ -10,9 +10,10 @@ use serde_json::json;
 
 use crate::batch::Batch;
 use crate::error::{LogError, LogErrorKind, is_full};
-use crate::events;
+use crate::events::{self, Tally};
 use crate::keeper::Keeper;
 use crate::options::{Durability, OnFull, Settings};
+use crate::retention::Removed;
 use crate::segment::{Segment, Stopped, Tail};
 use crate::storage::Storage;
 use crate::writeback::{Mark, Receipt, Writeback};
@@ -59,6 +60,11 @@ pub(crate) struct Writer {
     spares: Vec<Vec<u8>>,
     last_checkpoint: u64,
     last_flush: u64,
+    /// When the last line came.
+    last_line: u64,
+    dropped: Tally,
+    pruned: Tally,
+    stepped_back: Tally,
     stopped: Option<LogError>,
 }
 
@@ -84,6 +90,10 @@ impl Writer {
             writeback: None,
             syncing: 0,
             spares: Vec::new(),
+            last_line: 0,
+            dropped: Tally::new("lines dropped", ["lines", "times"]),
+            pruned: Tally::new("segments pruned", ["segments", "bytes"]),
+            stepped_back: Tally::new("clock stepped back", ["times", "milliseconds"]),
             stopped: None,
         }
     }
@@ -118,6 +128,7 @@ impl Writer {
 
     fn put(&mut self, mut batch: Batch) -> Result<Written, LogError> {
         let mut waited = Waiting::default();
+        self.look_at_clock(&batch);
         loop {
             let written = self.ready_segment().map_or_else(
                 |error| Err(Stopped { written: 0, error }),
@@ -152,11 +163,28 @@ impl Writer {
             return Ok(self.refuse(&batch, error));
         }
         self.flush_sidecar_if_due(batch.last);
+        self.note_tallies(false);
         self.dirty_bytes += batch.bytes.len() as u64;
         Ok(Written {
             refused: None,
             spare: self.keep(batch),
         })
+    }
+
+    fn look_at_clock(&mut self, batch: &Batch) {
+        let back = self.last_line.saturating_sub(batch.first);
+        let back = back.max(batch.first.saturating_sub(batch.last));
+        if back > 0 {
+            self.stepped_back.add([1, back]);
+        }
+        self.last_line = batch.last;
+    }
+
+    fn note_tallies(&mut self, at_end: bool) {
+        let now = (self.settings.clock)();
+        for tally in [&mut self.dropped, &mut self.pruned, &mut self.stepped_back] {
+            let _is_noted = tally.note(&self.storage, now, at_end);
+        }
     }
 
     /// Has what was written made durable beside the writing, once that is worth it. Waits only if
@@ -310,11 +338,20 @@ impl Writer {
     }
 
     /// Whether it is worth trying again, after a wait that is told of when it begins.
-    fn make_room(&self, waited: &mut Waiting) -> bool {
+    fn make_room(&mut self, waited: &mut Waiting) -> bool {
         let limit = match self.settings.on_full {
             OnFull::Drop | OnFull::Fail => return false,
             OnFull::Prune => match self.keeper.prune() {
-                Ok(Some(_)) => return true,
+                Ok(Some(Removed { bytes })) => {
+                    self.pruned.add([1, bytes]);
+                    let now = (self.settings.clock)();
+                    if self.pruned.note(&self.storage, now, false) {
+                        let doing = "no space: the oldest segments are removed to write";
+                        let doing = format!("{doing} `{}`", self.display());
+                        events::tell(&LogError::new(LogErrorKind::Full, doing));
+                    }
+                    return true;
+                }
                 Ok(None) => None,
                 Err(error) => {
                     waited.tell_once(|| error);
@@ -334,6 +371,8 @@ impl Writer {
         if self.settings.on_full == OnFull::Drop {
             let lines = u32::try_from(batch.lines).unwrap_or(u32::MAX);
             self.segment.dropped(lines);
+            self.dropped.add([batch.lines, 1]);
+            self.note_tallies(false);
         }
         Written {
             refused: Some((batch.lines, error)),
@@ -471,7 +510,9 @@ impl Writer {
 
     /// Leaves the log so that it is opened again without reading any text.
     pub(crate) fn close(&mut self) -> Result<(), LogError> {
-        self.commit(Batch::default(), true).map(drop)?;
+        let written = self.commit(Batch::default(), true);
+        self.note_tallies(true);
+        drop(written?);
         self.checkpoint((self.settings.clock)());
         let doing = format!("cannot end `{}`", self.display());
         let ended = self

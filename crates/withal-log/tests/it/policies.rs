@@ -1,5 +1,6 @@
 //! Rotation, retention, full disks, clocks that step, directories that go away.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,6 +64,44 @@ fn a_clock_that_steps_back_loses_nothing_and_is_noted() {
     assert_eq!(
         verify_in(&disk.storage(), |_| ()).unwrap().verdict(),
         Verdict::Clean
+    );
+    let noted = noted(&disk, "clock stepped back");
+    assert_eq!(noted.iter().map(|facts| facts["times"]).sum::<u64>(), 49);
+    assert!(
+        noted
+            .iter()
+            .all(|facts| facts["milliseconds"] == 10_000 * facts["times"])
+    );
+}
+
+/// The facts of all events of a kind.
+fn noted(disk: &FaultDisk, event: &str) -> Vec<BTreeMap<String, u64>> {
+    let events = disk.read("events.jsonl").unwrap_or_default();
+    let lines = events.split(|byte| *byte == b'\n');
+    let lines = lines.filter(|line| !line.is_empty());
+    let events = lines.map(|line| serde_json::from_slice::<serde_json::Value>(line).unwrap());
+    events
+        .filter(|line| line["event"] == event)
+        .map(|line| serde_json::from_value(line["facts"].clone()).unwrap())
+        .collect()
+}
+
+#[test]
+fn what_happens_for_each_line_is_noted_once_and_then_together() {
+    static NOW: AtomicU64 = AtomicU64::new(1_763_680_800_000);
+    let disk = FaultDisk::default();
+    let log = Log::open("log").durability(Durability::Always);
+    let log = log.clock(|| NOW.load(Ordering::Relaxed));
+    let log = log.open_in(disk.storage()).unwrap();
+    for number in 0..50 {
+        NOW.fetch_sub(1, Ordering::Relaxed);
+        log.append(format!("line {number}")).unwrap();
+    }
+    log.close().unwrap();
+    let noted = noted(&disk, "clock stepped back");
+    assert_eq!(
+        noted.iter().map(|facts| facts["times"]).collect::<Vec<_>>(),
+        [1, 48]
     );
 }
 
@@ -196,6 +235,29 @@ fn a_full_disk_may_drop_and_count() {
         verify_in(&disk.storage(), |_| ()).unwrap().verdict(),
         Verdict::Clean
     );
+    let noted = noted(&disk, "lines dropped");
+    assert_eq!(noted.iter().map(|facts| facts["lines"]).sum::<u64>(), 5);
+}
+
+#[test]
+fn progress_counts_what_is_in_the_log_and_line_numbers_what_came() {
+    let disk = FaultDisk::default();
+    let options = Log::open("log").on_full(OnFull::Fail);
+    let log = options.clone().open_in(disk.storage()).unwrap();
+    assert_eq!(log.append_durable("kept").unwrap(), 1);
+    disk.plan_full(0, u64::MAX / 2);
+    let full = log.append_durable("x".repeat(100_000)).unwrap_err();
+    assert_eq!(full.kind(), LogErrorKind::Full);
+    disk.plan_full(0, 0);
+    assert_eq!(log.append("number three").unwrap(), 3);
+    assert_eq!((log.progress().written, log.progress().durable), (2, 1));
+    log.sync().unwrap();
+    log.wait_durable(3).unwrap();
+    assert_eq!((log.progress().written, log.progress().durable), (2, 2));
+    log.close().unwrap();
+    let log = options.open_in(disk.storage()).unwrap();
+    assert_eq!(log.append_durable("counted again").unwrap(), 3);
+    log.close().unwrap();
 }
 
 #[test]
@@ -211,6 +273,11 @@ fn a_full_disk_may_cost_the_oldest_segments() {
     assert_eq!(results, [None; 5]);
     let text = String::from_utf8(read(&disk.storage()).unwrap()).unwrap();
     assert!(text.ends_with("while 3\nwhile 4\nafter\n"), "{text}");
+    let pruned = noted(&disk, "segments pruned");
+    let (segments, bytes) = pruned.iter().fold((0, 0), |(segments, bytes), facts| {
+        (segments + facts["segments"], bytes + facts["bytes"])
+    });
+    assert!(segments > 0 && bytes > 64 * segments, "{pruned:?}");
 }
 
 #[test]
@@ -229,6 +296,25 @@ fn two_failures_in_a_row_stop_the_log_and_keep_what_was_acknowledged() {
     assert_eq!(log.sync().unwrap_err().kind(), LogErrorKind::Stopped);
     log.close().unwrap_err();
     assert_eq!(read(&disk.after_kill().storage()).unwrap(), b"safe\n");
+}
+
+#[test]
+fn an_event_says_why() {
+    let disk = FaultDisk::default();
+    let log = Log::open("log").durability(Durability::Always);
+    let log = log.open_in(disk.storage()).unwrap();
+    disk.plan(1, Fault::Fails(std::io::ErrorKind::BrokenPipe));
+    log.append("line").unwrap();
+    log.close().unwrap();
+    let events = String::from_utf8(disk.read("events.jsonl").unwrap()).unwrap();
+    let events: Vec<serde_json::Value> = events
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(events[0]["event"], "segment poisoned");
+    let error = events[0]["error"].as_str().unwrap();
+    assert!(error.starts_with("cannot write `0000"), "{error}");
+    assert!(error.ends_with(": broken pipe"), "{error}");
 }
 
 #[test]
