@@ -26,6 +26,10 @@ const CHUNK: usize = 256 * 1024;
 /// It gives whole lines as they are stored; see [`decode`](crate::decode). What a writer has begun
 /// and not ended is not given.
 ///
+/// Retention does not wait for readers. A segment that it has removed before it could be read is
+/// left out, [`removed`](Reader::removed) counts it, and the reader goes on with the oldest that is
+/// there. Text that is missing anywhere else is an error.
+///
 /// ```
 /// use withal_log::{Log, Reader};
 ///
@@ -52,6 +56,10 @@ pub struct Reader {
     segments: Vec<SegmentFiles>,
     next: usize,
     current: Option<Current>,
+    /// Between two segments, up to where in the log it has come; `None` at the start.
+    position: Option<u64>,
+    /// How many bytes were removed before they could be read.
+    removed: u64,
     /// What has been read, and how much of it was given last.
     buffer: Vec<u8>,
     given: usize,
@@ -115,6 +123,8 @@ impl Reader {
             segments,
             next: 0,
             current: None,
+            position: None,
+            removed: 0,
             buffer: Vec::new(),
             given: 0,
             watch: None,
@@ -156,10 +166,15 @@ impl Reader {
                 break;
             }
         }
+        // What was passed over is not missed.
+        self.removed = 0;
         Ok(self)
     }
 
     /// Only the last `count` records, and what is written from now on.
+    ///
+    /// A record without an end, see [`append_unended`](crate::Log::append_unended), counts as one
+    /// with what was appended after it.
     ///
     /// # Errors
     ///
@@ -174,12 +189,13 @@ impl Reader {
             return Ok(self);
         }
         // The end of the record before them, too.
-        let mut wanted = count.saturating_add(1);
+        let count = count.saturating_add(1);
+        let mut wanted = count;
         loop {
             let Some(current) = &mut self.current else {
                 return Ok(self);
             };
-            let found = look_back(&*current.text, current.offset, &mut wanted);
+            let found = look_back(&*current.text, current.offset, count, &mut wanted);
             let found = found.map_err(|error| {
                 let name = self.storage.display(&current.files.name.text());
                 LogError::io(format!("cannot read `{name}`"), error)
@@ -192,10 +208,15 @@ impl Reader {
             let Some(before) = self.next.checked_sub(2) else {
                 return Ok(self);
             };
-            self.next = before;
-            if !self.open_next()? {
+            let Some(files) = self.segments.get(before).cloned() else {
                 return Ok(self);
-            }
+            };
+            let Some(text) = open_if_there(&self.storage, &files)? else {
+                // What retention has removed is not among the last any more.
+                return Ok(self);
+            };
+            self.next = before;
+            self.enter(files, text)?;
             if let Some(current) = &mut self.current {
                 current.offset = current.end.unwrap_or(current.offset);
             }
@@ -219,6 +240,29 @@ impl Reader {
         Records::new(self)
     }
 
+    /// How many bytes of the log retention has removed since the reader was opened, before they
+    /// could be read.
+    ///
+    /// They are missing before what [`next_chunk`](Reader::next_chunk) gave last, or at the end.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("log");
+    /// let log = withal_log::Log::open(&path).open()?;
+    /// let mut reader = withal_log::Reader::open(&path)?;
+    /// log.append("one")?;
+    /// while let Some(lines) = reader.next_chunk()? {
+    ///     assert_eq!(lines, b"one\n");
+    /// }
+    /// assert_eq!(reader.removed(), 0);
+    /// log.close()?;
+    /// # Ok::<(), withal_log::LogError>(())
+    /// ```
+    #[must_use]
+    pub fn removed(&self) -> u64 {
+        self.removed
+    }
+
     /// What `next_chunk` gave last.
     pub(crate) fn lines(&self) -> &[u8] {
         self.buffer.get(..self.given).unwrap_or_default()
@@ -226,9 +270,12 @@ impl Reader {
 
     /// The next lines, some of them at once; `None` at the end of what there is now.
     ///
+    /// What retention has removed is left out, and counted by [`removed`](Reader::removed).
+    ///
     /// # Errors
     ///
-    /// [`Corrupt`](LogErrorKind::Corrupt) where text is missing, or what the file system said.
+    /// [`Corrupt`](LogErrorKind::Corrupt) where text is missing that retention has not removed, or
+    /// what the file system said.
     pub fn next_chunk(&mut self) -> Result<Option<&[u8]>, LogError> {
         drop(self.buffer.drain(..self.given));
         self.given = 0;
@@ -329,11 +376,8 @@ impl Reader {
             return Ok(Then::Nothing);
         };
         let at = current.offset - self.buffer.len() as u64;
-        if current.stop.is_some_and(|stop| at >= stop) {
-            self.next = self.segments.len();
-            return Ok(Then::Nothing);
-        }
-        if let (Some(durable), None) = (current.durable, current.end) {
+        let is_stopped = current.stop.is_some_and(|stop| at >= stop);
+        if let (Some(durable), None, false) = (current.durable, current.end, is_stopped) {
             current.durable = Some(checkpoint(&self.storage, &current.files)?);
             if current.durable > Some(durable) {
                 return Ok(Then::More);
@@ -348,16 +392,56 @@ impl Reader {
         };
         // All of a segment is durable before there is a next one.
         current.durable = None;
-        match current.end {
-            Some(end) if was_last && current.offset < end => Ok(Then::More),
+        let is_missing = match current.end {
+            // The window leaves the rest of it out; what comes next may lie in it again.
+            Some(_) if is_stopped => false,
+            Some(end) if was_last && current.offset < end => return Ok(Then::More),
+            Some(end) => at < end,
+            None => false,
+        };
+        if is_missing {
+            match self.look_again(at)? {
+                Then::NextSegment => {}
+                then => return Ok(then),
+            }
+        }
+        let Some(current) = &self.current else {
+            return Ok(Then::Nothing);
+        };
+        // What a failed write or sync has moved into the next segment may have been given already.
+        let upto = match current.end {
+            Some(end) if is_stopped => end.max(at),
+            _ => at,
+        };
+        self.position = Some(current.files.name.base + upto);
+        self.buffer.clear();
+        Ok(Then::NextSegment)
+    }
+
+    /// What to do where the current segment ends at byte `at`, before the next one begins.
+    fn look_again(&mut self, at: u64) -> Result<Then, LogError> {
+        let Some(current) = &self.current else {
+            return Ok(Then::Nothing);
+        };
+        let name = current.files.name.clone();
+        if self.list_again(&name)? {
+            return Ok(Then::NextSegment);
+        }
+        let following = self.segments.get(self.next);
+        let end = following.map(|next| next.name.base - name.base);
+        if let Some(current) = &mut self.current {
+            current.end = end;
+        }
+        match end {
             Some(end) if at < end => Err(LogError::new(
                 LogErrorKind::Corrupt,
                 format!(
                     "`{}` ends at byte {at}, and the next segment goes on after byte {end}",
-                    self.storage.display(&current.files.name.text())
+                    self.storage.display(&name.text())
                 ),
             )),
-            _ => Ok(Then::NextSegment),
+            Some(_) => Ok(Then::More),
+            None => Ok(Then::Nothing),
         }
     }
 
@@ -376,29 +460,53 @@ impl Reader {
         Ok(current.end.is_some())
     }
 
+    /// Lists the segments where one is missing, to go on after it. Whether retention has removed
+    /// it: that takes the oldest first, so nothing before it is there any more.
+    fn list_again(&mut self, missing: &Name) -> Result<bool, LogError> {
+        self.segments = settled(&self.storage)?;
+        self.next = self
+            .segments
+            .partition_point(|files| files.name <= *missing);
+        Ok(self.next == 0 && !self.segments.is_empty())
+    }
+
     /// Goes on with the next segment, if there is one.
     fn open_next(&mut self) -> Result<bool, LogError> {
-        let Some(files) = self.segments.get(self.next).cloned() else {
-            return Ok(false);
-        };
-        let text = files.open_text(&self.storage)?;
+        while let Some(files) = self.segments.get(self.next).cloned() {
+            if let Some(text) = open_if_there(&self.storage, &files)? {
+                self.enter(files, text)?;
+                return Ok(true);
+            }
+            let _ = self.position.get_or_insert(files.name.base);
+            if !self.list_again(&files.name)? {
+                return Err(missing(&self.storage, &files.name));
+            }
+        }
+        Ok(false)
+    }
+
+    /// Goes on with the next segment, which is `files`.
+    fn enter(&mut self, files: SegmentFiles, text: Box<dyn File>) -> Result<(), LogError> {
         self.next += 1;
         let following = self.segments.get(self.next);
-        let end = following.map(|next| next.name.base - files.name.base);
-        let (offset, stop) = self.window.part(&self.storage, &files)?;
+        let base = files.name.base;
+        let end = following.map(|next| next.name.base - base);
+        let (start, stop) = self.window.part(&self.storage, &files)?;
         let durable = match self.is_durable_only && end.is_none() {
             true => Some(checkpoint(&self.storage, &files)?),
             false => None,
         };
+        let position = self.position.take().unwrap_or(base);
+        self.removed += base.saturating_sub(position);
         self.current = Some(Current {
             files,
             text,
-            offset,
+            offset: start.max(position.saturating_sub(base)),
             end,
             stop,
             durable,
         });
-        Ok(true)
+        Ok(())
     }
 }
 
@@ -430,8 +538,9 @@ impl Window {
             .take_while(|block| is_after(block.first.min(block.last)))
             .last()
             .map(|block| block.end - u64::from(block.len));
-        let made_after = is_after(files.name.made_ms());
-        let none = (made_after && stop.is_none()).then_some(0);
+        // Without any block, when it was made is all that is known.
+        let made_after = is_after(files.name.made_ms()) && blocks().next().is_none();
+        let none = made_after.then_some(0);
         Ok((start, stop.or(none)))
     }
 }
@@ -446,19 +555,61 @@ pub(crate) fn open_disk(path: &Path) -> Result<Arc<dyn Storage>, LogError> {
     }
 }
 
+/// The text of a segment, if that was not removed since it was listed.
+fn open_if_there(
+    storage: &Arc<dyn Storage>,
+    files: &SegmentFiles,
+) -> Result<Option<Box<dyn File>>, LogError> {
+    let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    match files.open_text(storage) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.io_error().is_some_and(is_gone) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn missing(storage: &Arc<dyn Storage>, name: &Name) -> LogError {
+    let name = storage.display(&name.text());
+    LogError::new(
+        LogErrorKind::Corrupt,
+        format!("`{name}` is missing, and it is not the oldest"),
+    )
+}
+
+/// The segments there are. A directory is not read in one piece: one that is compressed meanwhile
+/// has two names, and may be seen under neither; so it is read until nothing changes.
+fn settled(storage: &Arc<dyn Storage>) -> Result<Vec<SegmentFiles>, LogError> {
+    let list = || Ok(Files::list(storage)?.segments().to_vec());
+    let mut segments: Vec<SegmentFiles> = list()?;
+    loop {
+        let before = std::mem::replace(&mut segments, list()?);
+        let names = |files: &SegmentFiles| files.name.clone();
+        if before.iter().map(names).eq(segments.iter().map(names)) {
+            return Ok(segments);
+        }
+    }
+}
+
 /// Up to where the text of a segment was noted to be durable.
 fn checkpoint(storage: &Arc<dyn Storage>, files: &SegmentFiles) -> Result<u64, LogError> {
     Ok(Scan::new(&files.read_sidecar(storage)?).checkpoint())
 }
 
-/// Goes back over the ends of records, until none is `wanted` any more; gives what is behind that.
-fn look_back(text: &dyn File, mut end: u64, wanted: &mut usize) -> io::Result<Option<u64>> {
+/// Goes back over the ends of records, until none of `count` is `wanted` any more; gives what is
+/// behind that.
+fn look_back(
+    text: &dyn File,
+    mut end: u64,
+    count: usize,
+    wanted: &mut usize,
+) -> io::Result<Option<u64>> {
     while end > 0 {
         let start = end.saturating_sub(CHUNK as u64);
         let bytes = read_from(text, start, end)?;
         for newline in memrchr_iter(b'\n', &bytes) {
             let at = start + newline as u64;
-            if !is_continued_at(text, at)? {
+            // Behind the last line there is nothing that it could go on with.
+            if *wanted == count || !goes_on_at(text, at)? {
                 *wanted -= 1;
                 if *wanted == 0 {
                     return Ok(Some(at + 1));
@@ -470,8 +621,8 @@ fn look_back(text: &dyn File, mut end: u64, wanted: &mut usize) -> io::Result<Op
     Ok(None)
 }
 
-/// Whether the line that ends at `newline` is continued in the next one.
-fn is_continued_at(text: &dyn File, newline: u64) -> io::Result<bool> {
+/// Whether the line that ends at `newline` goes on in the next one.
+fn goes_on_at(text: &dyn File, newline: u64) -> io::Result<bool> {
     // One that is filled with marks is looked at further back, for their number.
     let mut len = 16;
     loop {
@@ -482,7 +633,7 @@ fn is_continued_at(text: &dyn File, newline: u64) -> io::Result<bool> {
                 .get(..line.len() - 2)
                 .is_some_and(|marks| marks.iter().all(|byte| *byte == text::MARK));
         if start == 0 || !is_only_marks {
-            return Ok(text::is_continued(&line));
+            return Ok(text::is_continued(&line) || text::is_unended(&line));
         }
         len *= 16;
     }
@@ -531,6 +682,8 @@ pub struct ReverseReader {
     segments: Vec<SegmentFiles>,
     end: Option<u64>,
     text: Option<(Name, Box<dyn File>)>,
+    /// How many bytes were removed before they could be read.
+    removed: u64,
     window: Window,
     /// Which part of the text is not in the buffer yet.
     first: u64,
@@ -561,6 +714,7 @@ impl ReverseReader {
             segments,
             end: None,
             text: None,
+            removed: 0,
             window: Window::default(),
             first: 0,
             left: 0,
@@ -575,11 +729,21 @@ impl ReverseReader {
         self
     }
 
+    /// How many bytes of the log retention has removed since the reader was opened, before they
+    /// could be read: those that come before what was given last.
+    #[must_use]
+    pub fn removed(&self) -> u64 {
+        self.removed
+    }
+
     /// The line before the one given last, as it is stored; `None` at the start of the log.
+    ///
+    /// What retention has removed is left out, and counted by [`removed`](ReverseReader::removed).
     ///
     /// # Errors
     ///
-    /// [`Corrupt`](LogErrorKind::Corrupt) where text is missing, or what the file system said.
+    /// [`Corrupt`](LogErrorKind::Corrupt) where text is missing that retention has not removed, or
+    /// what the file system said.
     pub fn next_line(&mut self) -> Result<Option<Vec<u8>>, LogError> {
         loop {
             let ended = self.buffer.len().saturating_sub(1);
@@ -619,10 +783,15 @@ impl ReverseReader {
     }
 
     fn open_before(&mut self) -> Result<bool, LogError> {
-        let Some(files) = self.segments.pop() else {
-            return Ok(false);
+        let (files, text) = loop {
+            let Some(files) = self.segments.pop() else {
+                return Ok(false);
+            };
+            match open_if_there(&self.storage, &files)? {
+                Some(text) => break (files, text),
+                None => self.leave_out(&files.name)?,
+            }
         };
-        let text = files.open_text(&self.storage)?;
         let end = match self.end {
             Some(end) => end - files.name.base,
             None => whole_end(&self.storage, &files, &*text)?,
@@ -633,6 +802,26 @@ impl ReverseReader {
         self.end = Some(files.name.base);
         self.text = Some((files.name, text));
         Ok(true)
+    }
+
+    /// Goes on without a segment that retention has removed, and all before it with it.
+    fn leave_out(&mut self, name: &Name) -> Result<(), LogError> {
+        let segments = settled(&self.storage)?;
+        let is_oldest = segments.first().is_some_and(|first| first.name > *name);
+        if !is_oldest {
+            return Err(missing(&self.storage, name));
+        }
+        let oldest = self
+            .segments
+            .first()
+            .map_or(name.base, |files| files.name.base);
+        self.segments.clear();
+        match self.end {
+            Some(end) => self.removed = end - oldest,
+            // Nothing was given yet: what is there now is what there is to read.
+            None => self.segments = segments,
+        }
+        Ok(())
     }
 }
 

@@ -11,6 +11,8 @@ use crate::text::{decode, is_continued, is_unended};
 /// The records of a log, one by one, as they were appended; made by [`Reader::records`].
 ///
 /// At the end of what there is now it gives `None`; on a log that is being written, ask again.
+/// Where retention has removed segments, see [`Reader::removed`], a record that is stored as several
+/// lines may lack its beginning or its end.
 #[derive(Debug)]
 #[must_use = "iterators do nothing until they are asked"]
 pub struct Records {
@@ -30,13 +32,24 @@ impl Records {
         }
     }
 
+    /// How many bytes of the log were removed before they could be read: [`Reader::removed`].
+    #[must_use]
+    pub fn removed(&self) -> u64 {
+        self.reader.removed()
+    }
+
     fn read(&mut self) -> Result<Option<Vec<u8>>, LogError> {
         loop {
             let lines = self.reader.lines().get(self.given..).unwrap_or_default();
             let Some(end) = memchr(b'\n', lines) else {
                 self.given = 0;
+                let removed = self.reader.removed();
                 if self.reader.next_chunk()?.is_none() {
                     return Ok(None);
+                }
+                // What comes now does not go on with it.
+                if self.reader.removed() > removed && !self.record.is_empty() {
+                    return Ok(Some(take(&mut self.record)));
                 }
                 continue;
             };

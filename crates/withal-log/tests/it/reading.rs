@@ -4,12 +4,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use withal_log::{
-    Durability, Log, LogOptions, Reader, ReverseReader, Verdict, last_lines, verify, verify_in,
+    Durability, Log, LogErrorKind, LogOptions, Reader, ReverseReader, Verdict, last_lines, verify,
+    verify_in,
 };
 
-use crate::disk::FaultDisk;
+use crate::disk::{Fault, FaultDisk};
 
 fn all(mut reader: Reader) -> String {
+    more(&mut reader)
+}
+
+/// What comes by now.
+fn more(reader: &mut Reader) -> String {
     let mut text = Vec::new();
     while let Some(chunk) = reader.next_chunk().unwrap() {
         text.extend_from_slice(chunk);
@@ -293,5 +299,289 @@ fn records_come_back_one_by_one_whatever_is_in_them() {
     log.append("it").unwrap();
     assert_eq!(read.next().unwrap().unwrap(), b"half of it");
     assert!(read.next().is_none());
+    log.close().unwrap();
+}
+
+const NEVER: Durability = Durability::Interval(Duration::from_secs(3600));
+
+#[test]
+fn a_follower_gets_once_what_a_failed_sync_has_moved() {
+    let disk = FaultDisk::default();
+    let log = Log::open("log").durability(NEVER);
+    let log = log.open_in(disk.storage()).unwrap();
+    log.append("durable").unwrap();
+    log.sync().unwrap();
+    log.append("one").unwrap();
+    let mut behind = Reader::open_in(disk.storage()).unwrap();
+    assert_eq!(more(&mut behind), "durable\none\n");
+    log.append("two").unwrap();
+    let reader = || Reader::open_in(disk.storage()).unwrap();
+    let (mut ahead, mut at_end) = (reader(), reader().skip_to_end().unwrap());
+    assert_eq!(more(&mut ahead), "durable\none\ntwo\n");
+    disk.plan(0, Fault::Fails(std::io::ErrorKind::Other));
+    log.sync().unwrap();
+    log.append("three").unwrap();
+    let segments = disk.names().into_iter();
+    assert_eq!(segments.filter(|name| name.ends_with(".log")).count(), 2);
+    assert_eq!(more(&mut behind), "two\nthree\n");
+    assert_eq!(more(&mut ahead), "three\n");
+    assert_eq!(more(&mut at_end), "three\n");
+    log.append("four").unwrap();
+    assert_eq!(more(&mut ahead), "four\n");
+    assert_eq!(all(reader()), "durable\none\ntwo\nthree\nfour\n");
+    log.close().unwrap();
+}
+
+/// A log that keeps some of its segments only, and what was written to it.
+struct Kept {
+    disk: FaultDisk,
+    log: Log,
+    text: String,
+}
+
+impl Kept {
+    fn new() -> Kept {
+        let disk = FaultDisk::default();
+        let log = Log::open("log")
+            .durability(Durability::Always)
+            .rotate_size(30)
+            .keep_size(2_000);
+        let log = log.open_in(disk.storage()).unwrap();
+        Kept {
+            disk,
+            log,
+            text: String::new(),
+        }
+    }
+
+    fn write(&mut self, lines: usize) {
+        for _ in 0..lines {
+            let line = format!("line at {}", self.text.len());
+            self.log.append(&line).unwrap();
+            self.text += &line;
+            self.text.push('\n');
+        }
+    }
+
+    fn reader(&self) -> Reader {
+        Reader::open_in(self.disk.storage()).unwrap()
+    }
+
+    /// Makes sure that `text` is what was written, but for one gap.
+    fn check_gap(&self, text: &str, removed: u64) {
+        let same = text.bytes().zip(self.text.bytes());
+        let before = same.take_while(|(read, written)| read == written).count();
+        let removed = usize::try_from(removed).unwrap();
+        assert_eq!(
+            text[..before].to_owned() + &self.text[before + removed..],
+            text
+        );
+    }
+
+    /// Removes a segment behind everybody's back: the first one but `skipped`.
+    fn lose(&self, skipped: usize) {
+        let mut names = self.disk.names();
+        names.retain(|name| name.ends_with(".log"));
+        let name = names[skipped].strip_suffix("log").unwrap();
+        for end in ["log", "idx"] {
+            self.disk.storage().remove(&format!("{name}{end}")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_retention_has_removed_is_left_out_and_counted() {
+    for read_first in [0, 1, 2, 3] {
+        let mut kept = Kept::new();
+        kept.write(20);
+        let mut reader = kept.reader();
+        let mut text = String::new();
+        for _ in 0..read_first {
+            text += std::str::from_utf8(reader.next_chunk().unwrap().unwrap()).unwrap();
+        }
+        if read_first == 3 {
+            text += &more(&mut reader);
+            assert_eq!(text, kept.text);
+        }
+        kept.write(200);
+        text += &more(&mut reader);
+        let removed = reader.removed();
+        assert!(removed > 0, "{read_first}");
+        kept.check_gap(&text, removed);
+        // It goes on as any other, and so it can happen again.
+        let before = kept.text.len();
+        kept.write(3);
+        assert_eq!(more(&mut reader), kept.text[before..]);
+        assert_eq!(reader.removed(), removed);
+        let before = kept.text.len();
+        kept.write(300);
+        let text = kept.text[..before].to_owned() + &more(&mut reader);
+        assert!(reader.removed() > removed);
+        kept.check_gap(&text, reader.removed() - removed);
+        kept.log.close().unwrap();
+    }
+}
+
+#[test]
+fn reading_backwards_ends_where_retention_has_been() {
+    let mut kept = Kept::new();
+    kept.write(20);
+    for read_first in [0, 4] {
+        let mut reader = ReverseReader::open_in(kept.disk.storage()).unwrap();
+        let begin = kept.reader();
+        let end = kept.text.len();
+        let oldest = kept.text.find(&all(begin)).unwrap();
+        let mut lines = Vec::new();
+        for _ in 0..read_first {
+            lines.push(reader.next_line().unwrap().unwrap());
+        }
+        kept.write(200);
+        while let Some(line) = reader.next_line().unwrap() {
+            lines.push(line);
+        }
+        lines.reverse();
+        let lines = String::from_utf8(lines.concat()).unwrap();
+        match read_first {
+            // It had not begun: what is there is what there is to read.
+            0 => {
+                assert!(kept.text.ends_with(&lines) && !lines.is_empty());
+                assert_eq!(reader.removed(), 0);
+            }
+            _ => {
+                assert!(kept.text[..end].ends_with(&lines));
+                assert_eq!(reader.removed(), (end - oldest - lines.len()) as u64);
+                assert!(reader.removed() > 0);
+            }
+        }
+    }
+    kept.log.close().unwrap();
+}
+
+#[test]
+fn the_last_records_are_found_beside_retention() {
+    let mut kept = Kept::new();
+    kept.write(20);
+    let reader = kept.reader();
+    kept.write(200);
+    let mut reader = reader.skip_to_last(5).unwrap();
+    let last = more(&mut reader);
+    assert!(kept.text.ends_with(&last));
+    assert_eq!((last.lines().count(), reader.removed()), (5, 0));
+    kept.log.close().unwrap();
+}
+
+#[test]
+fn records_go_on_behind_what_retention_has_removed() {
+    let disk = FaultDisk::default();
+    let log = Log::open("log")
+        .durability(Durability::Always)
+        .rotate_size(30)
+        .keep_size(2_000)
+        .open_in(disk.storage())
+        .unwrap();
+    log.append("one").unwrap();
+    // With it the segment is full.
+    log.append_part("half of a record that is long").unwrap();
+    let mut records = Reader::open_in(disk.storage()).unwrap().records();
+    assert_eq!(records.next().unwrap().unwrap(), b"one");
+    assert!(records.next().is_none());
+    for _ in 0..100 {
+        log.append("a record that is whole").unwrap();
+    }
+    // What has begun and was removed does not go on with something else.
+    let found: Result<Vec<_>, _> = records.by_ref().collect();
+    let found = found.unwrap();
+    let (half, whole) = found.split_first().unwrap();
+    assert_eq!(half, b"half of a record that is long");
+    assert!(records.removed() > 0 && !whole.is_empty());
+    assert!(
+        whole
+            .iter()
+            .all(|record| record == b"a record that is whole")
+    );
+    log.close().unwrap();
+}
+
+#[test]
+fn a_gap_that_is_not_at_the_old_end_is_an_error() {
+    let check = |reader: Reader| {
+        let mut reader = reader;
+        let error = loop {
+            match reader.next_chunk() {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("the gap was passed over"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), LogErrorKind::Corrupt, "{error}");
+        assert_eq!(reader.removed(), 0);
+    };
+    let mut kept = Kept::new();
+    kept.write(20);
+    let (listed, mut backwards) = (
+        kept.reader(),
+        ReverseReader::open_in(kept.disk.storage()).unwrap(),
+    );
+    kept.lose(2);
+    check(listed);
+    check(kept.reader());
+    let error = loop {
+        match backwards.next_line() {
+            Ok(line) => assert!(line.is_some(), "the gap was passed over"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), LogErrorKind::Corrupt, "{error}");
+    kept.log.close().unwrap();
+}
+
+#[test]
+fn a_clock_that_steps_back_hides_no_segment_from_until() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NOW: AtomicU64 = AtomicU64::new(0);
+    const START: u64 = 1_763_680_800_000;
+    let disk = FaultDisk::default();
+    let log = Log::open("log")
+        .durability(Durability::Always)
+        .rotate_size(10)
+        .clock(|| START + NOW.load(Ordering::Relaxed));
+    NOW.store(10_000, Ordering::Relaxed);
+    let log = log.open_in(disk.storage()).unwrap();
+    // Each in a segment of its own, which is made when the line before it is written.
+    for second in [10, 90, 20, 30, 95, 40] {
+        NOW.store(second * 1_000, Ordering::Relaxed);
+        log.append(format!("written at {second}")).unwrap();
+    }
+    log.close().unwrap();
+    let until = START + 50_000;
+    let reader = || Reader::open_in(disk.storage()).unwrap();
+    let expected = [10, 20, 30, 40].map(|second| format!("written at {second}\n"));
+    assert_eq!(all(reader().between(None, Some(until))), expected.concat());
+    let backwards = ReverseReader::open_in(disk.storage()).unwrap();
+    let backwards = backwards.between(None, Some(until));
+    assert_eq!(reversed(backwards), expected.concat());
+}
+
+#[test]
+fn a_record_without_an_end_is_one_with_what_continues_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let check = |count, expected: &str| {
+        let mut reader = Reader::open(&path).unwrap().skip_to_last(count).unwrap();
+        let mut last = Vec::new();
+        withal_log::decode(reader.next_chunk().unwrap().unwrap(), &mut last);
+        assert_eq!(String::from_utf8(last).unwrap(), expected, "{count}");
+    };
+    let log = Log::open(&path).open().unwrap();
+    log.append("one").unwrap();
+    log.append_unended("ab").unwrap();
+    check(1, "ab");
+    check(2, "one\nab");
+    log.append("cd").unwrap();
+    check(1, "abcd\n");
+    check(2, "one\nabcd\n");
+    log.append_part("half").unwrap();
+    check(1, "half");
+    check(2, "abcd\nhalf");
     log.close().unwrap();
 }
