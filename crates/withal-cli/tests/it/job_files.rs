@@ -431,13 +431,44 @@ fn what_a_command_that_failed_has_written_is_kept_beside_the_file() {
 #[test]
 fn an_output_has_the_mode_it_is_given() {
     use std::os::unix::fs::PermissionsExt as _;
-    for mode in ["mode=600", "mode=0o600"] {
+    for (written, expected) in [
+        ("'600'", 0o600),
+        ("600", 0o600),
+        ("0o600", 0o600),
+        ("640", 0o640),
+        ("2750", 0o2750),
+    ] {
         let sandbox = Sandbox::new();
-        let gate = format!("output:path=out,sync=none,{mode}");
-        let gate = gate.replace("mode=600", "mode='600'");
+        sandbox.write(
+            "job.toml",
+            &format!(
+                "version = 1\ncommand = ['true']\nwith = [{{ kind = 'output', path = 'of_file', \
+                 sync = 'none', mode = {written} }}]\n"
+            ),
+        );
+        sandbox.run(&["job.toml"]).check_code(0);
+        let gate = format!("output:path=of_option,sync=none,mode={written}");
         sandbox.run(&["-w", &gate, "--", "true"]).check_code(0);
-        let mode = fs::metadata(sandbox.path("out")).unwrap().permissions();
-        assert_eq!(mode.mode() & 0o7777, 0o600);
+        for name in ["of_file", "of_option"] {
+            let mode = fs::metadata(sandbox.path(name)).unwrap().permissions();
+            assert_eq!(mode.mode() & 0o7777, expected, "{name}: {written}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_mode_in_octal_is_refused() {
+    let flaw = "not a mode; write it in octal, as 640, \"640\" or 0o640";
+    for written in ["900", "0x180", "0b110000000", "-600", "77777", "6.0", "'rw'", "true"] {
+        let line = format!("with = [{{ kind = 'output', path = 'x', mode = {written} }}]");
+        let text = format!("version = 1\ncommand = ['true']\n{line}\n");
+        let at = line.find(written).unwrap();
+        let (spaces, carets) = (" ".repeat(at), "^".repeat(written.len()));
+        let expected = format!(
+            "job.toml:3:{}: {flaw}\n 3 | {line}\n   | {spaces}{carets}\n",
+            at + 1
+        );
+        check_flaws(&text, &expected);
     }
 }
 

@@ -100,7 +100,7 @@ In texts ${id.attribute} is what an earlier gate has, ${env.NAME} a variable, an
 # output, --output: stdout in a file, replaced whole if the command succeeds
   path        the file
   env         the variable with the path to write to, in place of stdout
-  mode        its mode, as \"640\"
+  mode        its mode in octal, as 640 or \"640\"
   keep_partial  leave what a command that failed has written, in FILE.partial
   sync        full, file, none: what a power loss leaves
   attributes: path

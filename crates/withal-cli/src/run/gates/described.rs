@@ -133,6 +133,7 @@ pub(crate) fn described(
         texts: texts(keys.get_ref()),
     };
     check_keys(name, keys.get_ref())?;
+    modes_as_text(keys.get_mut());
     let mut common = DeTable::new();
     for key in COMMON {
         common.extend(keys.get_mut().remove_entry(key));
@@ -155,6 +156,17 @@ pub(crate) fn described(
         origin: Some(origin),
         ..Planned::new(id.unwrap_or_else(|| name.to_owned()), gate)
     })
+}
+
+/// A mode is read as it is written: 600 means the digits of `"600"`, and so does 0o600.
+fn modes_as_text(keys: &mut DeTable<'_>) {
+    if let Some(mode) = keys.get_mut("mode")
+        && let DeValue::Integer(number) = mode.get_ref()
+        && matches!(number.radix(), 8 | 10)
+    {
+        let digits = number.as_str().to_owned();
+        *mode.get_mut() = DeValue::String(digits.into());
+    }
 }
 
 fn check_keys(name: &str, keys: &DeTable<'_>) -> Result<(), Flaw> {

@@ -61,21 +61,12 @@ impl Sync {
     }
 }
 
-/// `"640"`, or `0o640`.
+/// `"640"`, `640` or `0o640`: [`described`](super::described()) has made a text of a number.
 fn mode_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        Number(u32),
-        Text(String),
-    }
-    const WHY: &str = "not a mode; write it in octal, as \"640\" or 0o640";
-    let wrong = |_| serde::de::Error::custom(WHY);
-    match Written::deserialize(deserializer).map_err(|_| serde::de::Error::custom(WHY))? {
-        Written::Number(mode @ 0..=0o7777) => Ok(Some(mode)),
-        Written::Number(_) => Err(serde::de::Error::custom(WHY)),
-        Written::Text(text) => atomic::mode(&text).map(Some).map_err(wrong),
-    }
+    const WHY: &str = "not a mode; write it in octal, as 640, \"640\" or 0o640";
+    let text = String::deserialize(deserializer).map_err(|_| serde::de::Error::custom(WHY))?;
+    let mode = atomic::mode(&text).map_err(|_| serde::de::Error::custom(WHY));
+    mode.map(Some)
 }
 
 #[derive(Debug, clap::Args)]
