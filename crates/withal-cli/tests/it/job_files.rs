@@ -459,7 +459,16 @@ fn an_output_has_the_mode_it_is_given() {
 #[test]
 fn what_is_no_mode_in_octal_is_refused() {
     let flaw = "not a mode; write it in octal, as 640, \"640\" or 0o640";
-    for written in ["900", "0x180", "0b110000000", "-600", "77777", "6.0", "'rw'", "true"] {
+    for written in [
+        "900",
+        "0x180",
+        "0b110000000",
+        "-600",
+        "77777",
+        "6.0",
+        "'rw'",
+        "true",
+    ] {
         let line = format!("with = [{{ kind = 'output', path = 'x', mode = {written} }}]");
         let text = format!("version = 1\ncommand = ['true']\n{line}\n");
         let at = line.find(written).unwrap();

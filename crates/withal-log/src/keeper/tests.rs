@@ -57,6 +57,10 @@ impl Storage for Watched {
         self.disk.point(name, target)
     }
 
+    fn pointed(&self, name: &str) -> Option<String> {
+        self.disk.pointed(name)
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.note(to);
         self.disk.rename(from, to)
