@@ -6,12 +6,21 @@
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crc32c::{crc32c, crc32c_append};
+
 use crate::name::Name;
+use crate::recover::read_from;
 use crate::storage::{File, Storage};
 
 /// How much text one frame holds.
 const FRAME: usize = 1 << 20;
 const SKIPPABLE: u32 = 0x184D_2A5E;
+/// Another skippable frame, with the checksum of each frame, and one of all that comes behind them.
+const CHECKS: u32 = 0x184D_2A57;
+const SUM: usize = 4;
+const MAGIC: u32 = 0xFD2F_B528;
+/// The magic number and the size of a skippable frame.
+const HEAD: usize = 8;
 const SEEKABLE: u32 = 0x8F92_EAB1;
 /// An entry of the table: the sizes of a frame, compressed and not.
 const ENTRY: usize = 8;
@@ -74,7 +83,7 @@ fn write(
     let put = |bytes: &[u8]| into.append_all(bytes).map_err(|(_, error)| error);
     let mut compressor = zstd::bulk::Compressor::new(level)?;
     compressor.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true))?;
-    let mut table = Vec::new();
+    let (mut table, mut sums) = (Vec::new(), Vec::new());
     let mut buffer = vec![0; FRAME];
     let mut at = 0;
     loop {
@@ -87,15 +96,10 @@ fn write(
         put(&frame)?;
         table.extend_from_slice(&small(frame.len())?.to_le_bytes());
         table.extend_from_slice(&small(piece.len())?.to_le_bytes());
+        sums.extend_from_slice(&crc32c(&frame).to_le_bytes());
         at += read as u64;
     }
-    let frames = small(table.len() / ENTRY)?;
-    put(&SKIPPABLE.to_le_bytes())?;
-    put(&small(table.len() + FOOTER)?.to_le_bytes())?;
-    put(&table)?;
-    put(&frames.to_le_bytes())?;
-    put(&[0])?;
-    put(&SEEKABLE.to_le_bytes())?;
+    put(&end(&table, &sums)?)?;
     into.sync_data()?;
     let shrunk = Shrunk {
         from: at,
@@ -108,6 +112,26 @@ fn write(
     Ok(shrunk)
 }
 
+/// What comes behind the frames of text: their checksums, and the table of them.
+fn end(table: &[u8], sums: &[u8]) -> io::Result<Vec<u8>> {
+    let head = [
+        &CHECKS.to_le_bytes()[..],
+        &small(sums.len() + SUM)?.to_le_bytes(),
+        sums,
+    ];
+    let seek = [
+        &SKIPPABLE.to_le_bytes()[..],
+        &small(table.len() + FOOTER)?.to_le_bytes(),
+        table,
+        &small(table.len() / ENTRY)?.to_le_bytes(),
+        &[0],
+        &SEEKABLE.to_le_bytes(),
+    ];
+    let (head, seek) = (head.concat(), seek.concat());
+    let own = crc32c_append(crc32c(&head), &seek);
+    Ok([&head[..], &own.to_le_bytes(), &seek].concat())
+}
+
 fn small(number: usize) -> io::Result<u32> {
     u32::try_from(number).map_err(io::Error::other)
 }
@@ -117,6 +141,11 @@ fn small(number: usize) -> io::Result<u32> {
 pub(crate) struct Compressed {
     file: Box<dyn File>,
     frames: Vec<Frame>,
+    /// Their checksums, if it has any.
+    sums: Option<Vec<u32>>,
+    /// Whether the table was sound, and how long the file is.
+    has_table: bool,
+    len: u64,
     size: u64,
     /// The frame that was read last.
     last: Mutex<Option<(usize, Vec<u8>)>>,
@@ -136,50 +165,54 @@ fn damaged(what: &str) -> io::Error {
 }
 
 impl Compressed {
+    /// Reads the table; if that is damaged, it looks for the frames themselves.
     pub(crate) fn open(file: Box<dyn File>) -> io::Result<Compressed> {
-        let no_table = || damaged("it has no table of its frames");
         let len = file.size()?;
-        let mut footer = [0; FOOTER];
-        let at = len.checked_sub(FOOTER as u64).ok_or_else(no_table)?;
-        let _ = file.read_full(&mut footer, at)?;
-        let [a, b, c, d, descriptor, magic @ ..] = footer;
-        if u32::from_le_bytes(magic) != SEEKABLE || descriptor & 0x7C != 0 {
-            return Err(no_table());
-        }
-        let entry = if descriptor & 0x80 == 0 {
-            ENTRY
-        } else {
-            ENTRY + 4
+        let table = read_table(&*file, len)?;
+        let has_table = table.is_some();
+        let (frames, sums) = match table {
+            Some(table) => table,
+            None => (find_frames(&*file)?, None),
         };
-        let count = u32::from_le_bytes([a, b, c, d]) as usize;
-        let size = count.checked_mul(entry).ok_or_else(no_table)?;
-        let at = at.checked_sub(size as u64).ok_or_else(no_table)?;
-        let mut table = vec![0; size];
-        let _ = file.read_full(&mut table, at)?;
-        let (mut text, mut place) = (0_u64, 0_u64);
-        let mut frames = Vec::with_capacity(count);
-        for sizes in table.chunks_exact(entry) {
-            let (Some(len), Some(text_len)) = (number(sizes, 0), number(sizes, 4)) else {
-                return Err(no_table());
-            };
-            frames.push(Frame {
-                text,
-                file: place,
-                len,
-                text_len,
-            });
-            text += u64::from(text_len);
-            place += u64::from(len);
-        }
-        if place > at {
-            return Err(no_table());
-        }
+        let size = frames
+            .last()
+            .map_or(0, |frame| frame.text + u64::from(frame.text_len));
         Ok(Compressed {
             file,
             frames,
-            size: text,
+            sums,
+            has_table,
+            len,
+            size,
             last: Mutex::new(None),
         })
+    }
+
+    /// Where the file is not what was written: offsets and lengths.
+    pub(crate) fn damage(&self) -> io::Result<Vec<(u64, u64)>> {
+        let mut damage = Vec::new();
+        for (index, frame) in self.frames.iter().enumerate() {
+            let bytes = read_from(&*self.file, frame.file, frame.file + u64::from(frame.len))?;
+            let sum = self.sums.as_ref().and_then(|sums| sums.get(index));
+            let is_sound = match sum {
+                Some(sum) => crc32c(&bytes) == *sum,
+                None => {
+                    frame_of(&bytes) == Some((frame.len, frame.text_len))
+                        && self.read_frame(frame).is_ok()
+                }
+            };
+            if !is_sound {
+                damage.push((frame.file, u64::from(frame.len)));
+            }
+        }
+        if !self.has_table {
+            let end = self
+                .frames
+                .last()
+                .map_or(0, |frame| frame.file + u64::from(frame.len));
+            damage.push((end, (self.len - end).max(1)));
+        }
+        Ok(damage)
     }
 
     fn read_frame(&self, frame: &Frame) -> io::Result<Vec<u8>> {
@@ -194,6 +227,97 @@ impl Compressed {
             false => Err(damaged("a frame has not the size that the table says")),
         }
     }
+}
+
+type Table = (Vec<Frame>, Option<Vec<u32>>);
+
+/// The frames as the table says, and their checksums, which older files do not have; nothing if
+/// anything in it is not as it was written.
+fn read_table(file: &dyn File, len: u64) -> io::Result<Option<Table>> {
+    let footer_at = len.saturating_sub(FOOTER as u64);
+    let footer = read_from(file, footer_at, len)?;
+    let Some(count) = number(&footer, 0) else {
+        return Ok(None);
+    };
+    let size = u64::from(count) * ENTRY as u64;
+    let Some(at) = footer_at.checked_sub(size + HEAD as u64) else {
+        return Ok(None);
+    };
+    let seek = read_from(file, at, len)?;
+    let table = seek
+        .get(HEAD..seek.len() - FOOTER.min(seek.len()))
+        .unwrap_or_default();
+    let mut frames = Vec::new();
+    let (mut text, mut place) = (0, 0);
+    for sizes in table.chunks_exact(ENTRY) {
+        let (Some(len), Some(text_len)) = (number(sizes, 0), number(sizes, 4)) else {
+            return Ok(None);
+        };
+        if text_len as usize > FRAME {
+            return Ok(None);
+        }
+        frames.push(Frame {
+            text,
+            file: place,
+            len,
+            text_len,
+        });
+        text += u64::from(text_len);
+        place += u64::from(len);
+    }
+    if place > at {
+        return Ok(None);
+    }
+    let checks = read_from(file, place, at)?;
+    let sums = checks
+        .get(HEAD..checks.len().saturating_sub(SUM))
+        .unwrap_or_default();
+    let expected = end(table, sums)?;
+    if checks.is_empty() {
+        // A length that is damaged may reach as far as the checksums do.
+        let is_sound = |last: &Frame| -> io::Result<bool> {
+            let bytes = read_from(file, last.file, at)?;
+            Ok(frame_of(&bytes) == Some((last.len, last.text_len)))
+        };
+        let is_older = expected.ends_with(&seek) && frames.last().map_or(Ok(true), is_sound)?;
+        return Ok(is_older.then_some((frames, None)));
+    }
+    let is_whole = expected == [checks.as_slice(), &seek].concat();
+    let sums: Vec<u32> = sums
+        .chunks_exact(SUM)
+        .filter_map(|sum| number(sum, 0))
+        .collect();
+    Ok((is_whole && sums.len() == frames.len()).then_some((frames, Some(sums))))
+}
+
+/// The frames that follow one another from the start of the file.
+fn find_frames(file: &dyn File) -> io::Result<Vec<Frame>> {
+    let most = zstd::zstd_safe::compress_bound(FRAME) as u64;
+    let mut frames = Vec::new();
+    let (mut text, mut place) = (0, 0);
+    while let Some((len, text_len)) = frame_of(&read_from(file, place, place + most)?) {
+        frames.push(Frame {
+            text,
+            file: place,
+            len,
+            text_len,
+        });
+        text += u64::from(text_len);
+        place += u64::from(len);
+    }
+    Ok(frames)
+}
+
+/// How long the frame is that begins here, and its text.
+fn frame_of(bytes: &[u8]) -> Option<(u32, u32)> {
+    if number(bytes, 0) != Some(MAGIC) {
+        return None;
+    }
+    let len = zstd::zstd_safe::find_frame_compressed_size(bytes).ok()?;
+    let text_len = zstd::zstd_safe::get_frame_content_size(bytes).ok()??;
+    let text_len = u32::try_from(text_len).ok()?;
+    let is_ours = text_len as usize <= FRAME;
+    is_ours.then_some((u32::try_from(len).ok()?, text_len))
 }
 
 fn number(bytes: &[u8], at: usize) -> Option<u32> {

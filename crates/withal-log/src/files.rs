@@ -165,6 +165,22 @@ impl SegmentFiles {
         })
     }
 
+    /// Where its compressed text is not what was written, if there is no other text.
+    pub(crate) fn compressed_damage(
+        &self,
+        storage: &Arc<dyn Storage>,
+    ) -> Result<Vec<(u64, u64)>, LogError> {
+        if self.has_text {
+            return Ok(Vec::new());
+        }
+        let file = self.name.compressed();
+        let damage = storage.open(&file, false).and_then(Compressed::open);
+        let damage = damage.and_then(|compressed| compressed.damage());
+        damage.map_err(|error| {
+            LogError::io(format!("cannot read `{}`", storage.display(&file)), error)
+        })
+    }
+
     /// The whole sidecar; empty if there is none.
     pub(crate) fn read_sidecar(&self, storage: &Arc<dyn Storage>) -> Result<Vec<u8>, LogError> {
         let file = self.name.sidecar();

@@ -87,6 +87,7 @@ fn problem_as_json(problem: &Problem) -> Value {
         ProblemKind::TornTail => "torn_tail",
         ProblemKind::CorruptText => "corrupt_text",
         ProblemKind::CorruptSidecar => "corrupt_sidecar",
+        ProblemKind::CorruptCompressed => "corrupt_compressed",
         ProblemKind::MissingText => "missing_text",
         ProblemKind::MissingSegment => "missing_segment",
         ProblemKind::CorruptIdentity => "corrupt_identity",
