@@ -88,7 +88,7 @@ impl Keeper {
         };
         let listed = storage.list().map_err(|error| cannot("", error))?;
         for file in listed {
-            if file.starts_with('.') && file.ends_with(".log.zst.new") {
+            if file.starts_with('.') && file.ends_with(".new") {
                 storage
                     .remove(&file)
                     .map_err(|error| cannot(&file, error))?;

@@ -69,6 +69,30 @@ impl Disk {
     }
 }
 
+impl Disk {
+    /// Makes a file that is not there, durably and with the mode of all others.
+    fn make(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let (folder, file) = name.rsplit_once('/').unwrap_or((".", name));
+        let temporary = format!("{folder}/.{file}.new");
+        match self.remove(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let new = self.create(&temporary)?;
+        let made = new
+            .append_all(content)
+            .map_err(|(_, error)| error)
+            .and_then(|()| new.sync_data())
+            .and_then(|()| self.rename(&temporary, name));
+        if let Err(error) = made {
+            // If it cannot be removed, the next attempt does that.
+            drop(self.remove(&temporary));
+            return Err(error);
+        }
+        fs::File::open(self.path.join(folder))?.sync_all()
+    }
+}
+
 impl Storage for Disk {
     fn display(&self, name: &str) -> String {
         self.path.join(name).display().to_string()
@@ -111,7 +135,11 @@ impl Storage for Disk {
 
     fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
         self.make_folder_of(name)?;
-        Ok(write_atomic(self.path.join(name), content)?)
+        match self.path.join(name).try_exists()? {
+            // It keeps its mode.
+            true => Ok(write_atomic(self.path.join(name), content)?),
+            false => self.make(name, content),
+        }
     }
 
     fn point(&self, name: &str, target: &str) -> io::Result<()> {

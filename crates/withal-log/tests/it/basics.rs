@@ -1,11 +1,12 @@
 //! What goes in comes out, acknowledged as promised.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use withal_core::with;
-use withal_log::{Durability, Log, LogErrorKind};
+use withal_log::{Durability, Log, LogErrorKind, RepairOptions, repair};
 
 pub(crate) const MODES: [Durability; 4] = [
     Durability::Buffered,
@@ -70,6 +71,44 @@ fn a_torn_record_is_cut_and_kept_in_quarantine() {
         .map(|entry| fs::read(entry.unwrap().path()).unwrap())
         .collect();
     assert_eq!(kept, [b"tor"]);
+}
+
+#[test]
+fn what_recovery_and_repair_make_has_the_mode_of_the_other_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let log = Log::open(&path).rotate_size(1).open().unwrap();
+    log.append("first").unwrap();
+    log.append("second").unwrap();
+    log.close().unwrap();
+    let segment = path.join(fs::read_link(path.join("current")).unwrap());
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+    let expected = mode(&segment);
+    assert_eq!(expected & 0o007, 0, "{expected:o}");
+    fs::write(&segment, "second\ntor").unwrap();
+    for name in fs::read_dir(&path).unwrap() {
+        let file = name.unwrap().path();
+        if file.extension().is_some_and(|end| end == "idx") {
+            fs::remove_file(file).unwrap();
+        }
+    }
+    let options = RepairOptions {
+        reindex: true,
+        ..RepairOptions::default()
+    };
+    repair(&path, &options, |_| ()).unwrap();
+    let mut made = 0;
+    for folder in [&path, &path.join("quarantine")] {
+        for name in fs::read_dir(folder).unwrap() {
+            let file = name.unwrap().path();
+            let end = file.extension().and_then(|end| end.to_str());
+            if matches!(end, Some("idx" | "torn")) {
+                assert_eq!(mode(&file), expected, "{}", file.display());
+                made += 1;
+            }
+        }
+    }
+    assert_eq!(made, 3);
 }
 
 #[test]
