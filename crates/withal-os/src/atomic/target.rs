@@ -137,6 +137,10 @@ fn not_opened(path: &Path, error: &io::Error) -> String {
         Some(Errno::NOTDIR) => "; name a file in a directory",
         _ => "",
     };
+    let path = match path.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => path,
+    };
     format!("cannot open the directory `{}`{remedy}", shown(path))
 }
 
@@ -159,5 +163,20 @@ pub(crate) fn split(path: &Path) -> Result<(&Path, &OsStr), &'static str> {
             Path::new(OsStr::from_bytes(parent)),
             OsStr::from_bytes(name),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directory_of_a_plain_name_is_named() {
+        let denied = io::ErrorKind::PermissionDenied.into();
+        let check = |path, expected: &str| {
+            assert_eq!(not_opened(Path::new(path), &denied), expected);
+        };
+        check("", "cannot open the directory `.`");
+        check("a/", "cannot open the directory `a/`");
     }
 }
