@@ -22,6 +22,8 @@ use crate::writer::Writer;
 const BUFFER: usize = 64 * 1024;
 /// How long a buffered line may lie.
 const FLUSH: Duration = Duration::from_millis(100);
+/// How long readers may not know what is durable.
+const NOTE: Duration = Duration::from_secs(1);
 /// From how much on appending waits until some of it is written.
 const MOST_PENDING: usize = 8 * 1024 * 1024;
 
@@ -78,6 +80,8 @@ struct State {
     wakers: Vec<Waker>,
     pending_since: Option<Instant>,
     unsynced_since: Option<Instant>,
+    /// Since when more is durable than is noted for readers, where nothing else is to be done.
+    unnoted_since: Option<Instant>,
     /// When the worker wakes by itself.
     alarm: Option<Instant>,
     /// A buffer to use again.
@@ -398,12 +402,23 @@ impl Queue {
         state.pending_since = None;
         state.taken = state.next;
         let sync = std::mem::take(&mut state.wants_sync) || sync;
+        // Whoever has something to write has no time to look at the clock, and need not.
+        let unnoted = state.unnoted_since.filter(|_| batch.is_empty());
+        let is_note = unnoted.is_some_and(|since| since.elapsed() >= NOTE);
         let (turn, upto) = (state.turn, state.taken);
         drop(state);
 
         let committed = self.with_writer(|writer| {
+            if is_note {
+                writer.note_durable();
+            }
             let written = writer.commit(batch, sync);
-            (written, writer.is_dirty(), writer.lines())
+            (
+                written,
+                writer.is_dirty(),
+                writer.is_unnoted(),
+                writer.lines(),
+            )
         });
 
         let mut state = self.lock();
@@ -411,7 +426,7 @@ impl Queue {
         state.turn = 1 - turn;
         let mut panic = None;
         match committed {
-            Ok((Ok(written), is_dirty, lines)) => {
+            Ok((Ok(written), is_dirty, is_unnoted, lines)) => {
                 state.spare = written.spare;
                 state.written = upto;
                 state.in_log.0 = lines;
@@ -425,6 +440,16 @@ impl Queue {
                     if let Durability::Interval(every) = self.durability {
                         self.wake_by(&mut state, since + every);
                     }
+                }
+                // What is dirty is noted with its sync.
+                match is_unnoted && !is_dirty {
+                    true if state.unnoted_since.is_none() => {
+                        let since = Instant::now();
+                        state.unnoted_since = Some(since);
+                        self.wake_by(&mut state, since + NOTE);
+                    }
+                    true => {}
+                    false => state.unnoted_since = None,
                 }
                 if let Some((lines, error)) = written.refused {
                     self.refuse(&mut state, upto - lines + 1..upto + 1, error);
@@ -552,7 +577,9 @@ impl Queue {
         let pending = state.pending_since.filter(|_| !state.pending.is_empty());
         let pending = |delay| pending.map(|since| if is_much { since } else { since + delay });
         let awaited = |sync| is_awaited.then(|| (Instant::now(), sync));
-        match self.durability {
+        let unnoted = state.unnoted_since.filter(|_| state.pending.is_empty());
+        let note = unnoted.map(|since| (since + NOTE, false));
+        let work = match self.durability {
             Durability::Buffered => awaited(false).or(pending(FLUSH).map(|at| (at, false))),
             Durability::Interval(every) => {
                 let write = match state.pending.is_empty() {
@@ -567,7 +594,8 @@ impl Queue {
                 since.map(|since| (since + delay, true))
             }
             Durability::Always => awaited(true).or(pending(FLUSH).map(|at| (at, true))),
-        }
+        };
+        work.into_iter().chain(note).min()
     }
 
     /// Takes no more, and makes durable what it has.

@@ -404,6 +404,18 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether more is durable than readers can know.
+    pub(crate) fn is_unnoted(&self) -> bool {
+        self.segment.checkpoint < self.segment.durable
+    }
+
+    /// Notes how much is durable, without a sync, if that is all there is.
+    pub(crate) fn note_durable(&mut self) {
+        if self.stopped.is_none() && !self.is_dirty() && self.is_unnoted() {
+            self.checkpoint((self.settings.clock)());
+        }
+    }
+
     fn checkpoint(&mut self, now: u64) {
         self.segment.note_checkpoint(now);
         self.last_checkpoint = now;

@@ -272,6 +272,39 @@ fn durable_lines_only() {
 }
 
 #[test]
+fn what_is_durable_is_noted_though_nothing_comes_after_it() {
+    let batch = Durability::Batch {
+        delay: Duration::from_millis(1),
+        bytes: 1 << 20,
+    };
+    let soon = Durability::Interval(Duration::from_millis(100));
+    let modes = [Durability::Always, batch, soon, Durability::Buffered];
+    let logs = modes.map(|durability| {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Log::open(folder.path()).durability(durability);
+        let log = log.open().unwrap();
+        log.append("one").unwrap();
+        log.append("two").unwrap();
+        if durability == Durability::Buffered {
+            log.sync().unwrap();
+        }
+        (folder, log)
+    });
+    for (folder, log) in logs {
+        let mut reader = Reader::open(folder.path()).unwrap().durable_only();
+        let mut text = String::new();
+        while text != "one\ntwo\n" {
+            text += &more(&mut reader);
+            assert!(
+                text == "one\ntwo\n" || reader.wait(Duration::from_secs(30)).unwrap(),
+                "{log:?}: {text:?} is all that is noted"
+            );
+        }
+        log.close().unwrap();
+    }
+}
+
+#[test]
 fn records_come_back_one_by_one_whatever_is_in_them() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
