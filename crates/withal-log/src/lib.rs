@@ -52,7 +52,7 @@ pub use recover::Recovery;
 pub use repair::repair_in;
 pub use repair::{RepairAction, RepairKind, RepairOptions, repair};
 pub use stats::{Stats, stats};
-pub use text::{decode, is_continued};
+pub use text::{decode, is_continued, is_unended};
 #[doc(hidden)]
 pub use verify::verify_in;
 pub use verify::{Problem, ProblemKind, Verdict, Verification, verify};

@@ -264,7 +264,8 @@ impl Reader {
     }
 
     /// What `next_chunk` gave last.
-    pub(crate) fn lines(&self) -> &[u8] {
+    #[must_use]
+    pub fn lines(&self) -> &[u8] {
         self.buffer.get(..self.given).unwrap_or_default()
     }
 

@@ -107,8 +107,21 @@ pub fn is_continued(line: &[u8]) -> bool {
     ends_marked(line, CONTINUED)
 }
 
-/// Whether the record of this stored line ends without a newline.
-pub(crate) fn is_unended(line: &[u8]) -> bool {
+/// Whether the record of this stored line ends without a newline, so that what was appended next
+/// comes back in the same line.
+///
+/// ```
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("log");
+/// let log = withal_log::Log::open(&path).open()?;
+/// log.append_unended("half")?;
+/// let stored = withal_log::last_lines(&path, 1)?;
+/// assert!(withal_log::is_unended(&stored) && !withal_log::is_continued(&stored));
+/// log.close()?;
+/// # Ok::<(), withal_log::LogError>(())
+/// ```
+#[must_use]
+pub fn is_unended(line: &[u8]) -> bool {
     ends_marked(line, UNENDED)
 }
 

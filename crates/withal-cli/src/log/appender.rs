@@ -1,7 +1,8 @@
 //! Lines on their way into a log.
 
-use withal_log::{Log, LogError};
+use withal_log::{Log, LogError, last_lines};
 
+use super::records::goes_on;
 use super::stamp::{self, Format};
 
 /// Appends to a log, with the time before each line if that is asked for.
@@ -15,13 +16,18 @@ pub(crate) struct Appender {
 }
 
 impl Appender {
-    pub(crate) fn new(log: Log, stamp: Option<Format>) -> Appender {
-        Appender {
+    /// What comes first goes on with the log's last line, if that has no end.
+    pub(crate) fn new(log: Log, stamp: Option<Format>) -> Result<Appender, LogError> {
+        let is_begun = match stamp {
+            Some(_) => goes_on(&last_lines(log.path(), 1)?),
+            None => false,
+        };
+        Ok(Appender {
             log,
             stamp,
             stamped: Vec::new(),
-            is_begun: false,
-        }
+            is_begun,
+        })
     }
 
     /// Appends whole lines, and leaves `lines` empty; gives the number of the last one.

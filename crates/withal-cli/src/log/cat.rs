@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use memchr::memchr;
 use regex::bytes::Regex;
-use withal_log::{Reader, ReverseReader, decode, is_continued};
+use withal_log::{Reader, ReverseReader, decode};
 
 use super::progress::Progress;
-use super::records::Records;
-use super::{check_is_log, values};
+use super::records::{Records, goes_on};
+use super::{check_is_log, tell_removed, values};
 use crate::output::Output;
 use crate::run::Exit;
 
@@ -61,19 +61,21 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         true => Progress::none(),
         false => Progress::of(&arguments.path),
     };
-    match arguments.reverse {
+    let removed = match arguments.reverse {
         true => print_reversed(arguments, &mut printer, &progress)?,
         false => {
             let reader = Reader::open(&arguments.path)?;
             let mut reader = reader.between(arguments.since, arguments.until);
-            while let Some(lines) = reader.next_chunk()? {
-                progress.add(lines.len() as u64);
-                printer.lines(lines)?;
+            while reader.next_chunk()?.is_some() {
+                progress.add(reader.lines().len() as u64);
+                let _gap = printer.next(&reader)?;
             }
+            reader.removed()
         }
-    }
+    };
     drop(progress);
     printer.finish()?;
+    tell_removed(removed);
     Ok(Exit::SUCCESS)
 }
 
@@ -81,7 +83,7 @@ fn print_reversed(
     arguments: &Arguments,
     printer: &mut Printer,
     progress: &Progress,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<u64> {
     let reader = ReverseReader::open(&arguments.path)?;
     let mut reader = reader.between(arguments.since, arguments.until);
     printer.ends_lines = true;
@@ -89,8 +91,7 @@ fn print_reversed(
     let mut record: Vec<Vec<u8>> = Vec::new();
     loop {
         let line = reader.next_line()?;
-        let goes_on = line.as_deref().is_some_and(is_continued);
-        if !goes_on && !record.is_empty() {
+        if !line.as_deref().is_some_and(goes_on) && !record.is_empty() {
             record.reverse();
             printer.record(&record.concat())?;
             record.clear();
@@ -100,7 +101,7 @@ fn print_reversed(
                 progress.add(line.len() as u64);
                 record.push(line);
             }
-            None => return Ok(()),
+            None => return Ok(reader.removed()),
         }
     }
 }
@@ -115,6 +116,10 @@ pub(super) struct Printer {
     decoded: Vec<u8>,
     /// Whether a record without a newline gets one.
     ends_lines: bool,
+    /// How much was missing so far of what it was given.
+    removed: u64,
+    /// Whether what was printed last has no newline.
+    is_begun: bool,
 }
 
 impl Printer {
@@ -126,11 +131,43 @@ impl Printer {
             records: Records::default(),
             decoded: Vec::new(),
             ends_lines: false,
+            removed: 0,
+            is_begun: false,
         })
     }
 
+    /// Prints what the reader has read last; gives how many bytes are missing before it.
+    pub(super) fn next(&mut self, reader: &Reader) -> anyhow::Result<u64> {
+        let missing = reader.removed() - std::mem::replace(&mut self.removed, reader.removed());
+        if missing > 0 {
+            self.end_line()?;
+        }
+        if !reader.lines().is_empty() {
+            self.lines(reader.lines())?;
+        }
+        Ok(missing)
+    }
+
+    /// Ends a line that does not go on with what comes next.
+    fn end_line(&mut self) -> anyhow::Result<()> {
+        self.rest()?;
+        match std::mem::take(&mut self.is_begun) {
+            true => self.output.write(b"\n"),
+            false => Ok(()),
+        }
+    }
+
+    /// Prints a record whose end was never written.
+    fn rest(&mut self) -> anyhow::Result<()> {
+        let rest = std::mem::take(&mut self.records).rest();
+        match rest.is_empty() {
+            true => Ok(()),
+            false => self.record(&rest),
+        }
+    }
+
     /// Prints whole lines, in order.
-    pub(super) fn lines(&mut self, lines: &[u8]) -> anyhow::Result<()> {
+    fn lines(&mut self, lines: &[u8]) -> anyhow::Result<()> {
         if self.grep.is_some() {
             let mut records = std::mem::take(&mut self.records);
             records.each(lines, |record| self.record(record))?;
@@ -138,10 +175,12 @@ impl Printer {
             return Ok(());
         }
         if self.raw || memchr(MARK, lines).is_none() {
+            self.is_begun = false;
             return self.output.write(lines);
         }
         self.decoded.clear();
         decode(lines, &mut self.decoded);
+        self.is_begun = !self.decoded.ends_with(b"\n");
         self.output.write(&self.decoded)
     }
 
@@ -159,6 +198,7 @@ impl Printer {
         if self.ends_lines && !self.decoded.ends_with(b"\n") {
             self.decoded.push(b'\n');
         }
+        self.is_begun = !self.decoded.ends_with(b"\n");
         self.output.write(&self.decoded)
     }
 
@@ -169,10 +209,7 @@ impl Printer {
     }
 
     pub(super) fn finish(mut self) -> anyhow::Result<()> {
-        let rest = std::mem::take(&mut self.records).rest();
-        if !rest.is_empty() {
-            self.record(&rest)?;
-        }
+        self.rest()?;
         self.output.flush()
     }
 }

@@ -59,8 +59,9 @@ Examples:
 Exit status: 0; 125 if the log cannot be read. It dies of SIGPIPE if nobody reads it any more.";
 
 pub(super) const TAIL: &str = "\
-With --follow it goes on over the ends of files, and misses no line. With --durable it never shows
-a line that a power loss can still take; how far that is is noted once a second.
+With --follow it goes on over the ends of files, and misses no line but what retention removes
+before it could be read: it says how much that is. With --durable it never shows a line that a power
+loss can still take; how far that is is noted once a second.
 
 Examples:
   withal log tail app.log

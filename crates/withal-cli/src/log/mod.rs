@@ -110,6 +110,15 @@ fn failed(error: &anyhow::Error) -> Exit {
     }
 }
 
+/// Says what is missing of what was printed, if anything is.
+fn tell_removed(bytes: u64) {
+    if bytes > 0 {
+        say(format_args!(
+            "{bytes} bytes are missing: retention removed them before they could be read"
+        ));
+    }
+}
+
 /// Refuses a directory that is no log, which would read as an empty one.
 fn check_is_log(path: &Path) -> anyhow::Result<()> {
     match names(path)?.iter().any(is_of_log) {

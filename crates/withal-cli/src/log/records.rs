@@ -1,6 +1,12 @@
 //! Records, from the lines they are stored as.
 
-use withal_log::is_continued;
+use withal_log::{is_continued, is_unended};
+
+/// Whether what is stored in the next line belongs to the same line of what was written: it was
+/// too long for one, or a run ended in it.
+pub(super) fn goes_on(line: &[u8]) -> bool {
+    is_continued(line) || is_unended(line)
+}
 
 /// Puts the lines of one record together.
 #[derive(Debug, Default)]
@@ -17,7 +23,7 @@ impl Records {
         mut give: impl FnMut(&[u8]) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
-            if is_continued(line) {
+            if goes_on(line) {
                 self.begun.extend_from_slice(line);
             } else if self.begun.is_empty() {
                 give(line)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use withal_log::Reader;
 
 use super::cat::Printer;
-use super::check_is_log;
+use super::{check_is_log, tell_removed};
 use crate::run::Exit;
 
 /// How often to look whether anybody still reads stdout.
@@ -45,8 +45,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let mut reader = reader.skip_to_last(arguments.lines)?;
     let mut printer = Printer::new(arguments.raw, None)?;
     loop {
-        while let Some(lines) = reader.next_chunk()? {
-            printer.lines(lines)?;
+        let is_end = reader.next_chunk()?.is_none();
+        tell_removed(printer.next(&reader)?);
+        if !is_end {
+            continue;
         }
         if !arguments.follow {
             printer.finish()?;

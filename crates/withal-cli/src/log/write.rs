@@ -100,7 +100,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         false => None,
     };
     let mut input = Input::new(stop);
-    let mut sink = Sink::new(log, arguments, acks);
+    let mut sink = Sink::new(log, arguments, acks)?;
     let copied = copy(&mut input, &mut sink, arguments);
     let counted = (sink.records, sink.bytes);
     let closed = sink.close();
@@ -177,14 +177,12 @@ fn copy(input: &mut Input, sink: &mut Sink, arguments: &Arguments) -> anyhow::Re
             }
             _ => input.read(&mut buffer, at_once),
         };
-        let (_, fresh) = buffer.split_at(kept);
         if read.context("cannot read stdin")? == 0 {
             if !buffer.is_empty() {
                 sink.unended(&buffer)?;
             }
             return Ok(());
         }
-        let fresh = sink.to_pass_on(fresh);
         if let Some(rest) = split_lines(&mut buffer, kept) {
             sink.lines(&mut buffer)?;
             buffer.extend_from_slice(&rest);
@@ -194,7 +192,6 @@ fn copy(input: &mut Input, sink: &mut Sink, arguments: &Arguments) -> anyhow::Re
             sink.part(buffer.split_at(part).0)?;
             drop(buffer.drain(..part));
         }
-        sink.pass_on(&fresh);
     }
 }
 
@@ -250,9 +247,9 @@ struct Sink {
 }
 
 impl Sink {
-    fn new(log: Log, arguments: &Arguments, acks: Option<Acks>) -> Sink {
-        Sink {
-            appender: Appender::new(log.clone(), arguments.stamp),
+    fn new(log: Log, arguments: &Arguments, acks: Option<Acks>) -> Result<Sink, LogError> {
+        Ok(Sink {
+            appender: Appender::new(log.clone(), arguments.stamp)?,
             log,
             acks,
             messages: arguments.messages(),
@@ -261,7 +258,7 @@ impl Sink {
             counts: arguments.ack || arguments.verbose,
             records: 0,
             bytes: 0,
-        }
+        })
     }
 
     /// Appends whole lines, and leaves `lines` empty.
@@ -270,24 +267,29 @@ impl Sink {
         if self.counts {
             self.records += memchr_iter(b'\n', lines).count() as u64;
         }
+        let passed = self.to_pass_on(lines);
         let appended = self.appender.lines(lines);
         let line = self.unless_dropped(appended)?;
         self.submitted(line);
+        self.pass_on(&passed);
         Ok(())
     }
 
     fn part(&mut self, part: &[u8]) -> Result<(), LogError> {
         self.bytes += part.len() as u64;
         let appended = self.appender.part(part);
-        self.unless_dropped(appended).map(drop)
+        let _line = self.unless_dropped(appended)?;
+        self.pass_on(part);
+        Ok(())
     }
 
-    fn unended(&mut self, line: &[u8]) -> Result<(), LogError> {
-        self.bytes += line.len() as u64;
-        let appended = self.appender.unended(line);
+    fn unended(&mut self, last: &[u8]) -> Result<(), LogError> {
+        self.bytes += last.len() as u64;
+        let appended = self.appender.unended(last);
         let line = self.unless_dropped(appended)?;
         self.records += 1;
         self.submitted(line);
+        self.pass_on(last);
         Ok(())
     }
 

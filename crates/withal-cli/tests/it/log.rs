@@ -152,7 +152,7 @@ fn the_last_lines_are_found_over_files() {
             // Lines that were cut by the end of a run are stored in two parts.
             assert!(input.ends_with(&last), "{count}: {last}");
             let expected: Vec<&str> = input.lines().rev().take(count).collect();
-            assert!(last.lines().count() <= expected.len().max(1));
+            assert_eq!(last.lines().count(), expected.len());
         }
     }
 }
@@ -226,6 +226,130 @@ fn stamps_stand_before_each_line_once() {
     });
     assert!(unstamped.collect::<Vec<_>>().join("\n") == input);
     assert!(!stamped.ends_with('\n'));
+}
+
+#[test]
+fn a_line_that_the_next_run_continues_is_one() {
+    let sandbox = Sandbox::new();
+    write(&sandbox, &["--stamp"], b"one\nab");
+    write(&sandbox, &["--stamp"], b"cd\nlast\n");
+    let stamped = text(&cat(&sandbox));
+    let lines: Vec<&str> = stamped.lines().map(|line| line.split_at(28).1).collect();
+    assert_eq!(lines, ["one", "abcd", "last"]);
+    let (line, last) = (lines[1], stamped.lines().last().unwrap());
+    let check = |arguments: &[&str], expected: &str| {
+        let found = text(&log(&sandbox, arguments, 0).stdout);
+        let found: Vec<&str> = found.lines().map(|line| line.split_at(28).1).collect();
+        assert_eq!(found.join(" "), expected, "{arguments:?}");
+    };
+    check(&["cat", "d", "--grep", line], line);
+    check(&["cat", "d", "--grep", line, "--reverse"], line);
+    check(&["cat", "d", "--reverse"], "last abcd one");
+    check(&["tail", "d", "-n", "2"], "abcd last");
+    assert!(last.ends_with("last"));
+}
+
+#[test]
+fn no_stamp_comes_into_a_line_that_a_kill_has_left_unfinished() {
+    let sandbox = Sandbox::new();
+    let mut writer = sandbox.pipe(&["log", "write", "d", "--stamp"]);
+    let mut stdin = writer.stdin.take().unwrap();
+    stdin.write_all(&vec![b'z'; 3 << 20]).unwrap();
+    wait_until("a part of the line in the log", || {
+        let texts = segments(&sandbox);
+        texts
+            .iter()
+            .any(|text| fs::metadata(text).unwrap().len() > 0)
+    });
+    writer.kill().unwrap();
+    drop(stdin);
+    let _killed = writer.wait().unwrap();
+    let begun = cat(&sandbox);
+    assert!(begun.ends_with(b"zzz"));
+    write(&sandbox, &["--stamp"], b"rest\nnext\n");
+    let all = cat(&sandbox);
+    let added = text(all.strip_prefix(&begun[..]).unwrap());
+    let (rest, next) = added.split_once('\n').unwrap();
+    assert_eq!((rest, next.split_at(28).1), ("rest", "next\n"));
+}
+
+#[test]
+fn what_is_passed_on_is_in_the_log() {
+    let sandbox = Sandbox::new();
+    let mut writer = sandbox.pipe(&["log", "write", "d", "--tee"]);
+    let mut stdin = writer.stdin.take().unwrap();
+    stdin.write_all(b"one\nhalf a li").unwrap();
+    let mut stdout = writer.stdout.take().unwrap();
+    let mut passed = vec![0; 4];
+    stdout.read_exact(&mut passed).unwrap();
+    writer.kill().unwrap();
+    let _killed = writer.wait().unwrap();
+    stdout.read_to_end(&mut passed).unwrap();
+    assert_eq!(text(&passed), "one\n");
+    assert_eq!(text(&cat(&sandbox)), "one\n");
+}
+
+/// Makes sure that `printed` is `input` but for one gap, of the size that `told` says.
+#[track_caller]
+fn check_gap(printed: &str, input: &str, told: &str) {
+    let missing = told.strip_prefix("withal: ").unwrap();
+    let (missing, why) = missing.split_once(' ').unwrap();
+    assert_eq!(
+        why,
+        "bytes are missing: retention removed them before they could be read\n"
+    );
+    let missing: usize = missing.parse().unwrap();
+    let same = printed.bytes().zip(input.bytes());
+    let before = same.take_while(|(printed, read)| printed == read).count();
+    let (begin, end) = (&input[..before], &input[before + missing..]);
+    assert!(missing > 0 && printed == format!("{begin}{end}"));
+}
+
+#[test]
+fn readers_go_on_beside_retention_and_say_what_is_missing() {
+    let sandbox = Sandbox::new();
+    let (old, new) = (numbers(100_000..300_000), numbers(300_000..500_000));
+    let rotate = ["--rotate-size", "100KiB"];
+    write(&sandbox, &rotate, old.as_bytes());
+    // More than a pipe holds: both wait until somebody reads.
+    let mut readers = [
+        &["log", "cat", "d"][..],
+        &["log", "tail", "d", "-n", "200000", "--follow"],
+    ]
+    .map(|arguments| {
+        let mut reader = sandbox.pipe(arguments);
+        let mut first = vec![0; 1000];
+        reader
+            .stdout
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut first)
+            .unwrap();
+        (reader, first)
+    });
+    let keep = [&rotate[..], &["--keep-size", "500KiB"]].concat();
+    write(&sandbox, &keep, new.as_bytes());
+    let input = old + &new;
+    let last = input.lines().last().unwrap();
+    for (reader, printed) in &mut readers {
+        let mut stdout = reader.stdout.take().unwrap();
+        let mut piece = vec![0; 1 << 16];
+        while !printed.ends_with(format!("{last}\n").as_bytes()) {
+            let read = stdout.read(&mut piece).unwrap();
+            assert!(read > 0, "it ended before the last line");
+            printed.extend_from_slice(&piece[..read]);
+        }
+    }
+    let [(cat, by_cat), (mut tail, by_tail)] = readers;
+    let cat = cat.wait_with_output().unwrap();
+    assert_eq!(cat.status.code(), Some(0), "{cat:?}");
+    check_gap(&text(&by_cat), &input, &text(&cat.stderr));
+    let mut told = String::new();
+    let mut stderr = BufReader::new(tail.stderr.take().unwrap());
+    stderr.read_line(&mut told).unwrap();
+    check_gap(&text(&by_tail), &input, &told);
+    tail.kill().unwrap();
+    let _killed = tail.wait().unwrap();
 }
 
 #[test]

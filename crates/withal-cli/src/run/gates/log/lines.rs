@@ -19,11 +19,9 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(log: Log, secrets: Secrets, is_stamped: bool) -> Lines {
-        Lines {
-            log: Appender::new(log, is_stamped.then_some(Format::Rfc3339)),
-            secrets,
-        }
+    pub(super) fn new(log: Log, secrets: Secrets, is_stamped: bool) -> Result<Lines, LogError> {
+        let log = Appender::new(log, is_stamped.then_some(Format::Rfc3339))?;
+        Ok(Lines { log, secrets })
     }
 
     /// Takes whole lines out of `buffer`, of which no line ends before `searched`.

@@ -211,7 +211,7 @@ impl AsyncContextManager for Open {
         let opened = spawn_blocking(|| options.open()).await;
         let engine = opened.context("opening the log panicked")?;
         let engine = engine.map_err(busy)?;
-        let lines = Lines::new(engine, self.ties.secrets.clone(), self.time);
+        let lines = Lines::new(engine, self.ties.secrets.clone(), self.time)?;
         let (source, guard, write) = source::pipe()?;
         // Without a reader the command would die of its next write.
         self.ties.deposit.keep(source.pipe())?;
