@@ -262,6 +262,11 @@ impl Session {
     /// # Errors
     ///
     /// That the connection is lost.
+    ///
+    /// # Cancel safety
+    ///
+    /// A future of the client that is dropped is not known of: what it asked for is cancelled, and
+    /// its transaction not committed, if it is running still when that ends.
     #[cfg(feature = "postgres")]
     pub async fn postgres(&self) -> Result<Option<&tokio_postgres::Client>, Error> {
         self.ready().await?;

@@ -51,6 +51,8 @@ pub(super) struct State {
     pub(super) failed: bool,
     /// Statements were run that may have ended the transaction, or prepared some of their own.
     unruly: bool,
+    /// Somebody has the driver's client: what is given up there, we do not see.
+    lent: bool,
     /// Names may mean other things than they do to the next user.
     renamed: bool,
     /// A reset that was sent, until its answer is seen.
@@ -250,6 +252,7 @@ impl Postgres {
         let mut state = self.state();
         state.unruly = true;
         state.renamed = true;
+        state.lent = true;
         let _ = state.parking.get_or_insert_with(|| {
             let ahead = Arc::clone(&self.ahead);
             let mut seat = Seat::default();
@@ -496,6 +499,7 @@ impl Postgres {
             self.ended();
             return Ok(());
         }
+        self.take_back();
         self.settle().await?;
         let has_failed = self.state().failed;
         if has_failed {
@@ -537,6 +541,13 @@ impl Postgres {
         Err(error.of_statement("COMMIT"))
     }
 
+    /// Nobody has the driver's client any more: what runs for it still is given up.
+    fn take_back(&self) {
+        let mut state = self.state();
+        let was_lent = std::mem::take(&mut state.lent);
+        state.abandoned |= was_lent;
+    }
+
     /// If it fails, the session is not used any more.
     pub(crate) async fn rollback(&self) -> Result<(), Error> {
         let was_sent = self.state().begin.take().is_none();
@@ -561,6 +572,7 @@ impl Postgres {
     }
 
     pub(crate) async fn release(&self, name: &str) -> Result<(), Error> {
+        self.take_back();
         self.settle().await?;
         let has_failed = self.state().failed;
         if has_failed {

@@ -875,3 +875,35 @@ async fn a_table_that_others_have_altered_is_used_as_it_is() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_is_given_up_by_way_of_the_drivers_client_is_not_waited_for_and_not_committed() {
+    const ADD: &str = "INSERT INTO t VALUES (1)";
+    const SLOW: &str = "INSERT INTO t SELECT 2 FROM pg_sleep(3)";
+    with_connection(async |conn| {
+        conn.batch("CREATE TABLE t (x int)").await?;
+        let ended = with_ref(conn.begin(), async |tx| {
+            tx.execute(ADD, &[]).await?;
+            let client = tx.postgres().await?.unwrap();
+            assert!(give_up(client.batch_execute(SLOW)).await);
+            Ok(())
+        });
+        assert_eq!(kind(&ended.await.unwrap_err()), ErrorKind::Poisoned);
+        with_ref(conn.begin(), async |tx| {
+            tx.execute(ADD, &[]).await?;
+            let ended = with_ref(tx.begin(), async |inner| {
+                let client = inner.postgres().await?.unwrap();
+                assert!(give_up(client.batch_execute(SLOW)).await);
+                Ok(())
+            });
+            assert_eq!(kind(&ended.await.unwrap_err()), ErrorKind::Poisoned);
+            let client = tx.postgres().await?.unwrap();
+            Ok(client.batch_execute(ADD).await?)
+        })
+        .await?;
+        let rows: Vec<i64> = conn.query_as("SELECT x FROM t", &[]).await?;
+        assert_eq!(rows, [1, 1]);
+        Ok(())
+    })
+    .await;
+}
