@@ -228,7 +228,10 @@ impl Session {
     #[cfg(feature = "postgres")]
     pub async fn copy_in(&mut self, sql: &str, from: impl AsyncRead + Send) -> Result<u64, Error> {
         match &self.driver {
-            Driver::Postgres(session) => self.watched(session.copy_in(sql, pin!(from))).await,
+            Driver::Postgres(session) => {
+                self.watched(Box::pin(session.copy_in(sql, pin!(from))))
+                    .await
+            }
             #[cfg(feature = "sqlite")]
             Driver::Sqlite(_) => Err(no_copy(sql)),
         }
@@ -248,7 +251,10 @@ impl Session {
     #[cfg(feature = "postgres")]
     pub async fn copy_out(&mut self, sql: &str, to: impl AsyncWrite + Send) -> Result<u64, Error> {
         match &self.driver {
-            Driver::Postgres(session) => self.watched(session.copy_out(sql, pin!(to))).await,
+            Driver::Postgres(session) => {
+                self.watched(Box::pin(session.copy_out(sql, pin!(to))))
+                    .await
+            }
             #[cfg(feature = "sqlite")]
             Driver::Sqlite(_) => Err(no_copy(sql)),
         }

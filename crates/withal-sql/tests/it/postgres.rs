@@ -810,7 +810,8 @@ async fn names_mean_to_a_user_what_they_are_to_it() {
                 with_ref(conn.begin(), async |tx| {
                     tx.execute(SHORT, params!["abc"]).await?;
                     let row = tx.query("SELECT * FROM short", &[]).await?.pop();
-                    Ok(assert_eq!(row.unwrap().read::<(String,)>()?.0, "abc"))
+                    assert_eq!(row.unwrap().read::<(String,)>()?.0, "abc");
+                    Ok(())
                 })
                 .await?;
                 conn.release().await;
@@ -844,7 +845,8 @@ async fn a_table_that_others_have_altered_is_used_as_it_is() {
         conn.execute(SHORT, params![b"\0"]).await?;
         alter("int").await?;
         with_ref(conn.exclusive_cursor(SHORT, params![1]), async |rows| {
-            Ok(assert!(rows.next().await?.is_none()))
+            assert!(rows.next().await?.is_none());
+            Ok(())
         })
         .await?;
         // What is wrong remains so.
