@@ -365,14 +365,28 @@ fn a_read_only_sqlite_file_says_so() {
     write(&sandbox, "a", ITEMS.0, ITEMS.1);
     fs::set_permissions(sandbox.path("data/a.db"), Permissions::from_mode(0o444)).unwrap();
     fs::set_permissions(sandbox.path("data"), Permissions::from_mode(0o555)).unwrap();
-    let mut command = sandbox.command(WITHAL, &["migrate", "databases.toml"]);
-    if Uid::effective().is_root() {
-        // Nothing is read-only to root.
-        command = as_nobody(&sandbox);
+    // Without its log it could not be read, whatever the URL says.
+    for query in ["", "?mode=ro"] {
+        let url = format!("url = \"sqlite:data/a.db{query}\"");
+        databases(&sandbox, &[("a", &url, &[])]);
+        let mut command = sandbox.command(WITHAL, &["migrate", "databases.toml"]);
+        if Uid::effective().is_root() {
+            // Nothing is read-only to root.
+            command = as_nobody(&sandbox);
+        }
+        let ended = sandbox.start(command).finish();
+        ended.check_code(1);
+        check_says(
+            &ended,
+            &[
+                "withal: a: ",
+                "read-only",
+                "make its directory writable",
+                "journal_mode",
+            ],
+        );
+        assert!(!ended.stderr.contains("mode=ro`"), "{}", ended.stderr);
     }
-    let ended = sandbox.start(command).finish();
-    ended.check_code(1);
-    check_says(&ended, &["withal: a: ", "read-only"]);
     fs::set_permissions(sandbox.path("data"), Permissions::from_mode(0o755)).unwrap();
 
     databases(

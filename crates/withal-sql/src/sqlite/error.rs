@@ -1,6 +1,7 @@
 //! SQLite's errors, and what to do about them.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
+use std::io::Read as _;
 use std::path::Path;
 
 use rusqlite::ErrorCode;
@@ -69,6 +70,14 @@ pub(super) fn explain_on_line(
         ErrorCode::ReadOnly if during == During::ReadOnlyTransaction => {
             "the transaction is read-only".to_owned()
         }
+        ErrorCode::ReadOnly
+            if failure.extended_code == ffi::SQLITE_READONLY_DIRECTORY && has_log(config) =>
+        {
+            format!(
+                "{config} is read-only, and has a write-ahead log, without which SQLite cannot even \
+                 read it: make its directory writable, or run `PRAGMA journal_mode = DELETE` where it is"
+            )
+        }
         ErrorCode::ReadOnly => format!("{config} is read-only: {}", writable(config)),
         ErrorCode::CannotOpen => format!("cannot open {config}: {}", missing(config, said)),
         ErrorCode::DiskFull => format!("no space is left for {config}: {said}"),
@@ -109,6 +118,14 @@ fn writable(config: &Config) -> &'static str {
         Mode::Read => "its URL says `mode=ro`",
         Mode::Write | Mode::Create => "make the file and its directory writable, or say `?mode=ro`",
     }
+}
+
+/// Whether the file says that it has a write-ahead log.
+fn has_log(config: &Config) -> bool {
+    let mut header = [0; 20];
+    let file = config.path().ok().and_then(|path| File::open(path).ok());
+    // Byte 19 is the version that one has to know to read it, and 2 is that of the log.
+    file.is_some_and(|mut file| file.read_exact(&mut header).is_ok()) && header[19] == 2
 }
 
 /// Why there is no file to open: SQLite does not say.
