@@ -815,6 +815,80 @@ fn what_a_file_sets_is_gone_in_the_next() {
 const ACCOUNTS2: (&str, &str) = ("2_accounts.sql", ACCOUNTS.1);
 
 #[test]
+fn what_a_file_sets_in_sqlite_is_gone_in_the_next() {
+    let sandbox = Sandbox::new();
+    let orphan = |child: &str| {
+        format!(
+            "-- withal: no-transaction\nCREATE TABLE parent (id INTEGER PRIMARY KEY);\n\
+             CREATE TABLE {child} (id bigint REFERENCES parent);\nPRAGMA foreign_keys = OFF;\n\
+             INSERT INTO {child} VALUES (1);"
+        )
+    };
+    let set = "CREATE TEMP TABLE scratch (id bigint);\nCREATE TEMP VIEW \"a\"\"b\" AS SELECT 1;\n\
+        PRAGMA case_sensitive_like = ON;\nPRAGMA ignore_check_constraints = ON;";
+    let see = "CREATE TABLE seen AS SELECT 'a' LIKE 'A' AS v UNION ALL \
+        SELECT count(*) FROM temp.sqlite_master;";
+    let files = [
+        ("1_orphan.sql", orphan("child").as_str()),
+        ("2_set.sql", set),
+        ("3_see.sql", see),
+        ("4_orphan.sql", "INSERT INTO child VALUES (2);"),
+    ]
+    .map(|(name, sql)| (name, sql.to_owned()));
+    let files = files.each_ref().map(|(name, sql)| (*name, &**sql));
+    databases(&sandbox, &[("a", "url = \"sqlite:a.db\"", &files)]);
+    check_says(
+        &migrate(&sandbox, &[], 1),
+        &[
+            "4_orphan.sql:1:1: FOREIGN KEY constraint failed",
+            "withal: a: failed, at version 1\n",
+        ],
+    );
+    write(&sandbox, "a", "4_orphan.sql", "SELECT 1;");
+    migrate(&sandbox, &[], 0);
+    let url = format!("sqlite:{}", sandbox.path("a.db").display());
+    assert_eq!(query(&url, "SELECT v || '' FROM seen"), ["1", "0"]);
+}
+
+#[test]
+fn temporary_tables_of_a_file_are_gone_in_the_next_and_hide_nothing() {
+    let sandbox = Sandbox::new();
+    let url = new_postgres();
+    let hide = "CREATE TEMP TABLE withal_migrations (version bigint);\nCREATE TEMP TABLE scratch (id bigint);";
+    let see = "CREATE TABLE seen AS SELECT coalesce(to_regclass('scratch')::text, '') AS v;";
+    let files = [("1_hide.sql", hide), ("2_see.sql", see)];
+    databases(&sandbox, &[("a", &url_line(&url), &files)]);
+    check_says(
+        &migrate(&sandbox, &[], 0),
+        &["withal: a: 2 applied, at version 2\n"],
+    );
+    assert_eq!(query(&url, "SELECT v FROM seen"), [""]);
+    assert_eq!(query(&url, APPLIED), ["1_hide.sql", "2_see.sql"]);
+}
+
+#[test]
+fn a_transaction_of_a_file_that_fails_is_rolled_back() {
+    let sandbox = Sandbox::new();
+    let postgres = new_postgres();
+    let alone = "-- withal: no-transaction\nBEGIN;\nCREATE TABLE half (id bigint);\n\
+        SELECT nothing;\nCOMMIT;";
+    for url in [url_line(&postgres), "url = \"sqlite:a.db\"".to_owned()] {
+        let files = [ACCOUNTS, ("0002_half.sql", alone)];
+        databases(&sandbox, &[("a", &url, &files)]);
+        let ended = migrate(&sandbox, &[], 1);
+        check_says(
+            &ended,
+            &["0002_half.sql:4:8: ", "withal: a: failed, at version 1\n"],
+        );
+        for said in ["aborted", "advisory", "ROLLBACK"] {
+            assert!(!ended.stderr.contains(said), "{}", ended.stderr);
+        }
+    }
+    let half = "SELECT coalesce(to_regclass('half')::text, '')";
+    assert_eq!(query(&postgres, half), [""]);
+}
+
+#[test]
 fn a_wrong_file_is_told_with_its_line_and_nothing_is_connected() {
     let sandbox = Sandbox::new();
     fs::create_dir(sandbox.path("m")).unwrap();

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use withal_core::BoxError;
-use withal_scope::with_ref;
+use withal_core::{AsyncContextManager, BoxError, ExitCase};
+use withal_scope::{RefContextManager, with_ref};
 
 use super::error::MigrateError;
 use super::files::{Migration, Migrations};
@@ -12,7 +12,7 @@ use super::history::{State, Table};
 use super::lock::Lock;
 use super::script::{Dialect, Flaw, Statement, position, statements};
 use crate::driver::Driver;
-use crate::{Error, Session};
+use crate::{Error, Session, params};
 
 const READ: &str = "read which migrations are applied";
 const NOTE: &str = "note a migration as applied";
@@ -173,6 +173,7 @@ impl Migrator {
                 [alone] if !alone.in_transaction() => self.run_alone(session, alone).await?,
                 part => {
                     with_ref(session.begin(), async |tx| self.run_part(tx, part).await).await?;
+                    renew(session).await?;
                 }
             }
             if let Some(last) = part.last() {
@@ -199,10 +200,14 @@ impl Migrator {
         session: &mut Session,
         migration: &Migration,
     ) -> Result<(), BoxError> {
-        self.run_file(session, migration).await?;
-        with_ref(session.begin(), async |tx| {
-            let table = make_table(tx).await?;
-            Ok(note(&table, tx, migration).await?)
+        with_ref(Alone(session), async |session| {
+            self.run_file(session, migration).await?;
+            with_ref(session.begin(), async |tx| {
+                let table = make_table(tx).await?;
+                Ok(note(&table, tx, migration).await?)
+            })
+            .await?;
+            Ok(())
         })
         .await?;
         Ok(())
@@ -220,6 +225,33 @@ impl Migrator {
         (self.watch)(Event::Ran { migration, took });
         Ok(())
     }
+}
+
+/// Lends a session outside of a transaction. What was begun by hand and is still open when it fails
+/// is rolled back.
+struct Alone<'s>(&'s mut Session);
+
+impl<'s> AsyncContextManager for Alone<'s> {
+    type Resource = &'s mut Session;
+    type Error = BoxError;
+
+    async fn enter(self) -> Result<&'s mut Session, BoxError> {
+        Ok(self.0)
+    }
+
+    async fn exit(session: &'s mut Session, case: ExitCase) -> Result<(), BoxError> {
+        let is_failed = !case.is_succeeded();
+        // A connection that is lost has no transaction.
+        if is_failed && session.is_usable() && session.dialect() == Dialect::Postgres {
+            session.batch("ROLLBACK").await?;
+        }
+        Ok(renew(session).await?)
+    }
+}
+
+/// What was begun is rolled back when the session is given back.
+impl RefContextManager for Alone<'_> {
+    fn abandon(_: &mut Session) {}
 }
 
 impl fmt::Debug for Migrator {
@@ -254,14 +286,39 @@ async fn note(table: &Table, session: &Session, migration: &Migration) -> Result
     noted.map_err(MigrateError::doing(NOTE))
 }
 
-/// Takes back what a file has set for the session: the next one begins as in a run of its own.
+/// Takes back what a file has set for the session, and its temporary tables: the next one begins as
+/// in a run of its own.
 async fn reset(session: &Session) -> Result<(), Error> {
     match session.dialect() {
         Dialect::Postgres => {
-            let reset = "SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL";
+            let reset = "SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; DISCARD TEMP";
             session.batch(reset).await
         }
-        Dialect::Sqlite => Ok(()),
+        Dialect::Sqlite => {
+            session.batch(SETTINGS).await?;
+            let left: Vec<String> = session.query_as(TEMPORARY, params![]).await?;
+            session.batch(&left.join(";")).await
+        }
+    }
+}
+
+/// What SQLite lets be set in a transaction, and what then changes the meaning of statements. All
+/// else is as new once it is committed.
+const SETTINGS: &str = "PRAGMA case_sensitive_like = OFF; PRAGMA ignore_check_constraints = OFF; \
+    PRAGMA legacy_alter_table = OFF; PRAGMA query_only = OFF; PRAGMA recursive_triggers = OFF; \
+    PRAGMA reverse_unordered_selects = OFF; PRAGMA trusted_schema = ON; PRAGMA writable_schema = OFF";
+
+const TEMPORARY: &str = "\
+    SELECT 'DROP ' || type || ' IF EXISTS temp.\"' || replace(name, '\"', '\"\"') || '\"' \
+    FROM temp.sqlite_master WHERE type IN ('table', 'view', 'trigger') AND name NOT LIKE 'sqlite~_%' ESCAPE '~'";
+
+/// Makes a session of SQLite as new, outside of a transaction. It has no lock to lose, as one of
+/// Postgres has.
+async fn renew(session: &Session) -> Result<(), Error> {
+    match session.dialect() {
+        Dialect::Postgres => Ok(()),
+        Dialect::Sqlite if !session.is_usable() => Ok(()),
+        Dialect::Sqlite => session.reset(false).await,
     }
 }
 

@@ -239,11 +239,15 @@ impl Table {
     }
 }
 
-/// Where the table is in the path of schemas, and where it would be made.
+/// Where the table is in the path of schemas, and where it would be made. A temporary table is
+/// another one.
 const FIND_IN_POSTGRES: &str = "\
-    SELECT (SELECT quote_ident(n.nspname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-            WHERE c.oid = to_regclass('withal_migrations')), \
-           quote_ident(current_schema())";
+    WITH path AS (SELECT n.oid, quote_ident(n.nspname) AS name, place \
+                  FROM unnest(current_schemas(false)) WITH ORDINALITY AS schemas (name, place) \
+                  JOIN pg_namespace n ON n.nspname = schemas.name WHERE n.oid <> pg_my_temp_schema()) \
+    SELECT (SELECT path.name FROM path JOIN pg_class c ON c.relnamespace = path.oid \
+            WHERE c.relname = 'withal_migrations' ORDER BY place LIMIT 1), \
+           (SELECT path.name FROM path ORDER BY place LIMIT 1)";
 
 const FIND_IN_SQLITE: &str =
     "SELECT 1 FROM main.sqlite_master WHERE type = 'table' AND name = 'withal_migrations'";

@@ -34,8 +34,9 @@
 //! # What a file may hold
 //!
 //! Any statements, separated by `;`. Each file begins with the session's own settings: what an
-//! earlier one has `SET` is reset. `BEGIN` and `COMMIT` are refused, as the transaction is not the
-//! file's to end; so are `COPY … FROM STDIN` and what only `psql` understands.
+//! earlier one has `SET` is reset, and its temporary tables are dropped. `BEGIN` and `COMMIT` are
+//! refused, as the transaction is not the file's to end; so are `COPY … FROM STDIN` and what only
+//! `psql` understands.
 //!
 //! The table is made in the first schema of Postgres' `search_path`, and found in any of them.
 //!

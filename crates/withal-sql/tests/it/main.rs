@@ -14,6 +14,8 @@ mod bad_input;
 mod copies;
 mod given_up;
 #[cfg(feature = "postgres")]
+mod migrate;
+#[cfg(feature = "postgres")]
 mod postgres;
 mod statements;
 mod support;
