@@ -2,6 +2,7 @@
 
 mod atomic;
 mod cli;
+mod confidential;
 mod input;
 mod log;
 mod message;
@@ -15,6 +16,7 @@ mod suggest;
 mod watch;
 
 fn main() {
+    process::outlive_full_files();
     let exit = match cli::parse() {
         Ok(cli::Request::Run(job)) => run::run(job),
         Ok(cli::Request::Nothing) => run::Exit::SUCCESS,

@@ -160,6 +160,12 @@ pub(crate) fn wait_for_children() {
     set_default(libc::SIGCHLD);
 }
 
+/// Makes a write beyond `ulimit -f` an error like any other, in place of a signal that kills.
+pub(crate) fn outlive_full_files() {
+    // SAFETY: ignoring runs no code; no handler that could be lost was ever installed.
+    let _ = unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// Gives the command the signal mask, the dispositions and the closed streams that this process came
 /// with. A stream that a gate has taken since is not the null device, and stays.
 pub(crate) fn hand_on(command: &mut Command, mask: SigSet) {
@@ -169,6 +175,9 @@ pub(crate) fn hand_on(command: &mut Command, mask: SigSet) {
                 // SAFETY: `signal` is async-signal-safe, and ignoring runs no code.
                 let _ = unsafe { libc::signal(signal, libc::SIG_IGN) };
             }
+        }
+        if !came_ignored(libc::SIGXFSZ) {
+            set_default(libc::SIGXFSZ);
         }
         for stream in 0..3 {
             if CLOSED.load(Ordering::Relaxed) & (1 << stream) != 0 && is_null_device(stream) {

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::DeTable;
 
+use crate::confidential;
 use crate::message::{MASK, shown};
 
 /// The text of a file.
@@ -51,9 +52,19 @@ impl From<toml::de::Error> for Flaw {
             span: error.span(),
             why: match missing {
                 Some(key) => format!("no `{key}`; write `{key} = …`"),
-                None => message,
+                None => without_text(message),
             },
         }
+    }
+}
+
+/// A text that is where it does not belong may be a secret: it is not repeated.
+fn without_text(message: String) -> String {
+    let kinds = ["invalid type: string", "invalid value: string"];
+    let kind = kinds.into_iter().find(|kind| message.starts_with(kind));
+    match kind.zip(message.rsplit_once("\", expected ")) {
+        Some((kind, (_, expected))) => format!("{kind}, expected {expected}"),
+        None => message,
     }
 }
 
@@ -112,7 +123,7 @@ impl Source {
             })
     }
 
-    /// Shows a flaw where it is. Passwords are not shown.
+    /// Shows a flaw where it is. Passwords and values of variables are not shown.
     pub(crate) fn report(&self, flaw: &Flaw) -> BadSource {
         let path = shown(&self.path);
         let (why, _) = masked(&flaw.why);
@@ -126,7 +137,13 @@ impl Source {
         let line = line.lines().next().unwrap_or_default();
         let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
 
-        let (text, place) = masked(line);
+        let line_end = line_start + line.len();
+        let values = confidential::places(&self.text).into_iter();
+        let values = values.filter(|value| value.start < line_end && line_start < value.end);
+        let values = values.map(|value| {
+            value.start.saturating_sub(line_start)..value.end.min(line_end) - line_start
+        });
+        let (text, place) = masked_at(line, merged(secrets(line), values));
         let from = place(span.start - line_start);
         let to = place((span.end - line_start).min(line.len())).max(from);
         let width = |part: Option<&str>| part.unwrap_or_default().chars().count();
@@ -143,7 +160,11 @@ impl Source {
 
 /// The text without the passwords of its URLs, and where in it is what was at a byte before.
 fn masked(text: &str) -> (String, impl Fn(usize) -> usize + use<>) {
-    let secrets = secrets(text);
+    masked_at(text, secrets(text))
+}
+
+/// The same for what stands at `secrets`.
+fn masked_at(text: &str, secrets: Vec<Range<usize>>) -> (String, impl Fn(usize) -> usize + use<>) {
     let mut masked = String::new();
     let mut end = 0;
     for secret in &secrets {
@@ -165,6 +186,19 @@ fn masked(text: &str) -> (String, impl Fn(usize) -> usize + use<>) {
         at + added - removed
     };
     (masked, place)
+}
+
+/// The places of both, in order; those that are parts of `values` are not counted twice.
+fn merged(
+    mut places: Vec<Range<usize>>,
+    values: impl Iterator<Item = Range<usize>>,
+) -> Vec<Range<usize>> {
+    for value in values {
+        places.retain(|place| place.end <= value.start || value.end <= place.start);
+        places.push(value);
+    }
+    places.sort_by_key(|place| place.start);
+    places
 }
 
 /// Where passwords may stand: between `://user:` and the last `@` of the URL, in an option

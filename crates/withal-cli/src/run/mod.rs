@@ -28,6 +28,7 @@ mod take_over;
 mod tree;
 
 use std::collections::HashSet;
+use std::os::fd::AsFd as _;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -46,7 +47,7 @@ use gates::{Attributes, Busy, Held, Place, Secrets, Ties, Warnings};
 use identity::{Distance, Host, Process};
 use job::Orphans;
 use journal::{Directory, Journal, Opened, Reading, Record};
-use release::{Released, release};
+use release::{Budget, Released, release};
 use supervise::{Ending, Supervisor};
 use tree::Tree;
 
@@ -59,7 +60,7 @@ pub(crate) use deposit::Deposit;
 pub(crate) use gates::kinds;
 pub(crate) use gates::{Arguments as GateArguments, Planned, open_output, output};
 pub(crate) use id::RunId;
-pub(crate) use job::{Asked, BadFile, Job, Keep, Settings, print_plan};
+pub(crate) use job::{Asked, BadFile, Job, Keep, Settings, is_secret, print_plan};
 pub(crate) use recover::{Arguments as RecoverArguments, ListArguments, RECOVER_HELP, ls, recover};
 pub(crate) use services::{Service, Services};
 pub(crate) use signals::{Arrived, Blocked, Signals};
@@ -105,24 +106,26 @@ fn prepare_and_run(job: Job) -> anyhow::Result<Exit> {
     identity::check_handles(messages);
     let id = RunId::random()?;
     let report = job.report()?;
+    let journal = open_journal(&job, id)?;
     let run = Run {
         id,
-        journal: open_journal(&job, id)?,
+        journal: journal.clone(),
         blocked,
         strangers,
         terminal: Terminal::look(),
         report,
     };
+    let not_begun = |_: &anyhow::Error| conclude(&journal, id, Exit::FAILED, messages);
     if !job.safety.keeper || !front::is_needed(messages) {
-        return keep(job, run, None);
+        return keep(job, run, None).inspect_err(not_begun);
     }
-    match front::split(run.terminal.is_there)? {
+    match front::split(run.terminal.is_there).inspect_err(not_begun)? {
         Side::Keeper(keeper) => {
             // It has not inherited to be a reaper, nor any children.
             tree::adopt_orphans(Messages::new(Level::Quiet));
             let strangers = HashSet::new();
             let exit = keep(job, Run { strangers, ..run }, Some(&keeper));
-            let exit = exit.unwrap_or_else(|error| {
+            let exit = exit.inspect_err(not_begun).unwrap_or_else(|error| {
                 messages.error(format_args!("{error:#}"));
                 Exit::FAILED
             });
@@ -193,13 +196,22 @@ fn open_journal(job: &Job, id: RunId) -> anyhow::Result<Journal> {
 
 fn runtime(messages: Messages) -> anyhow::Result<Runtime> {
     withal_core::set_notice_hook(move |notice| messages.warn(notice));
+    let room = (0..OF_A_RUNTIME).map(|_| std::io::stderr().as_fd().try_clone_to_owned());
+    let room: Result<Vec<_>, _> = room.collect();
+    drop(room.context(NO_RUNTIME)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    runtime.context("cannot start the runtime")
+    runtime.context(NO_RUNTIME)
 }
 
-/// Does the job in this process.
+const NO_RUNTIME: &str = "cannot start the runtime";
+
+/// How many descriptors a runtime opens. In want of some of them it panics, so that there is room is
+/// known before.
+const OF_A_RUNTIME: usize = 6;
+
+/// Does the job in this process. An error means that it was not begun.
 fn keep(job: Job, run: Run, keeper: Option<&Keeper>) -> anyhow::Result<Exit> {
     let messages = job.messages;
     if keeper.is_some()
@@ -335,7 +347,11 @@ async fn session(
         || services.reap_all(),
         &held,
         messages,
-        job.teardown_limit(outcome.is_hurried()),
+        Budget {
+            limit: job.teardown_limit(outcome.is_hurried()),
+            hurried: job.teardown_limit(true),
+            is_hurried,
+        },
     )
     .await;
     let limits = job.limits();

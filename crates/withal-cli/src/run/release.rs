@@ -1,6 +1,8 @@
 //! Undoing the gates, within a limit, and open to a Ctrl-C that means it.
 
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -28,6 +30,16 @@ pub(super) enum Released {
     Abandoned(Arrived),
 }
 
+/// How long undoing may take.
+#[derive(Debug)]
+pub(super) struct Budget {
+    pub(super) limit: Duration,
+    /// The same from when withal is asked to stop.
+    pub(super) hurried: Duration,
+    /// Tells the gates that it is.
+    pub(super) is_hurried: Arc<AtomicBool>,
+}
+
 /// Undoes everything on `stack`; `reap` is called when children have ended. What goes wrong is told
 /// here.
 pub(super) async fn release(
@@ -37,10 +49,11 @@ pub(super) async fn release(
     mut reap: impl FnMut(),
     held: &Held,
     messages: Messages,
-    limit: Duration,
+    budget: Budget,
 ) -> Released {
     let before = case.error().cloned();
-    let deadline = Instant::now() + limit;
+    let mut limit = budget.limit;
+    let mut deadline = Instant::now() + limit;
     let mut closing = pin!(stack.close_with(case));
     let mut asked_at: Option<Instant> = None;
     loop {
@@ -65,7 +78,14 @@ pub(super) async fn release(
                     told();
                     return Released::Abandoned(stop);
                 }
-                asked_at = Some(Instant::now());
+                let now = Instant::now();
+                asked_at = Some(now);
+                // A Ctrl-C starts no clock.
+                if stop.was_sent() && now + budget.hurried < deadline {
+                    limit = budget.hurried;
+                    deadline = now + limit;
+                    budget.is_hurried.store(true, Ordering::Relaxed);
+                }
                 messages.warn(format_args!(
                     "undoing {}; once more within 2s abandons it",
                     list(held)
@@ -112,12 +132,13 @@ fn list(held: &Held) -> String {
 mod tests {
     use std::convert::Infallible;
     use std::future::pending;
+    use std::sync::Arc;
 
     use nix::sys::signal::{Signal, raise};
     use withal_core::{Error, ExitCase};
     use withal_scope::AsyncExitStack;
 
-    use super::{LIMIT, Released, release};
+    use super::{Budget, HURRIED_LIMIT, LIMIT, Released, release};
     use crate::message::{Level, Messages};
     use crate::run::account::Chronicle;
     use crate::run::gates::Held;
@@ -138,7 +159,12 @@ mod tests {
             let mut signals = blocked.listen().unwrap();
             let held = Held::new(Chronicle::new(), messages);
             held.acquired("gate");
-            release(stack, case, &mut signals, || (), &held, messages, LIMIT).await
+            let budget = Budget {
+                limit: LIMIT,
+                hurried: HURRIED_LIMIT,
+                is_hurried: Arc::default(),
+            };
+            release(stack, case, &mut signals, || (), &held, messages, budget).await
         })
     }
 

@@ -208,6 +208,32 @@ fn what_one_gate_takes_no_other_can_have_and_nothing_is_acquired() {
         ],
         &format!("redis-lock: sets `WITHAL_TOKEN`, as `pg-lock a` does before it; {VARIABLE}"),
     );
+    const FILE: &str = "name another in one of them";
+    check(
+        &["-o", "same", "-w", "output:path=folder/../same,env=O"],
+        &format!("output: writes the same file, as `output same` does before it; {FILE}"),
+    );
+    check(
+        &["-o", "same", "--report", "same"],
+        &format!("--report: writes the same file, as `output same` does before it; {FILE}"),
+    );
+    check(
+        &["--report", "same", "--metrics", "./same"],
+        &format!("--metrics: writes the same file, as `--report` does before it; {FILE}"),
+    );
+    check(
+        &["--metrics", "same", "--timeline", "same"],
+        &format!("--timeline: writes the same file, as `--metrics` does before it; {FILE}"),
+    );
+    sandbox.write(
+        "job.toml",
+        "version = 1\ncommand = ['touch', 'started']\nreport = 'same'\nmetrics = 'same'\n",
+    );
+    let ended = sandbox.withal(&["check", "job.toml"]);
+    ended.check_code(125);
+    let expected = "--metrics: writes the same file, as `--report` does";
+    assert!(ended.stderr.contains(expected), "{ended:?}");
+    assert!(!sandbox.has("same"));
     let shared = "lock:path=lock,shared=true";
     sandbox
         .run(&["-w", shared, "-w", shared, "--", "true"])

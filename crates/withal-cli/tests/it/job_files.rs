@@ -429,6 +429,44 @@ fn what_a_command_that_failed_has_written_is_kept_beside_the_file() {
 }
 
 #[test]
+fn values_of_variables_and_of_what_is_called_secret_are_not_shown() {
+    let head = "version = 1\ncommand = ['touch', 'started']\n";
+    for text in [
+        "[env]\nDB_PASSWORD = \"hunter2xyz${oops\"\n",
+        "[env]\nDB_PASSWORD = \"hunter2xyz\nA = '1'\n",
+        "[env]\nSECRET = { a = \"hunter2xyz\" }\n",
+        "[env]\nSECRET = hunter2xyz\n",
+        "env = { TOKEN=\"hunter2xyz\", N = 5 }\n",
+        "env = 'hunter2xyz'\n",
+        "with = [{ kind=\"env\", set={ TOKEN=\"hunter2xyz\" }, secrt=[\"TOKEN\"] }]\n",
+        "with = [{ kind=\"env\", set=\"hunter2xyz\" }]\n",
+        "with = [{ kind=\"env\", value=\"hunter2xyz\", nme=\"A\" }]\n",
+        "[[with]]\nkind = 'env'\nset.A = 'hunter2xyz\n",
+        "password = 'hunter2xyz'\n",
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.write("job.toml", &format!("{head}{text}"));
+        let ended = sandbox.withal(&["check", "job.toml"]);
+        ended.check_code(125);
+        assert!(ended.stderr.contains(" | "), "{text}: {ended:?}");
+        assert!(!ended.stderr.contains("hunter2"), "{text}: {ended:?}");
+    }
+    check_flaws(
+        "version = 1\ncommand = ['touch', 'started']\n\
+         with = [{ kind='env', set={ A='hunter2xyz' }, secrt=['A'] }]\n\
+         [env]\nTOKEN = \"hunter2xyz${wrk.path\"\n",
+        "
+job.toml:3:47: a gate `env` has no key `secrt`; did you mean `secret`?
+ 3 | with = [{ kind='env', set={ A='***' }, secrt=['A'] }]
+   |                                        ^^^^^
+job.toml:5:9: `${` without its `}`; a dollar sign alone is written `$$`
+ 5 | TOKEN = \"***\"
+   |         ^^^^^
+",
+    );
+}
+
+#[test]
 fn an_output_has_the_mode_it_is_given() {
     use std::os::unix::fs::PermissionsExt as _;
     for (written, expected) in [

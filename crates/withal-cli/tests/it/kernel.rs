@@ -265,3 +265,79 @@ fn process_1_that_is_killed_is_recovered_from_outside() {
     sandbox.start(recover).finish().check_code(0);
     assert!(!sandbox.has("held"));
 }
+
+#[test]
+fn a_file_that_may_not_grow_is_an_error_like_any_other() {
+    let sandbox = Sandbox::new();
+    let check = |blocks: u32, options: &str, script: &str, code: i32, expected: &str| {
+        sandbox.write("script", script);
+        let run = format!("ulimit -f {blocks}; $W run -t {options} -- sh script; echo $? >&2");
+        let ended = sandbox.shell(&format!("({run}) 2>&1 >/dev/null | cat"));
+        let (said, status) = ended
+            .stdout
+            .trim_end()
+            .rsplit_once('\n')
+            .unwrap_or_default();
+        assert_eq!(status, code.to_string(), "{script}: {ended:?}");
+        assert!(said.contains(expected), "{script}: {ended:?}");
+    };
+    let too_large = "File too large";
+    check(0, "-l lock", "touch started", 125, too_large);
+    check(0, "--no-keeper", "touch started", 125, too_large);
+    check(0, "--no-journal", "touch started", 125, too_large);
+    check(1, "-e A=1", "touch started", 125, too_large);
+    assert!(!sandbox.has("started"));
+    // Its writes are refused as ours are, if it says so; else it dies of them, as without us.
+    let write = "head -c 1000000 /dev/zero > zeros";
+    let script = format!("trap '' XFSZ; {write} || exit 7");
+    check(64, "", &script, 7, too_large);
+    check(64, "", &format!("exec {write}"), 128 + libc::SIGXFSZ, "");
+}
+
+#[test]
+fn a_log_whose_files_may_not_grow_goes_on_in_others() {
+    let sandbox = Sandbox::new();
+    let script = "yes line | head -n 20000";
+    let run = format!("ulimit -f 64; exec $W run --log log -- sh -c '{script}' >/dev/null 2>&1");
+    sandbox.shell(&run).check_code(0);
+    let log = sandbox.feed(&["log", "cat", "log"], b"");
+    assert_eq!(log.stdout, "line\n".repeat(20_000).into_bytes());
+}
+
+#[test]
+fn a_run_that_cannot_begin_for_want_of_descriptors_says_so_and_leaves_nothing() {
+    for options in ["", "--no-keeper", "--no-journal"] {
+        let mut codes = Vec::new();
+        for most in 5..40 {
+            let sandbox = Sandbox::new();
+            let run = format!("ulimit -n {most}; exec $W run -l lock {options} -- true");
+            let ended = sandbox.shell(&run);
+            let is_told = ended
+                .stderr
+                .lines()
+                .all(|line| line.starts_with("withal: "));
+            assert!(is_told, "{most}: {ended:?}");
+            assert!(ended.code() == 0 || !ended.stderr.is_empty(), "{most}");
+            codes.push(ended.code());
+        }
+        assert_eq!((codes[0], codes[codes.len() - 1]), (125, 0), "{codes:?}");
+        let is_known = |code: &i32| [0, 125, 126].contains(code);
+        assert!(codes.iter().all(is_known), "{codes:?}");
+    }
+}
+
+#[test]
+fn a_gate_that_was_not_begun_for_want_of_descriptors_is_not_left_to_be_undone() {
+    let mut times = 0;
+    for most in 5..40 {
+        let sandbox = Sandbox::new();
+        let run = format!("ulimit -n {most}; exec $W run -t -- true");
+        let ended = sandbox.start_shell(&run).finish_unchecked();
+        if ended.stderr.contains("cannot sync the journal") {
+            times += 1;
+            ended.check_code(125);
+            sandbox.check_nothing_is_left();
+        }
+    }
+    assert!(times > 0);
+}

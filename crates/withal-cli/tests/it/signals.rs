@@ -158,7 +158,12 @@ fn an_ignored_signal_stays_ignored_as_under_nohup() {
 fn the_command_gets_the_mask_and_the_dispositions_withal_came_with() {
     let sandbox = Sandbox::new();
     let show = "grep -E '^Sig(Blk|Ign):' /proc/self/status";
-    for ignored in ["", "trap '' PIPE;", "trap '' HUP QUIT PIPE CHLD USR1;"] {
+    for ignored in [
+        "",
+        "trap '' PIPE;",
+        "trap '' XFSZ;",
+        "trap '' HUP QUIT PIPE CHLD USR1;",
+    ] {
         let direct = sandbox.shell(&format!("{ignored} exec {show}"));
         let through = sandbox.shell(&format!("{ignored} exec $W run -- {show}"));
         assert_eq!(through.stdout, direct.stdout, "{ignored}");
@@ -222,4 +227,23 @@ fn who_asks_to_stop_waits_4_s_for_the_gates_and_no_longer() {
     sandbox.write("go", "");
     let recovering = sandbox.start(sandbox.command(WITHAL, &["recover"]));
     recovering.finish().check_code(0);
+}
+
+#[test]
+fn who_asks_to_stop_while_gates_are_undone_waits_no_longer_either() {
+    for options in [&[][..], &["--no-keeper"]] {
+        let sandbox = Sandbox::new();
+        let gate =
+            r#"hook:release=["sh","-c","touch begun; while ! [ -e go ]; do sleep 0.01; done"]"#;
+        let started = sandbox.start_run(&[options, &["-w", gate, "--", "true"]].concat());
+        started.wait_for("begun");
+        started.send(Signal::SIGTERM);
+        let ended = started.finish_unchecked();
+        ended.check_code(123);
+        let expected = "withal: not undone within 4s: hook sh\nwithal: not all is undone: ";
+        assert!(ended.stderr.contains(expected), "{ended:?}");
+        sandbox.write("go", "");
+        let recovering = sandbox.start(sandbox.command(WITHAL, &["recover"]));
+        recovering.finish().check_code(0);
+    }
 }

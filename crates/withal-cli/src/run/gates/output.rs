@@ -16,7 +16,7 @@ use withal_os::{AtomicFile, AtomicWriter, Durability, WriteErrorKind};
 
 use super::keys::Bytes;
 use super::{
-    Equip, Kind, Planned, Recovery, Setting, Taken, Template, Undo, Variable, has_succeeded,
+    Equip, Kind, Planned, Recovery, Setting, Taken, Template, Undo, Variable, has_succeeded, taken,
 };
 use crate::atomic;
 use crate::message::shown;
@@ -105,8 +105,9 @@ impl Kind for Output {
         keys.is_none_or(|keys| keys.env.is_none())
     }
 
-    fn takes(&self, _gate: &Self::Gate) -> Vec<Taken> {
-        vec![self.env.clone().map_or(Taken::Stdout, Taken::Variable)]
+    fn takes(&self, gate: &Self::Gate) -> Vec<Taken> {
+        let place = self.env.clone().map_or(Taken::Stdout, Taken::Variable);
+        vec![place, Taken::File(taken::place(gate.writer.path()))]
     }
 
     fn intent(gate: &Write) -> Option<RemoveTemporary> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::described::{Origin, When};
 use super::template::placeholder;
-use super::{Attributes, Planned, Setting, Taken, Template, Ties, Unresolved};
+use super::{Attributes, Planned, Setting, Taken, Template, Ties, Unresolved, taken};
 use crate::message::{nearby, shown};
 use crate::suggest;
 
@@ -143,6 +143,20 @@ impl<'a> Previews<'a> {
             name: name.to_owned(),
             taken,
         }));
+    }
+
+    /// Looks for a gate, or for another option, that writes the file that `option` writes.
+    pub(crate) fn take_file(&mut self, option: &str, path: &Path) -> anyhow::Result<()> {
+        let taken = Taken::File(taken::place(path));
+        let mut before = self.taken.iter();
+        let first = before.find(|first| taken.excludes(&first.taken));
+        let conflict = first.map(|first| taken.conflict(&first.name));
+        self.taken.push(TakenBy {
+            gate: self.gates.len(),
+            name: format!("`{option}`"),
+            taken,
+        });
+        conflict.map_or(Ok(()), Err)
     }
 
     /// Whether the gate `later` is meant to take what `first` has: a variable whose value is made of

@@ -16,6 +16,8 @@ pub(super) enum Taken {
         is_shared: bool,
     },
     Log(PathBuf),
+    /// That is replaced whole.
+    File(PathBuf),
     /// On which server, and its key.
     Lease(String, String),
     /// Of 127.0.0.1.
@@ -64,6 +66,10 @@ impl Taken {
             Taken::Log(_) => (
                 "writes the same log".to_owned(),
                 "name another directory in one of them",
+            ),
+            Taken::File(_) => (
+                "writes the same file".to_owned(),
+                "name another in one of them",
             ),
             Taken::Lease(_, key) => (
                 format!("leases `{key}`"),

@@ -40,7 +40,11 @@ fn parse(text: &str) -> Result<Planned, String> {
     let keys = in_toml(keys)?;
     let keys = parsed(&keys).ok_or("its keys are not as in TOML")?;
     let name = Spanned::new(0..0, name.to_owned());
-    let planned = described(&name, keys, Path::new("")).map_err(|flaw| flaw.why)?;
+    let planned = described(&name, keys, Path::new("")).map_err(|flaw| {
+        let is_text = flaw.why.starts_with("invalid type: string, expected a ");
+        let remedy = "; texts in brackets stand in quotes, as {A=\"b\"} and [\"c\"]";
+        format!("{}{}", flaw.why, if is_text { remedy } else { "" })
+    })?;
     Ok(Planned {
         origin: planned.origin.map(Origin::elsewhere),
         ..planned
@@ -170,6 +174,15 @@ mod tests {
         check(
             "tempdir:when=never",
             "`never`: not known; write `always` or `env:NAME`",
+        );
+        let remedy = "texts in brackets stand in quotes, as {A=\"b\"} and [\"c\"]";
+        check(
+            "env:set={TOKEN=\"s3cret\",MODE=test}",
+            &format!("invalid type: string, expected a map; {remedy}"),
+        );
+        check(
+            "hook:acquire=[\"true\"],release=[s3cret]",
+            &format!("invalid type: string, expected a sequence; {remedy}"),
         );
         check("tempdir:env=A=B", "`A=B`: not a variable's name");
         check(

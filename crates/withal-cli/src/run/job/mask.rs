@@ -70,7 +70,8 @@ fn masked_pair(pair: &str) -> String {
     }
 }
 
-fn is_secret(name: &str) -> bool {
+/// Whether what is called so is nobody's business.
+pub(crate) fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     SECRETS.iter().any(|secret| name.ends_with(secret))
 }

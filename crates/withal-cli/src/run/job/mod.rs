@@ -26,6 +26,7 @@ use file::{Flaws, JobFile};
 use mask::masked;
 
 pub(crate) use file::BadFile;
+pub(crate) use mask::is_secret;
 pub(crate) use plan::print as print_plan;
 pub(crate) use settings::{Keep, Orphans, Settings, Sink, TeardownErrors};
 
@@ -167,6 +168,11 @@ fn check(job: &Job, texts: &[Spanned<Template>], source: Option<&Source>) -> any
         }
     }
     let mut others = Vec::new();
+    for (option, path) in job.settings.files() {
+        if let Err(error) = previews.take_file(option, path) {
+            others.push((option, error));
+        }
+    }
     for wrong in previews.wrong {
         let gate = job.gates.get(wrong.gate);
         match (gate.and_then(Planned::origin), source) {

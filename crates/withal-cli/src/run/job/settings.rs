@@ -212,6 +212,21 @@ impl Settings {
         self
     }
 
+    /// The files that are written at the end, by their options.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let report = self.report.as_ref().and_then(|report| match report {
+            Sink::File(path) => Some(path),
+            Sink::Descriptor(_) => None,
+        });
+        let files = [
+            ("--report", report),
+            ("--metrics", self.metrics.as_ref()),
+            ("--timeline", self.timeline.as_ref()),
+        ];
+        let files = files.into_iter();
+        files.filter_map(|(option, path)| Some((option, path?.as_path())))
+    }
+
     pub(crate) fn grace(&self) -> Duration {
         self.grace.unwrap_or(GRACE)
     }

@@ -129,8 +129,11 @@ impl Journal {
         if can_undo {
             writer.open.push(gate);
         }
-        if must_last {
-            writer.sync()?;
+        if must_last && let Err(error) = writer.sync() {
+            // It is not going to be acquired.
+            writer.open.retain(|open| *open != gate);
+            writer.write(&Record::Released { gate })?;
+            return Err(error);
         }
         Ok(gate)
     }
