@@ -7,7 +7,6 @@ mod values;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::FalseyValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser};
@@ -17,7 +16,7 @@ use crate::output::Closed;
 use crate::run::{self, Asked, BadFile, Exit, GateArguments, Job, Safety, Settings};
 use crate::{atomic, log, migrate, suggest, watch};
 
-pub(crate) use values::{duration, signal, status, time_limit};
+pub(crate) use values::{duration, signal, status, switch, time_limit};
 
 /// What is asked for.
 pub(crate) enum Request {
@@ -124,23 +123,23 @@ struct Options {
     dry_run: bool,
 
     /// Do it all in one process; if that is killed, `withal recover` undoes the rest
-    #[arg(long, value_parser = FalseyValueParser::new(), env = "WITHAL_NO_KEEPER", hide_env = true)]
+    #[arg(long, value_parser = switch, env = "WITHAL_NO_KEEPER", hide_env = true)]
     no_keeper: bool,
 
     /// Keep no journal; if withal is killed, all its processes at once, nobody undoes the rest
-    #[arg(long, value_parser = FalseyValueParser::new(), env = "WITHAL_NO_JOURNAL", hide_env = true)]
+    #[arg(long, value_parser = switch, env = "WITHAL_NO_JOURNAL", hide_env = true)]
     no_journal: bool,
 
     /// Leave what an earlier run of the same job has left when it was killed
-    #[arg(long, value_parser = FalseyValueParser::new(), env = "WITHAL_NO_RECOVER", hide_env = true)]
+    #[arg(long, value_parser = switch, env = "WITHAL_NO_RECOVER", hide_env = true)]
     no_recover: bool,
 
     /// Say what is acquired, started and undone
-    #[arg(short, long, value_parser = FalseyValueParser::new(), env = "WITHAL_VERBOSE", hide_env = true)]
+    #[arg(short, long, value_parser = switch, env = "WITHAL_VERBOSE", hide_env = true)]
     verbose: bool,
 
     /// Say nothing but why withal itself failed
-    #[arg(short, long, value_parser = FalseyValueParser::new(), env = "WITHAL_QUIET", hide_env = true)]
+    #[arg(short, long, value_parser = switch, env = "WITHAL_QUIET", hide_env = true)]
     quiet: bool,
 
     /// Print this help
@@ -315,6 +314,11 @@ fn describe(error: &clap::Error) -> String {
         ErrorKind::InvalidSubcommand if asked.starts_with("withal log") => {
             let word = context(error, ContextKind::InvalidSubcommand).unwrap_or_default();
             format!("`{word}`: no subcommand; `withal log --help` lists them")
+        }
+        ErrorKind::InvalidSubcommand
+            if context(error, ContextKind::InvalidSubcommand).as_deref() == Some("help") =>
+        {
+            "`help`: no subcommand; write `withal --help`".to_owned()
         }
         ErrorKind::InvalidSubcommand => {
             let word = context(error, ContextKind::InvalidSubcommand).unwrap_or_default();

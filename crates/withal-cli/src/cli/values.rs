@@ -31,6 +31,15 @@ pub(crate) fn time_limit(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// `1` or `0`, as a variable has it in place of an option without a value; nothing is 0, too.
+pub(crate) fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" | "t" | "y" => Ok(true),
+        "" | "0" | "false" | "no" | "off" | "f" | "n" => Ok(false),
+        _ => Err("neither yes nor no; write 1 or 0".to_owned()),
+    }
+}
+
 /// `75`.
 pub(crate) fn status(text: &str) -> Result<u8, String> {
     let parsed = text.parse();

@@ -282,6 +282,8 @@ fn name_of(path: &Path) -> String {
 struct Options {
     /// Whether what has failed too often is tried all the same.
     insists: bool,
+    /// Whether the runs are asked for by their ids.
+    is_named: bool,
     is_rehearsal: bool,
     older_than: Option<Duration>,
 }
@@ -290,6 +292,7 @@ impl Options {
     fn of(arguments: &Arguments) -> Options {
         Options {
             insists: arguments.all || !arguments.ids.is_empty(),
+            is_named: !arguments.ids.is_empty(),
             is_rehearsal: arguments.dry_run,
             older_than: arguments.older_than,
         }
@@ -305,6 +308,7 @@ pub(super) async fn before(job: &str, messages: Messages) {
     };
     let options = Options {
         insists: false,
+        is_named: false,
         is_rehearsal: false,
         older_than: None,
     };
@@ -327,6 +331,9 @@ pub(super) async fn before(job: &str, messages: Messages) {
 async fn try_one(path: &Path, options: &Options, messages: Messages) -> Outcome {
     let found = match Found::lock(path) {
         Ok(found) => found,
+        Err(Refused::Alive) if options.is_named => {
+            return Outcome::Pending(vec!["is alive; it undoes its gates itself".to_owned()]);
+        }
         Err(Refused::Alive | Refused::Gone) => return Outcome::Fine,
         Err(Refused::Foreign(why)) => return left_alone(&why, path),
     };
@@ -335,7 +342,10 @@ async fn try_one(path: &Path, options: &Options, messages: Messages) -> Outcome 
         // Its run was killed before it had begun.
         Ok(Reading::Empty) => {
             return match options.is_rehearsal {
-                true => Outcome::Fine,
+                true => {
+                    say(format_args!("{}: {REMOVES}", name_of(path)));
+                    Outcome::Fine
+                }
                 false => removed(path),
             };
         }
@@ -389,20 +399,31 @@ pub(super) fn say_pending(id: RunId) {
     ));
 }
 
+/// What is done of a run that has left nothing else.
+const REMOVES: &str = "would remove the journal";
+
 /// Says what would be done.
 fn rehearse(story: &Story, distance: Distance) {
     let name = format!("run {}", story.opened.id.short());
+    let mut is_over = story.pending().next().is_none();
     match leftovers::look(story, distance) {
         Ok(pids) => {
+            is_over &= pids.is_empty();
             for pid in pids {
                 let process = super::tree::describe(nix::unistd::Pid::from_raw(pid));
                 say(format_args!("{name}: would end {process}"));
             }
         }
-        Err(error) => say(format_args!("{name}: {error}")),
+        Err(error) => {
+            is_over = false;
+            say(format_args!("{name}: {error}"));
+        }
     }
     for gate in story.pending() {
         say(format_args!("{name}: would undo {}", gate.name));
+    }
+    if is_over {
+        say(format_args!("{name}: {REMOVES}"));
     }
 }
 

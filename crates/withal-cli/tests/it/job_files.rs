@@ -467,6 +467,39 @@ job.toml:5:9: `${` without its `}`; a dollar sign alone is written `$$`
 }
 
 #[test]
+fn what_several_keys_say_together_has_a_place_and_files_are_files() {
+    check_flaws(
+        "version = 1\ncommand = ['touch', 'started']\nmetrics = ''\n\
+         with = [{ kind = 'env', name = 'A' }]\n",
+        "
+job.toml:3:11: ``: no file; write its path
+ 3 | metrics = ''
+   |           ^^
+job.toml:4:9: no `value`; write `value = …`
+ 4 | with = [{ kind = 'env', name = 'A' }]
+   |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+",
+    );
+    for (key, value, why) in [
+        ("metrics", "fd:3", "only a report goes to a descriptor"),
+        ("timeline", "fd:3", "only a report goes to a descriptor"),
+        ("timeline", "", "no file"),
+    ] {
+        let sandbox = Sandbox::new();
+        let job = format!("version = 1\ncommand = ['true']\n{key} = '{value}'\n");
+        sandbox.write("job.toml", &job);
+        let ended = sandbox.withal(&["check", "job.toml"]);
+        ended.check_code(125);
+        assert!(ended.stderr.contains(why), "{ended:?}");
+        if !value.is_empty() {
+            let ended = sandbox.run(&[&format!("--{key}={value}"), "--", "true"]);
+            ended.check_code(125);
+            assert!(ended.stderr.contains(why), "{ended:?}");
+        }
+    }
+}
+
+#[test]
 fn an_output_has_the_mode_it_is_given() {
     use std::os::unix::fs::PermissionsExt as _;
     for (written, expected) in [

@@ -196,6 +196,14 @@ fn a_torn_last_line_is_ignored_and_a_torn_middle_is_damage() {
     fs::write(&forged.path, [lines[0], lines[2]].concat()).unwrap();
     fs::write(&forged.path, [lines[0], lines[2], lines[1]].concat()).unwrap();
     forged.check_left_alone("damaged: line 2: it belongs elsewhere", "damaged");
+    let mut last = text.clone();
+    let at = last.len() - 20;
+    last[at] ^= 1;
+    fs::write(&forged.path, &last).unwrap();
+    let why = format!("damaged: line {}: its checksum is wrong", lines.len());
+    forged.check_left_alone(&why, "damaged");
+    fs::write(&forged.path, "garbage\n").unwrap();
+    forged.check_left_alone("damaged: line 1: its checksum is wrong", "damaged");
     assert!(forged.directory().is_dir());
     // Cut anywhere in its last line it is whole up to there.
     let last = lines.last().unwrap().len();
@@ -224,6 +232,28 @@ fn a_journal_cut_after_the_intent_is_undone_by_the_name_that_was_chosen() {
         .position(|record| record["record"] == "intent");
     forged.records.truncate(at.unwrap() + 1);
     forged.write();
+    sandbox.withal(&["recover"]).check_code(0);
+    sandbox.check_nothing_is_left();
+}
+
+#[test]
+fn a_rehearsal_says_so_if_only_the_journal_is_left() {
+    let sandbox = Sandbox::new();
+    let mut forged = Forged::of_killed(&sandbox);
+    let whole = forged.records.clone();
+    forged.records.truncate(1);
+    forged.write();
+    let ended = sandbox.withal(&["recover", "-n"]);
+    ended.check_code(0);
+    assert!(
+        ended.stderr.contains("would remove the journal"),
+        "{ended:?}"
+    );
+    assert_eq!(sandbox.journals().len(), 1);
+    forged.records = whole;
+    forged.write();
+    let ended = sandbox.withal(&["recover", "-n"]);
+    assert!(!ended.stderr.contains("would remove"), "{ended:?}");
     sandbox.withal(&["recover"]).check_code(0);
     sandbox.check_nothing_is_left();
 }
@@ -376,6 +406,9 @@ fn a_live_run_is_listed_and_never_recovered() {
     let recovered = sandbox.withal(&["recover", "--all"]);
     recovered.check_code(0);
     assert_eq!(recovered.stderr, "");
+    let named = sandbox.withal(&["recover", listed["id"].as_str().unwrap()]);
+    named.check_code(1);
+    assert!(named.stderr.contains("is alive"), "{named:?}");
     sandbox.write("end", "");
     started.finish().check_code(0);
     assert_eq!(sandbox.withal(&["ls"]).stdout, "");

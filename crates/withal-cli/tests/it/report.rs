@@ -325,6 +325,7 @@ fn who_takes_over_writes_what_the_killed_keeper_would_have() {
     );
     let timeline = sandbox.read("run.svg");
     assert!(timeline.contains("keeper killed"), "{timeline}");
+    assert!(timeline.contains("the keeper was killed ·"), "{timeline}");
 }
 
 #[test]

@@ -316,3 +316,48 @@ fn shells_are_told_the_options() {
     ended.check_code(0);
     assert!(ended.stdout.contains("withal"), "{ended:?}");
 }
+
+#[test]
+fn a_variable_in_place_of_an_option_without_a_value_is_yes_or_no() {
+    let sandbox = Sandbox::new();
+    let run = |option: &str, value: &str| {
+        let variable = option.to_uppercase().replace('-', "_");
+        let mut command = sandbox.run_command(&["--", "true"]);
+        let _ = command.env(format!("WITHAL_{variable}"), value);
+        sandbox.start(command).finish()
+    };
+    for option in [
+        "no-keeper",
+        "no-journal",
+        "no-recover",
+        "quiet",
+        "clear-env",
+        "preserve-status",
+    ] {
+        for value in ["", "0", "1", "yes", "No", "true"] {
+            run(option, value).check_code(0);
+        }
+        let ended = run(option, "maybe");
+        ended.check_code(125);
+        let expected = format!("withal: --{option}: `maybe`: neither yes nor no; write 1 or 0\n");
+        assert_eq!(ended.stderr, expected);
+    }
+    let mut command = sandbox.run_command(&["--", "sh", "-c", "echo ${KEPT-cleared}"]);
+    let _ = command.env("KEPT", "kept").env("WITHAL_CLEAR_ENV", "no");
+    assert_eq!(sandbox.start(command).finish().stdout, "kept\n");
+}
+
+#[test]
+fn what_is_no_shell_and_no_subcommand_is_told_with_what_there_is() {
+    let sandbox = Sandbox::new();
+    let check = |words: &[&str], expected: &str| {
+        let ended = sandbox.withal(words);
+        ended.check_code(125);
+        assert_eq!(ended.stderr, format!("withal: {expected}\n"));
+    };
+    check(
+        &["completions", "foo"],
+        "`foo`: no such value; there are bash, zsh, fish",
+    );
+    check(&["help"], "`help`: no subcommand; write `withal --help`");
+}

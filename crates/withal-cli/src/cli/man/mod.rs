@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Command;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use withal_os::write_atomic;
@@ -25,7 +26,12 @@ pub(crate) struct ManArguments {
 #[derive(Debug, clap::Args)]
 pub(crate) struct CompletionsArguments {
     /// For which shell
-    #[arg(value_name = "bash|zsh|fish", hide_possible_values = true)]
+    #[arg(
+        value_name = "bash|zsh|fish",
+        hide_possible_values = true,
+        value_parser = PossibleValuesParser::new(["bash", "zsh", "fish"])
+            .try_map(|name| name.parse::<Shell>())
+    )]
     shell: Shell,
 }
 

@@ -143,7 +143,15 @@ pub(crate) fn described(
     if let Some(id) = &common.id {
         check_id(id)?;
     }
-    let gate = read(name, Deserializer::from(keys)).expect("the kind is among the names")?;
+    let span = keys.span();
+    let gate = read(name, Deserializer::from(keys)).expect("the kind is among the names");
+    let gate = gate.map_err(|error| {
+        let flaw = Flaw::from(error);
+        Flaw {
+            span: flaw.span.or(Some(span)),
+            ..flaw
+        }
+    })?;
     let id = common.id.map(Spanned::into_inner);
     Ok(Planned {
         id: id.clone(),

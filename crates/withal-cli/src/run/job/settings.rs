@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use clap::builder::FalseyValueParser;
+use clap::builder::{PathBufValueParser, TypedValueParser as _};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Deserializer};
 
-use crate::cli::{duration, signal, status, time_limit};
+use crate::cli::{duration, signal, status, switch, time_limit};
 use crate::run::gates;
 
 /// How long the command has between being asked to stop and being killed.
@@ -77,7 +77,7 @@ pub(crate) struct Settings {
         long,
         num_args = 0,
         default_missing_value = "true",
-        value_parser = FalseyValueParser::new(),
+        value_parser = switch,
         env = "WITHAL_CLEAR_ENV",
         hide_env = true
     )]
@@ -93,7 +93,7 @@ pub(crate) struct Settings {
         long,
         num_args = 0,
         default_missing_value = "true",
-        value_parser = FalseyValueParser::new(),
+        value_parser = switch,
         env = "WITHAL_PRESERVE_STATUS",
         hide_env = true
     )]
@@ -110,16 +110,25 @@ pub(crate) struct Settings {
     pub(crate) report: Option<Sink>,
 
     /// Write how it went, for Prometheus
-    #[arg(long, value_name = "FILE", env = "WITHAL_METRICS", hide_env = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_parser = PathBufValueParser::new().try_map(file),
+        env = "WITHAL_METRICS",
+        hide_env = true
+    )]
+    #[serde(default, deserialize_with = "file_key")]
     pub(crate) metrics: Option<PathBuf>,
 
     /// Draw when the gates and the command were there
     #[arg(
         long,
         value_name = "FILE.svg",
+        value_parser = PathBufValueParser::new().try_map(file),
         env = "WITHAL_TIMELINE",
         hide_env = true
     )]
+    #[serde(default, deserialize_with = "file_key")]
     pub(crate) timeline: Option<PathBuf>,
 }
 
@@ -253,6 +262,20 @@ fn sink(text: &str) -> Result<Sink, String> {
         None if text.is_empty() => Err("no file; write its path".to_owned()),
         None => Ok(Sink::File(text.into())),
     }
+}
+
+fn file(path: PathBuf) -> Result<PathBuf, String> {
+    match path.to_str() {
+        Some("") => Err("no file; write its path".to_owned()),
+        Some(text) if text.starts_with("fd:") => {
+            Err("only a report goes to a descriptor; write the path of a file".to_owned())
+        }
+        _ => Ok(path),
+    }
+}
+
+fn file_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    gates::parsed(deserializer, |text| file(text.into())).map(Some)
 }
 
 fn time_limit_key<'de, D: Deserializer<'de>>(

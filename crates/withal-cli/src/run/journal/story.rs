@@ -82,7 +82,7 @@ pub(crate) fn read(bytes: &[u8]) -> Reading {
         let (record, at) = match decode(n, whole) {
             Ok(record) if line.len() > whole.len() => record,
             // Without its end of line it may go on.
-            Ok(_) | Err(Wrong::Checksum) if is_last => break,
+            Ok(_) | Err(Wrong::Checksum) if is_last && line.len() == whole.len() => break,
             Ok(_) | Err(Wrong::Checksum) => return damaged(index, "its checksum is wrong"),
             Err(Wrong::Meaning) => {
                 return damaged(index, "another version of withal wrote it, or nobody did");
