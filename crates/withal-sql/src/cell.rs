@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 
 use serde::de::value::SeqDeserializer;
 use serde::de::{Error as _, IntoDeserializer, Visitor};
@@ -81,7 +82,8 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// Reads a value as whatever is asked for and loses nothing.
+/// Reads a value as whatever is asked for and loses nothing: as a float, a fraction is rounded, but
+/// no whole number is, and nothing becomes an infinity or zero.
 pub(crate) struct CellDeserializer<'c>(pub(crate) Cell<'c>);
 
 impl<'c> IntoDeserializer<'c, Problem> for Cell<'c> {
@@ -119,6 +121,39 @@ macro_rules! as_number {
             }
         }
     )+};
+}
+
+fn is_equal(int: i64, float: impl Into<f64>) -> bool {
+    // A float of that size is whole, and fits.
+    float.into() as i128 == i128::from(int)
+}
+
+fn narrow(wide: f64) -> Option<f32> {
+    let float = wide as f32;
+    let is_kept = match wide.fract() == 0.0 {
+        true => f64::from(float) == wide,
+        false => float != 0.0,
+    };
+    is_kept.then_some(float)
+}
+
+/// A number that came as text.
+fn float<F: FromStr + Copy + Into<f64>>(text: &str) -> Option<F> {
+    let float: F = text.parse().ok()?;
+    let wide: f64 = float.into();
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let is_kept = match fraction.trim_end_matches('0') {
+        // All digits of the float are written.
+        "" => text.ends_with("Infinity") || format!("{wide:.0}") == whole,
+        _ => wide.is_finite() && wide != 0.0,
+    };
+    is_kept.then_some(float)
+}
+
+fn inexact(kind: &str, others: &str) -> Problem {
+    Problem::of_row(format!(
+        "the number is none that {kind} has: read it as {others} or, cast to text, as String"
+    ))
 }
 
 /// Structure that came as JSON, and in SQLite as text.
@@ -174,8 +209,26 @@ impl<'de> serde::Deserializer<'de> for CellDeserializer<'de> {
         deserialize_i128 visit_i128 i128,
         deserialize_u8 visit_u8 u8, deserialize_u16 visit_u16 u16,
         deserialize_u32 visit_u32 u32, deserialize_u64 visit_u64 u64,
-        deserialize_u128 visit_u128 u128,
-        deserialize_f32 visit_f32 f32, deserialize_f64 visit_f64 f64
+        deserialize_u128 visit_u128 u128
+    }
+
+    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
+        let number = match &self.0 {
+            Cell::Int(value) => Some(*value as f32).filter(|float| is_equal(*value, *float)),
+            Cell::Float(value) => narrow(*value),
+            Cell::Decimal(text) => float(text),
+            _ => return self.deserialize_any(visitor),
+        };
+        visitor.visit_f32(number.ok_or_else(|| inexact("f32", "f64, i64"))?)
+    }
+
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
+        let number = match &self.0 {
+            Cell::Int(value) => Some(*value as f64).filter(|float| is_equal(*value, *float)),
+            Cell::Decimal(text) => float(text),
+            _ => return self.deserialize_any(visitor),
+        };
+        visitor.visit_f64(number.ok_or_else(|| inexact("f64", "i64"))?)
     }
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {

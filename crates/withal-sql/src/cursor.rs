@@ -242,6 +242,7 @@ impl<'s> AsyncContextManager for OpenCursor<'s> {
 
     async fn enter(self) -> Result<Cursor<'s>, Error> {
         self.session.ready().await?;
+        self.session.driver().check(self.sql)?;
         let (rows, transaction) = match self.session.driver() {
             #[cfg(feature = "postgres")]
             Driver::Postgres(postgres) => self.enter_postgres(postgres).await?,

@@ -1,5 +1,7 @@
 //! One session with either database.
 
+#[cfg(feature = "postgres")]
+use crate::ErrorKind;
 use crate::options::TransactionOptions;
 use crate::row::Row;
 use crate::url::Target;
@@ -47,16 +49,34 @@ impl Driver {
         }
     }
 
+    /// Refuses what the driver of Postgres takes for the end of the connection. What SQLite cannot
+    /// run it refuses itself.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(unused_variables, reason = "this is about Postgres")
+    )]
+    pub(crate) fn check(&self, sql: &str) -> Result<(), Error> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Driver::Postgres(_) => check_postgres(sql).map_err(|error| error.of_statement(sql)),
+            #[cfg(feature = "sqlite")]
+            Driver::Sqlite(_) => Ok(()),
+        }
+    }
+
     pub(crate) async fn execute(&self, sql: &str, params: &[Value<'_>]) -> Result<u64, Error> {
+        self.check(sql)?;
         either!(self, session => Box::pin(session.execute(sql, params)).await)
     }
 
     pub(crate) async fn query(&self, sql: &str, params: &[Value<'_>]) -> Result<Vec<Row>, Error> {
+        self.check(sql)?;
         either!(self, session => Box::pin(session.query(sql, params)).await)
     }
 
     /// Any number of statements, without parameters.
     pub(crate) async fn batch(&self, sql: &str) -> Result<(), Error> {
+        self.check(sql)?;
         either!(self, session => Box::pin(session.batch(sql)).await)
     }
 
@@ -117,5 +137,20 @@ impl Driver {
             #[cfg(feature = "sqlite")]
             Driver::Sqlite(session) => session.close().await,
         }
+    }
+}
+
+#[cfg(feature = "postgres")]
+fn check_postgres(sql: &str) -> Result<(), Error> {
+    if sql.contains('\0') {
+        let why = "there is a NUL in the statement";
+        return Err(Error::new(ErrorKind::Refused, why));
+    }
+    match crate::migrate::copies(sql) {
+        Some(method) => {
+            let why = format!("rows of COPY come and go with `{method}`");
+            Err(Error::new(ErrorKind::Refused, why))
+        }
+        None => Ok(()),
     }
 }

@@ -54,3 +54,5 @@ pub use apply::{Event, Migrator};
 pub use error::{MigrateError, Position};
 pub use files::{Migration, Migrations};
 pub use history::{Problem, State};
+#[cfg(feature = "postgres")]
+pub(crate) use script::copies;

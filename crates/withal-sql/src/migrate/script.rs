@@ -50,6 +50,26 @@ pub(super) fn statements(
     Ok(statements)
 }
 
+/// By which method of a session the rows of a `COPY` come or go, if one of these statements is a
+/// `COPY` from or to the client.
+#[cfg(feature = "postgres")]
+pub(crate) fn copies(sql: &str) -> Option<&'static str> {
+    let mut words = sql.as_bytes().windows(3);
+    if !words.any(|word| word.eq_ignore_ascii_case(b"STD")) {
+        return None;
+    }
+    let mut lexer = Lexer::new(sql, Dialect::Postgres);
+    // What does not end, the server will tell.
+    while let Ok(Some(read)) = Read::next(&mut lexer) {
+        match read.copy_stream() {
+            Some(stream) if is(stream, "STDIN") => return Some("copy_in"),
+            Some(_) => return Some("copy_out"),
+            None => {}
+        }
+    }
+    None
+}
+
 /// Line and column of a byte, both from 1; columns are characters.
 pub(super) fn position(text: &str, at: usize) -> Position {
     let before = text.get(..at).unwrap_or(text);
@@ -144,9 +164,7 @@ impl<'s> Read<'s> {
         if dialect == Dialect::Postgres && self.is_for_psql {
             return Err(self.flaw("a command of psql, which the server does not know: remove it"));
         }
-        if let (Dialect::Postgres, true, Some(stream)) =
-            (dialect, is(first, "COPY"), self.standard_stream)
-        {
+        if let (Dialect::Postgres, Some(stream)) = (dialect, self.copy_stream()) {
             let why = format!("COPY: a migration has no {stream}; write INSERT instead");
             return Err(self.flaw(why));
         }
@@ -157,6 +175,12 @@ impl<'s> Read<'s> {
             )));
         }
         Ok(())
+    }
+
+    /// Of a `COPY`.
+    fn copy_stream(&self) -> Option<&'s str> {
+        let is_copy = self.head.first().is_some_and(|word| is(word, "COPY"));
+        self.standard_stream.filter(|_| is_copy)
     }
 
     /// Whether it begins or ends a transaction; a savepoint is none.

@@ -73,6 +73,11 @@ pub(super) fn bind(statement: &mut Statement<'_>, params: &[Value<'_>]) -> Resul
         };
         takes = takes.max(number);
         if let Some(param) = params.get(number - 1) {
+            if matches!(param, Value::Float(value) if value.is_nan()) {
+                return wrong(format!(
+                    "parameter {number} is NaN, which SQLite would store as NULL: give it NULL or text"
+                ));
+            }
             let bound = statement.raw_bind_parameter(index, Param(param));
             bound.map_err(|error| Error::new(ErrorKind::Parameter, error.to_string()))?;
         }

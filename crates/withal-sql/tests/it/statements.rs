@@ -1,10 +1,11 @@
 //! Statements, parameters and rows.
 
 use serde::Deserialize;
-#[cfg(feature = "postgres")]
 use withal_scope::with_ref;
 use withal_sql::{ErrorKind, params};
 
+#[cfg(feature = "sqlite")]
+use crate::support::Kind;
 use crate::support::each_connection;
 #[cfg(feature = "postgres")]
 use crate::support::with_connection;
@@ -56,6 +57,100 @@ fn rows_become_structs_tuples_and_values() {
             .query_one_as("SELECT CAST(41 AS bigint) + 1", &[])
             .await?;
         assert_eq!(one, 42);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_number_that_a_float_does_not_have_is_no_float() {
+    each_connection(async |_, conn| {
+        let sql = "SELECT CAST($1 AS bigint) AS n, CAST($2 AS double precision) AS f";
+        let exact = 9_007_199_254_740_992_i64;
+        let params = params![exact, 16_777_216.0];
+        let (n, f): (f64, f32) = conn.query_one_as(sql, params).await?;
+        assert_eq!((n, f), (9_007_199_254_740_992.0, 16_777_216.0));
+        let row = conn
+            .query_one(sql, params![exact + 1, 16_777_217.0])
+            .await?;
+        for error in [
+            row.get::<f64>("n").unwrap_err(),
+            row.get::<Option<f64>>("n").unwrap_err(),
+            row.get::<f32>("n").unwrap_err(),
+            row.read::<(f64, f64)>().unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Decode);
+            let text = error.to_string();
+            assert!(
+                text.contains("column `n` of type int") && text.contains("i64"),
+                "{text}"
+            );
+        }
+        assert_eq!(row.get::<f64>("f")?, 16_777_217.0);
+        let error = row.get::<f32>("f").unwrap_err();
+        assert!(error.to_string().contains("column `f`"), "{error}");
+        for (value, is_kept) in [
+            (0.1, true),
+            (1e300, false),
+            (1e-300, false),
+            (f64::INFINITY, true),
+        ] {
+            let row = conn.query_one(sql, params![i64::MAX, value]).await?;
+            assert_eq!(row.get::<f32>("f").is_ok(), is_kept, "{value}");
+            assert_eq!(row.get::<f64>("f")?, value);
+            row.get::<f64>("n").unwrap_err();
+        }
+        Ok(())
+    });
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn a_numeric_is_a_float_if_no_digit_before_the_point_is_lost() {
+    with_connection(async |conn| {
+        let check = async |text: &str, expected: Option<f64>| {
+            let row = conn
+                .query_one("SELECT CAST($1 AS numeric) AS n", params![text])
+                .await?;
+            let found = row.get::<f64>("n");
+            assert_eq!(found.as_ref().ok().copied(), expected, "{text}");
+            if let Err(error) = found {
+                assert!(
+                    error.to_string().contains("column `n` of type numeric"),
+                    "{error}"
+                );
+            }
+            assert_eq!(row.get::<String>("n")?, text);
+            Ok::<(), withal_sql::Error>(())
+        };
+        check("12.50", Some(12.5)).await?;
+        check("-33.3333333333333333", Some(-33.333_333_333_333_336)).await?;
+        check("0.000", Some(0.0)).await?;
+        check("9007199254740992.00", Some(9_007_199_254_740_992.0)).await?;
+        check("9007199254740993", None).await?;
+        check(&format!("1{}", "0".repeat(400)), None).await?;
+        check(&format!("0.{}1", "0".repeat(400)), None).await?;
+        let sql = "SELECT CAST('NaN' AS numeric)";
+        assert!(conn.query_one_as::<f64>(sql, params![]).await?.is_nan());
+        Ok(())
+    })
+    .await;
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn sqlite_takes_no_nan() {
+    each_connection(async |kind, conn| {
+        let sql = "SELECT CAST($1 AS double precision) AS f";
+        let found = conn.query_one(sql, params![f64::NAN]).await;
+        match kind {
+            #[cfg(feature = "postgres")]
+            Kind::Postgres => assert!(found?.get::<f64>("f")?.is_nan()),
+            Kind::Sqlite => {
+                let error = found.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Parameter);
+                assert!(error.to_string().contains("parameter 1 is NaN"), "{error}");
+            }
+        }
         Ok(())
     });
 }
@@ -163,6 +258,57 @@ async fn what_the_server_says_of_values_is_not_shown() {
 }
 
 #[test]
+fn a_nul_in_a_statement_is_told_and_costs_nothing() {
+    each_connection(async |kind, conn| {
+        let sql = "SELECT '\0'";
+        let mut errors = vec![
+            conn.execute(sql, &[]).await.unwrap_err(),
+            conn.query(sql, &[]).await.unwrap_err(),
+        ];
+        let rows = with_ref(conn.cursor(sql, &[]), async |_| Ok(()));
+        let error = rows.await.unwrap_err();
+        errors.push(error.downcast().unwrap());
+        for error in errors {
+            assert_eq!(error.kind(), ErrorKind::Refused, "{kind:?}: {error}");
+            assert!(error.message().contains("NUL"), "{kind:?}: {error}");
+        }
+        assert_eq!(conn.query_one_as::<i32>("SELECT 5", &[]).await?, 5);
+        Ok(())
+    });
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn a_copy_that_is_no_copy_in_or_out_names_what_is_for_it() {
+    with_connection(async |conn| {
+        let setup = "CREATE TABLE t (v text); INSERT INTO t VALUES ('COPY t TO STDOUT')";
+        conn.batch(setup).await?;
+        let out = "/* all */ copy (SELECT v FROM t) to stdout (FORMAT csv)";
+        let (into, method) = ("COPY t FROM STDIN", "`copy_in`");
+        for (error, method) in [
+            (conn.execute(out, &[]).await.unwrap_err(), "`copy_out`"),
+            (conn.query(into, &[]).await.unwrap_err(), method),
+            (
+                conn.batch("SELECT 1; COPY t FROM STDIN").await.unwrap_err(),
+                method,
+            ),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+            assert!(error.message().contains(method), "{error}");
+        }
+        conn.batch("COPY (SELECT 'STDOUT') TO PROGRAM 'cat > /dev/null'")
+            .await?;
+        let sql = "SELECT count(*) FROM t WHERE v = 'COPY t TO STDOUT'";
+        assert_eq!(conn.query_one_as::<i64>(sql, &[]).await?, 1);
+        let mut copied = Vec::new();
+        conn.copy_out("COPY t TO STDOUT", &mut copied).await?;
+        assert_eq!(copied, b"COPY t TO STDOUT\n");
+        Ok(())
+    })
+    .await;
+}
+
+#[test]
 fn rows_come_one_after_the_other_and_leave_the_session_free() {
     each_connection(async |_, conn| {
         let numbers = "WITH RECURSIVE n(i) AS (SELECT CAST(1 AS bigint) UNION ALL SELECT i + 1 FROM n \
@@ -173,7 +319,7 @@ fn rows_come_one_after_the_other_and_leave_the_session_free() {
                 true => conn.exclusive_cursor(numbers, params),
                 false => conn.cursor(numbers, params),
             };
-            let sum = withal_scope::with_ref(cursor, async |rows| {
+            let sum = with_ref(cursor, async |rows| {
                 let mut sum = 0;
                 while let Some(row) = rows.next().await? {
                     sum += row.read::<i64>()?;
@@ -186,7 +332,7 @@ fn rows_come_one_after_the_other_and_leave_the_session_free() {
                 true => conn.exclusive_cursor(numbers, params),
                 false => conn.cursor(numbers, params),
             };
-            let first = withal_scope::with_ref(cursor, async |rows| {
+            let first = with_ref(cursor, async |rows| {
                 Ok(rows.next().await?.unwrap().read::<i64>()?)
             });
             assert_eq!(first.await?, 1, "exclusive: {exclusive}");
