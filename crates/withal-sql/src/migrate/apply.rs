@@ -289,12 +289,11 @@ async fn note(table: &Table, session: &Session, migration: &Migration) -> Result
 /// Takes back what a file has set for the session, and its temporary tables: the next one begins as
 /// in a run of its own.
 async fn reset(session: &Session) -> Result<(), Error> {
-    match session.dialect() {
-        Dialect::Postgres => {
-            let reset = "SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; DISCARD TEMP";
-            session.batch(reset).await
-        }
-        Dialect::Sqlite => {
+    match session.driver() {
+        #[cfg(feature = "postgres")]
+        Driver::Postgres(session) => Box::pin(session.reset_settings()).await,
+        #[cfg(feature = "sqlite")]
+        Driver::Sqlite(_) => {
             session.batch(SETTINGS).await?;
             let left: Vec<String> = session.query_as(TEMPORARY, params![]).await?;
             session.batch(&left.join(";")).await

@@ -593,6 +593,18 @@ impl Postgres {
         Ok(())
     }
 
+    /// Makes settings and temporary tables as in a new session, in a transaction or not, which goes on
+    /// being ours.
+    pub(crate) async fn reset_settings(&self) -> Result<(), Error> {
+        let mark = match self.state().in_transaction {
+            true => MARK,
+            false => "",
+        };
+        let reset =
+            format!("SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; DISCARD TEMP{mark}");
+        self.batch(&reset).await
+    }
+
     /// If it fails, the session is not used any more.
     pub(crate) async fn reset(&self, is_settled: bool) -> Result<(), Error> {
         let (is_quiet, is_unruly, is_renamed, stray) = {
