@@ -1,6 +1,7 @@
 //! Files of variables, as dotenv has them.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::path::Path;
@@ -30,6 +31,9 @@ struct Flaw {
 }
 
 fn parse(text: &str) -> Result<Vec<(Variable, OsString)>, Flaw> {
+    if let Some(flaw) = refers_to_nothing(text) {
+        return Err(flaw);
+    }
     let taken = Cell::new(0);
     let lines = Lines {
         rest: text.as_bytes(),
@@ -52,6 +56,65 @@ fn parse(text: &str) -> Result<Vec<(Variable, OsString)>, Flaw> {
         variables.push((name, value.into()));
     }
     Ok(variables)
+}
+
+/// The first `$` that does not stand for a variable: the parser would leave it out, and what follows
+/// it. A password may have one.
+fn refers_to_nothing(text: &str) -> Option<Flaw> {
+    let mut known: HashSet<&str> = HashSet::new();
+    let (mut line, mut line_start, mut entry_start) = (1, 0, 0);
+    let (mut quote, mut is_escaped, mut is_comment) = (None, false, false);
+    let mut before = '\n';
+    for (at, character) in text.char_indices() {
+        let (_, rest) = text.split_at(at);
+        match (quote, character) {
+            _ if std::mem::take(&mut is_escaped) => {}
+            (None, '\n') => {
+                let (_, entry) = text.split_at(entry_start);
+                let name = entry.split('=').next().unwrap_or_default();
+                let name = name.trim_start().trim_start_matches("export ");
+                let _ = known.insert(name.trim());
+                (entry_start, is_comment) = (at + 1, false);
+            }
+            _ if is_comment => {}
+            (None, '#') if before.is_whitespace() => is_comment = true,
+            (None, '\'' | '"') => quote = Some(character),
+            (Some(open), _) if open == character => quote = None,
+            (None | Some('"'), '\\') => is_escaped = true,
+            (None | Some('"'), '$') => {
+                let stands = referred(rest)
+                    .is_none_or(|name| known.contains(name) || std::env::var_os(name).is_some());
+                if !stands {
+                    return Some(Flaw {
+                        line,
+                        column: text.get(line_start..at).unwrap_or_default().chars().count() + 1,
+                        why: "`$` stands before the name of no variable that is set here; for the \
+                              sign itself write `\\$`, or put the value between single quotes",
+                    });
+                }
+            }
+            _ => {}
+        }
+        if character == '\n' {
+            (line, line_start) = (line + 1, at + 1);
+        }
+        before = character;
+    }
+    None
+}
+
+/// The name that a `$` at the beginning refers to, perhaps an empty one; nothing if that is for the
+/// parser to refuse.
+fn referred(text: &str) -> Option<&str> {
+    let name = text.get(1..).unwrap_or_default();
+    match name.strip_prefix('{') {
+        Some(braced) => braced.split_once('}').map(|(name, _)| name),
+        None => {
+            let is_part = |character: char| character.is_ascii_alphanumeric() || character == '_';
+            let end = name.find(|character| !is_part(character));
+            name.get(..end.unwrap_or(name.len()))
+        }
+    }
 }
 
 /// Gives a text line by line, so that the parser, which counts no lines, has taken no more of it
@@ -159,6 +222,11 @@ mod tests {
         );
         check("A=\nA=2", &[("A", ""), ("A", "2")]);
         check("A='$B'\nC=<${A}>", &[("A", "$B"), ("C", "<$B>")]);
+        check("A=pa\\$word # $x", &[("A", "pa$word")]);
+        check(
+            "A=1\nexport B=$A\nC=\"${B}\"",
+            &[("A", "1"), ("B", "1"), ("C", "1")],
+        );
     }
 
     #[test]
@@ -181,6 +249,13 @@ mod tests {
         check("A=ü\\q", 1, 5, "not a value");
         check("A=1\nB=x${C", 2, 4, "without its `}`");
         check("A=a\0b", 1, 1, "NUL");
+        let nothing = "the name of no variable";
+        check("A=1\nTOKEN=pa$word", 2, 9, nothing);
+        check("A=abc$\nB=2", 1, 6, nothing);
+        check("A=a$1b", 1, 4, nothing);
+        check("A=ü${NOPE_NOT_SET}", 1, 4, nothing);
+        check("A=\"pa$word\"", 1, 6, nothing);
+        check("A=1 # $x\n# $y\nB='$z'\nC=\"\n$A${B}$\"", 5, 7, nothing);
         let long = format!("A='{}'\nB", "x".repeat(100_000));
         assert_eq!(
             parse(&long),
