@@ -213,10 +213,12 @@ fn job(arguments: RunArguments, matches: &ArgMatches, is_check: bool) -> anyhow:
             journal: !options.no_journal,
             recover: !options.no_recover,
         },
+        is_rehearsal: is_check || options.dry_run,
         messages: Messages::new(level(&options, matches)?),
     };
+    let is_rehearsal = asked.is_rehearsal;
     let job = asked.job()?;
-    Ok(match is_check || options.dry_run {
+    Ok(match is_rehearsal {
         true => Request::Plan(job),
         false => Request::Run(job),
     })

@@ -381,3 +381,37 @@ fn no_secret_of_the_command_line_is_in_what_a_run_leaves() {
         assert!(!text.contains("hunter3"), "{text}");
     }
 }
+
+#[test]
+fn a_run_that_is_refused_is_told_to_whoever_watches_them() {
+    let sandbox = Sandbox::new();
+    let told = [
+        "--name",
+        "job",
+        "--report",
+        "run.json",
+        "--metrics",
+        "metrics",
+    ];
+    let run =
+        |options: &[&str]| sandbox.run(&[&told[..], options, &["--", "touch", "started"]].concat());
+    run(&[]).check_code(0);
+    fs::remove_file(sandbox.path("started")).unwrap();
+    let before = (sandbox.read("run.json"), sandbox.read("metrics"));
+    run(&["-n", "--env-file", "none"]).check_code(125);
+    assert_eq!(before, (sandbox.read("run.json"), sandbox.read("metrics")));
+    run(&["--env-file", "none"]).check_code(125);
+    assert!(!sandbox.has("started"));
+    let report: Value = serde_json::from_str(&sandbox.read("run.json")).unwrap();
+    assert_eq!(report["outcome"], "not_acquired");
+    assert_eq!(report["exit"], 125);
+    assert!(
+        report["error"].as_str().unwrap().contains("`none`"),
+        "{report}"
+    );
+    let metrics = sandbox.read("metrics");
+    assert!(
+        metrics.contains("withal_run_last_exit_code{job=\"job\"} 125"),
+        "{metrics}"
+    );
+}

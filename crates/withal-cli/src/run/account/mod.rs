@@ -54,6 +54,18 @@ impl Account {
         Account::of(job, run, events, length, end)
     }
 
+    /// That of a run which was not begun.
+    pub(super) fn refused(job: &Job, error: &anyhow::Error) -> anyhow::Result<Account> {
+        let end = End {
+            outcome: "not_acquired",
+            error: Some(format!("{error:#}")),
+            signal: None,
+            timed_out: false,
+            exit: Exit::FAILED,
+        };
+        Ok(Account::new(job, RunId::random()?, &Chronicle::new(), end))
+    }
+
     fn of(job: &Job, run: RunId, events: Events, length: Duration, end: End) -> Account {
         Account {
             run,

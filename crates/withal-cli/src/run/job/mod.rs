@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use toml::Spanned;
 
 use super::Safety;
-use super::account::Destination;
+use super::account::{Account, Destination};
 use super::gates::{Origin, Planned, Previews, Template};
 use super::release::{HURRIED_LIMIT, LIMIT, Released};
 use super::status::{BUSY, Exit};
@@ -63,6 +63,8 @@ pub(crate) struct Asked {
     /// What stands after `--`: the command, or further arguments of the file's command.
     pub(crate) words: Vec<OsString>,
     pub(crate) safety: Safety,
+    /// Whether it is only to be looked at.
+    pub(crate) is_rehearsal: bool,
     pub(crate) messages: Messages,
 }
 
@@ -72,6 +74,7 @@ impl Asked {
         match self.file.take() {
             Some(path) => self.with_file(path),
             None => {
+                let is_rehearsal = self.is_rehearsal;
                 let identity = identity(&self.settings, || {
                     hash(self.words_of_gates.iter().chain(&self.words))
                 });
@@ -87,8 +90,7 @@ impl Asked {
                     file: None,
                     messages: self.messages,
                 };
-                check(&job, &[], None)?;
-                Ok(job)
+                job.checked(&[], None, is_rehearsal)
             }
         }
     }
@@ -120,8 +122,7 @@ impl Asked {
             file: Some(path),
             messages: self.messages,
         };
-        check(&job, &texts, Some(&file.source))?;
-        Ok(job)
+        job.checked(&texts, Some(&file.source), self.is_rehearsal)
     }
 }
 
@@ -188,6 +189,23 @@ fn check(job: &Job, texts: &[Spanned<Template>], source: Option<&Source>) -> any
 }
 
 impl Job {
+    /// The job, if nothing can be found wrong with it. Else whoever watches its runs hears of it.
+    fn checked(
+        self,
+        texts: &[Spanned<Template>],
+        source: Option<&Source>,
+        is_rehearsal: bool,
+    ) -> anyhow::Result<Job> {
+        let Err(error) = check(&self, texts, source) else {
+            return Ok(self);
+        };
+        if !is_rehearsal {
+            let account = Account::refused(&self, &error)?;
+            account.write(&self, self.report()?);
+        }
+        Err(error)
+    }
+
     /// A command with gates and no journal, and nothing else said.
     pub(crate) fn simple(
         gates: Vec<Planned>,
