@@ -5,6 +5,7 @@ use std::fs;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::kill_matrix::kill_both;
 use crate::support::{Sandbox, Started, wait_until};
 
 /// The child of the process that was started, which holds the gates.
@@ -81,12 +82,7 @@ fn all_is_undone_when_the_front_is_killed() {
 #[test]
 fn all_is_undone_by_recover_when_both_are_killed() {
     let sandbox = Sandbox::new();
-    let started = start(&sandbox);
-    let keeper = keeper(&started);
-    kill(keeper, Signal::SIGSTOP).unwrap();
-    started.send(Signal::SIGKILL);
-    kill(keeper, Signal::SIGKILL).unwrap();
-    let _ended = started.finish_unchecked();
+    kill_both(start(&sandbox));
     assert_eq!(sandbox.read("trace"), "+\n");
     let recovering = sandbox.start(sandbox.command(crate::support::WITHAL, &["recover"]));
     recovering.finish_unchecked().check_code(0);
