@@ -1,3 +1,5 @@
+//! Threads that keep segments, watched.
+
 use std::any::Any;
 use std::sync::OnceLock;
 
