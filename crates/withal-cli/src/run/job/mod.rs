@@ -188,6 +188,13 @@ fn check(job: &Job, texts: &[Spanned<Template>], source: Option<&Source>) -> any
     }
 }
 
+/// Whether what tells of the run goes to files that nothing else of it is for.
+fn has_own_files(job: &Job) -> anyhow::Result<bool> {
+    let mut previews = Previews::of(&job.gates)?;
+    let mut files = job.settings.files();
+    Ok(files.all(|(option, path)| previews.take_file(option, path).is_ok()))
+}
+
 impl Job {
     /// The job, if nothing can be found wrong with it. Else whoever watches its runs hears of it.
     fn checked(
@@ -199,7 +206,7 @@ impl Job {
         let Err(error) = check(&self, texts, source) else {
             return Ok(self);
         };
-        if !is_rehearsal {
+        if !is_rehearsal && has_own_files(&self)? {
             let account = Account::refused(&self, &error)?;
             account.write(&self, self.report()?);
         }
