@@ -523,8 +523,9 @@ impl Postgres {
         };
         let error = match error.code() {
             Some(&SqlState::DIVISION_BY_ZERO) if is_unruly => {
+                // The division is ours: nobody else need hear of it.
                 let message = "not committed: the transaction was ended behind its back";
-                Error::new(ErrorKind::Poisoned, message).with_source(error)
+                Error::new(ErrorKind::Poisoned, message)
             }
             // The server has rolled back.
             Some(&SqlState::IN_FAILED_SQL_TRANSACTION) => {
