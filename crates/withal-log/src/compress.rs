@@ -84,21 +84,14 @@ fn write(
     let mut compressor = zstd::bulk::Compressor::new(level)?;
     compressor.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true))?;
     let (mut table, mut sums) = (Vec::new(), Vec::new());
-    let mut buffer = vec![0; FRAME];
-    let mut at = 0;
-    loop {
-        let read = text.read_full(&mut buffer, at)?;
-        let (piece, _) = buffer.split_at(read);
-        if piece.is_empty() {
-            break;
-        }
+    let at = text.each_piece(FRAME, |piece| {
         let frame = compressor.compress(piece)?;
         put(&frame)?;
         table.extend_from_slice(&small(frame.len())?.to_le_bytes());
         table.extend_from_slice(&small(piece.len())?.to_le_bytes());
         sums.extend_from_slice(&crc32c(&frame).to_le_bytes());
-        at += read as u64;
-    }
+        Ok(())
+    })?;
     put(&end(&table, &sums)?)?;
     into.sync_data()?;
     let shrunk = Shrunk {
@@ -174,9 +167,7 @@ impl Compressed {
             Some(table) => table,
             None => (find_frames(&*file)?, None),
         };
-        let size = frames
-            .last()
-            .map_or(0, |frame| frame.text + u64::from(frame.text_len));
+        let (size, _) = ends(&frames);
         Ok(Compressed {
             file,
             frames,
@@ -206,10 +197,7 @@ impl Compressed {
             }
         }
         if !self.has_table {
-            let end = self
-                .frames
-                .last()
-                .map_or(0, |frame| frame.file + u64::from(frame.len));
+            let (_, end) = ends(&self.frames);
             damage.push((end, (self.len - end).max(1)));
         }
         Ok(damage)
@@ -227,6 +215,29 @@ impl Compressed {
             false => Err(damaged("a frame has not the size that the table says")),
         }
     }
+}
+
+impl Frame {
+    /// The one that comes next.
+    fn after(frames: &[Frame], len: u32, text_len: u32) -> Frame {
+        let (text, file) = ends(frames);
+        Frame {
+            text,
+            file,
+            len,
+            text_len,
+        }
+    }
+}
+
+/// Where the last one ends: in the text, and in the file.
+fn ends(frames: &[Frame]) -> (u64, u64) {
+    frames.last().map_or((0, 0), |last| {
+        (
+            last.text + u64::from(last.text_len),
+            last.file + u64::from(last.len),
+        )
+    })
 }
 
 type Table = (Vec<Frame>, Option<Vec<u32>>);
@@ -248,7 +259,6 @@ fn read_table(file: &dyn File, len: u64) -> io::Result<Option<Table>> {
         .get(HEAD..seek.len() - FOOTER.min(seek.len()))
         .unwrap_or_default();
     let mut frames = Vec::new();
-    let (mut text, mut place) = (0, 0);
     for sizes in table.chunks_exact(ENTRY) {
         let (Some(len), Some(text_len)) = (number(sizes, 0), number(sizes, 4)) else {
             return Ok(None);
@@ -256,15 +266,9 @@ fn read_table(file: &dyn File, len: u64) -> io::Result<Option<Table>> {
         if text_len as usize > FRAME {
             return Ok(None);
         }
-        frames.push(Frame {
-            text,
-            file: place,
-            len,
-            text_len,
-        });
-        text += u64::from(text_len);
-        place += u64::from(len);
+        frames.push(Frame::after(&frames, len, text_len));
     }
+    let (_, place) = ends(&frames);
     if place > at {
         return Ok(None);
     }
@@ -294,18 +298,13 @@ fn read_table(file: &dyn File, len: u64) -> io::Result<Option<Table>> {
 fn find_frames(file: &dyn File) -> io::Result<Vec<Frame>> {
     let most = zstd::zstd_safe::compress_bound(FRAME) as u64;
     let mut frames = Vec::new();
-    let (mut text, mut place) = (0, 0);
-    while let Some((len, text_len)) = frame_of(&read_from(file, place, place + most)?) {
-        frames.push(Frame {
-            text,
-            file: place,
-            len,
-            text_len,
-        });
-        text += u64::from(text_len);
-        place += u64::from(len);
+    loop {
+        let (_, place) = ends(&frames);
+        let Some((len, text_len)) = frame_of(&read_from(file, place, place + most)?) else {
+            return Ok(frames);
+        };
+        frames.push(Frame::after(&frames, len, text_len));
     }
-    Ok(frames)
 }
 
 /// How long the frame is that begins here, and its text.

@@ -54,10 +54,8 @@ pub(crate) fn warn(
     error: &LogError,
 ) {
     tell(error);
-    let line = json!({
-        "at": timestamp(now).to_string(), "event": what, "facts": facts,
-        "error": error.in_full().to_string(),
-    });
+    let mut line = line(now, what, facts);
+    line["error"] = error.in_full().to_string().into();
     add_or_tell(storage, &line);
 }
 

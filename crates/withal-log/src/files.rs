@@ -60,18 +60,7 @@ impl Files {
     pub(crate) fn segments(&self) -> &[SegmentFiles] {
         &self.segments
     }
-}
 
-/// A segment whose text is gone.
-#[derive(Clone, Debug)]
-pub(crate) struct Lost {
-    pub(crate) name: Name,
-    /// How many bytes it had at least, and how many lines the log up to there.
-    pub(crate) len: u64,
-    pub(crate) lines: u64,
-}
-
-impl Files {
     /// What a sidecar without a text tells of that, if there was any that is missed: what is removed
     /// on purpose goes from the old end, and its sidecar first.
     pub(crate) fn lost(
@@ -107,6 +96,15 @@ impl Files {
         let is_later = self.segments.last().is_none_or(|last| last.name < name);
         (part == Part::Text && is_later && !self.orphans.contains(&name)).then_some(name)
     }
+}
+
+/// A segment whose text is gone.
+#[derive(Clone, Debug)]
+pub(crate) struct Lost {
+    pub(crate) name: Name,
+    /// How many bytes it had at least, and how many lines the log up to there.
+    pub(crate) len: u64,
+    pub(crate) lines: u64,
 }
 
 impl SegmentFiles {

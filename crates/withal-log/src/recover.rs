@@ -57,16 +57,10 @@ pub(crate) fn open(
             &json!({ "file": file }),
         );
     }
-    let (last, before) = match files.segments() {
-        [before @ .., last] => (last, before.last()),
-        [] => {
-            return Ok((
-                create(storage, log_id, after(lost, Tail::default()), now)?,
-                None,
-            ));
-        }
-    };
-    if let Some(lost) = lost.filter(|lost| lost.name > last.name) {
+    let last = files.segments().last();
+    // What is missed in the middle is for `verify` to tell.
+    let lost = lost.filter(|lost| last.is_none_or(|last| lost.name > last.name));
+    if let Some(lost) = &lost {
         // Its place stays free, so that nobody takes what comes now for what was in it.
         let facts = json!({ "segment": lost.name.text(), "bytes": lost.len });
         let error = corrupt_segment(
@@ -75,18 +69,26 @@ pub(crate) fn open(
             "it is gone, and the log goes on behind it",
         );
         events::warn(storage, now, "segment missing", &facts, &error);
+    }
+    let [before @ .., last] = files.segments() else {
+        let tail = after(lost, Tail::default());
+        return Ok((create(storage, log_id, tail, now)?, None));
+    };
+    let is_only_compressed = last.is_compressed && !last.has_text;
+    if lost.is_some() || is_only_compressed {
         let scan = Scan::new(&last.read_sidecar(storage)?);
         if let Some(tail) = ended_tail(last, &scan) {
-            return Ok((create(storage, log_id, after(Some(lost), tail), now)?, None));
+            return Ok((create(storage, log_id, after(lost, tail), now)?, None));
         }
     }
-    if last.is_compressed && !last.has_text {
-        let scan = Scan::new(&last.read_sidecar(storage)?);
-        let tail = ended_tail(last, &scan)
-            .ok_or_else(|| corrupt(storage, last, "its sidecar does not say where it ends"))?;
-        return Ok((create(storage, log_id, tail, now)?, None));
+    if is_only_compressed {
+        return Err(corrupt(
+            storage,
+            last,
+            "its sidecar does not say where it ends",
+        ));
     }
-    reopen(storage, log_id, last, before, now)
+    reopen(storage, log_id, last, before.last(), now)
 }
 
 /// Where the log goes on behind a segment that is lost, if there is one.

@@ -35,17 +35,20 @@ pub(crate) fn apply(
     let Some((last, ended)) = files.segments().split_last() else {
         return Ok(());
     };
+    // What each takes, and counts as.
     let mut sizes = Vec::new();
+    let mut total = last.disk_size(storage)?;
     for segment in ended {
-        let size = segment.disk_size(storage)?;
-        sizes.push(match waiting {
-            Some((name, shrunk)) if segment.has_text && segment.name > *name => shrunk.of(size),
-            _ => size,
-        });
+        let bytes = segment.disk_size(storage)?;
+        let size = match waiting {
+            Some((name, shrunk)) if segment.has_text && segment.name > *name => shrunk.of(bytes),
+            _ => bytes,
+        };
+        sizes.push((bytes, size));
+        total += size;
     }
-    let mut total = sizes.iter().sum::<u64>() + last.disk_size(storage)?;
     let following = ended.iter().skip(1).chain([last]);
-    for ((segment, size), next) in ended.iter().zip(sizes).zip(following) {
+    for ((segment, (bytes, size)), next) in ended.iter().zip(sizes).zip(following) {
         // The lines of a segment are older than the one after it.
         let is_old = settings.keep_age.is_some_and(|keep| {
             let age = now.saturating_sub(next.name.made_ms());
@@ -54,7 +57,6 @@ pub(crate) fn apply(
         if !is_old && settings.keep_size.is_none_or(|keep| total <= keep) {
             break;
         }
-        let bytes = segment.disk_size(storage)?;
         segment.remove(storage)?;
         total -= size;
         let facts = json!({ "segment": segment.name.to_string(), "bytes": bytes });

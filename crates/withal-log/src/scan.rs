@@ -144,9 +144,7 @@ impl Scan {
 
     /// Whether what lies behind a seal may be a hash that a crash has torn.
     pub(crate) fn has_torn_hash(&self) -> bool {
-        let is_sealed = |entry: &Entry| entry.flags.has(Flags::SEAL);
-        let can_be = self.hash.is_none() && (1..=SIZE).contains(&self.rest);
-        can_be && self.entries.last().is_some_and(is_sealed)
+        self.hash.is_none() && (1..=SIZE).contains(&self.rest) && self.sealed().is_some()
     }
 
     /// How long the sidecar is as far as it is whole.

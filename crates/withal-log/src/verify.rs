@@ -100,6 +100,24 @@ pub enum Verdict {
     Missing,
 }
 
+impl Problem {
+    fn new(
+        storage: &Arc<dyn Storage>,
+        file: &str,
+        offset: u64,
+        len: u64,
+        kind: ProblemKind,
+    ) -> Problem {
+        Problem {
+            file: storage.display(file),
+            offset,
+            len,
+            lines: None,
+            kind,
+        }
+    }
+}
+
 impl Verification {
     /// The worst of what is wrong.
     #[must_use]
@@ -192,13 +210,7 @@ pub fn verify_in(
         report.add(follows(storage, before.as_ref(), &checked), checked.report);
         before = Some(checked.before);
     }
-    let problem = |file: &str, len, kind| Problem {
-        file: storage.display(file),
-        offset: 0,
-        len,
-        lines: None,
-        kind,
-    };
+    let problem = |file: &str, len, kind| Problem::new(storage, file, 0, len, kind);
     for orphan in &files.orphans {
         if let Some(lost) = files.lost(storage, orphan)? {
             let file = lost.name.text();
@@ -333,13 +345,7 @@ fn follows(
     checked: &Checked,
 ) -> Option<Problem> {
     let (before, name) = (before?, &checked.before.name);
-    let problem = |file: &str, offset, len, kind| Problem {
-        file: storage.display(file),
-        offset,
-        len,
-        lines: None,
-        kind,
-    };
+    let problem = |file: &str, offset, len, kind| Problem::new(storage, file, offset, len, kind);
     let text = before.name.text();
     if let Some(end) = before.end.filter(|end| *end < name.base) {
         let missing = name.base - end;
@@ -387,14 +393,14 @@ impl Check<'_> {
         let ended = scan.is_ended().then(|| scan.covered());
         let due = ended.unwrap_or(0).max(scan.durable());
         if due > len {
-            self.problem(&name, len, due - len, None, ProblemKind::MissingText);
+            self.problem(&name, len, due - len, ProblemKind::MissingText);
         }
         if let Some(seal) = scan
             .sealed()
             .filter(|seal| *seal < len && self.next.is_some())
         {
             // Nothing is written behind a seal.
-            self.problem(&name, seal, len - seal, None, ProblemKind::CorruptText);
+            self.problem(&name, seal, len - seal, ProblemKind::CorruptText);
         }
         let mut covered = 0;
         let mut hasher = scan.hash.map(|_| blake3::Hasher::new());
@@ -417,11 +423,11 @@ impl Check<'_> {
             && ended == Some(covered)
             && hasher.finalize() != hash
         {
-            self.problem(&name, 0, covered, None, ProblemKind::CorruptText);
+            self.problem(&name, 0, covered, ProblemKind::CorruptText);
         }
         for (offset, len) in self.files.compressed_damage(self.storage)? {
             let file = self.files.name.compressed();
-            self.problem(&file, offset, len, None, ProblemKind::CorruptCompressed);
+            self.problem(&file, offset, len, ProblemKind::CorruptCompressed);
         }
         self.report.bytes += limit;
         let before = Before {
@@ -465,13 +471,10 @@ impl Check<'_> {
             && count == u64::from(entry.lines)
             && memchr(0, block).is_none();
         if !is_sound {
-            self.report.problems.push(Problem {
-                file: self.storage.display(&self.files.name.text()),
-                offset: start,
-                len: u64::from(entry.len),
-                lines: Some(lines),
-                kind: ProblemKind::CorruptText,
-            });
+            let (file, len) = (self.files.name.text(), u64::from(entry.len));
+            let problem = Problem::new(self.storage, &file, start, len, ProblemKind::CorruptText);
+            let lines = Some(lines);
+            self.report.problems.push(Problem { lines, ..problem });
         }
         Ok(block)
     }
@@ -488,7 +491,7 @@ impl Check<'_> {
         if bad_header {
             // The sidecar of an empty segment may not have come to the disk.
             if !(is_last && len == 0) {
-                self.problem(&file, 0, SIZE as u64, None, ProblemKind::CorruptSidecar);
+                self.problem(&file, 0, SIZE as u64, ProblemKind::CorruptSidecar);
             }
         } else if scan.rest > 0 {
             let is_torn = is_last && !scan.is_damaged && !scan.is_ended();
@@ -498,7 +501,7 @@ impl Check<'_> {
                 true => ProblemKind::TornTail,
                 false => ProblemKind::CorruptSidecar,
             };
-            self.problem(&file, whole, scan.rest as u64, None, kind);
+            self.problem(&file, whole, scan.rest as u64, kind);
         }
     }
 
@@ -538,34 +541,16 @@ impl Check<'_> {
                 true => ProblemKind::TornTail,
                 false => ProblemKind::CorruptText,
             };
-            self.problem(&name, torn, limit - torn, None, kind);
+            self.problem(&name, torn, limit - torn, kind);
         } else if is_ended && covered < limit {
             // Nothing is written behind a seal.
-            self.problem(
-                &name,
-                covered,
-                limit - covered,
-                None,
-                ProblemKind::CorruptText,
-            );
+            self.problem(&name, covered, limit - covered, ProblemKind::CorruptText);
         }
         Ok(())
     }
 
-    fn problem(
-        &mut self,
-        file: &str,
-        offset: u64,
-        len: u64,
-        lines: Option<(u64, u64)>,
-        kind: ProblemKind,
-    ) {
-        self.report.problems.push(Problem {
-            file: self.storage.display(file),
-            offset,
-            len,
-            lines,
-            kind,
-        });
+    fn problem(&mut self, file: &str, offset: u64, len: u64, kind: ProblemKind) {
+        let problem = Problem::new(self.storage, file, offset, len, kind);
+        self.report.problems.push(problem);
     }
 }

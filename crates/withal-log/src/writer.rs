@@ -163,7 +163,7 @@ impl Writer {
             return Ok(self.refuse(&batch, error));
         }
         self.flush_sidecar_if_due(batch.last);
-        self.note_tallies(false);
+        self.note_tallies(batch.last, false);
         self.dirty_bytes += batch.bytes.len() as u64;
         Ok(Written {
             refused: None,
@@ -180,8 +180,7 @@ impl Writer {
         self.last_line = batch.last;
     }
 
-    fn note_tallies(&mut self, at_end: bool) {
-        let now = (self.settings.clock)();
+    fn note_tallies(&mut self, now: u64, at_end: bool) {
         for tally in [&mut self.dropped, &mut self.pruned, &mut self.stepped_back] {
             let _is_noted = tally.note(&self.storage, now, at_end);
         }
@@ -372,7 +371,7 @@ impl Writer {
             let lines = u32::try_from(batch.lines).unwrap_or(u32::MAX);
             self.segment.dropped(lines);
             self.dropped.add([batch.lines, 1]);
-            self.note_tallies(false);
+            self.note_tallies(batch.last, false);
         }
         Written {
             refused: Some((batch.lines, error)),
@@ -523,7 +522,7 @@ impl Writer {
     /// Leaves the log so that it is opened again without reading any text.
     pub(crate) fn close(&mut self) -> Result<(), LogError> {
         let written = self.commit(Batch::default(), true);
-        self.note_tallies(true);
+        self.note_tallies((self.settings.clock)(), true);
         drop(written?);
         self.checkpoint((self.settings.clock)());
         let doing = format!("cannot end `{}`", self.display());

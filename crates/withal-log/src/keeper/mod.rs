@@ -202,17 +202,10 @@ fn is_gone(storage: &Arc<dyn Storage>, name: &Name) -> bool {
 fn add_hash(storage: &Arc<dyn Storage>, name: &Name) -> io::Result<()> {
     let text = storage.open(&name.text(), false)?;
     let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; 1 << 20];
-    let mut at = 0;
-    loop {
-        let read = text.read_full(&mut buffer, at)?;
-        let (piece, _) = buffer.split_at(read);
-        if piece.is_empty() {
-            break;
-        }
+    let _len = text.each_piece(1 << 20, |piece| {
         let _ = hasher.update(piece);
-        at += read as u64;
-    }
+        Ok(())
+    })?;
     let sidecar = storage.open(&name.sidecar(), true)?;
     let scan = Scan::new(&read_all(&*sidecar)?);
     let Some(last) = scan.entries.last() else {

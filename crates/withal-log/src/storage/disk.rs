@@ -67,9 +67,7 @@ impl Disk {
             _ => self.directory.sync_all(),
         }
     }
-}
 
-impl Disk {
     /// Makes a file that is not there, durably and with the mode of all others.
     fn make(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let (folder, file) = name.rsplit_once('/').unwrap_or((".", name));

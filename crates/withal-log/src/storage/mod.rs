@@ -145,6 +145,25 @@ impl dyn File + '_ {
         Ok(filled)
     }
 
+    /// Reads all of it, so many bytes at a time; gives how many there were.
+    pub(crate) fn each_piece(
+        &self,
+        size: usize,
+        mut give: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<u64> {
+        let mut buffer = vec![0; size];
+        let mut at = 0;
+        loop {
+            let read = self.read_full(&mut buffer, at)?;
+            let (piece, _) = buffer.split_at(read);
+            if piece.is_empty() {
+                return Ok(at);
+            }
+            give(piece)?;
+            at += read as u64;
+        }
+    }
+
     /// Adds all of `bytes`; if it cannot, gives how many it took, and why not more.
     pub(crate) fn append_all(&self, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
         let mut rest = bytes;
