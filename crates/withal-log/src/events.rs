@@ -54,9 +54,8 @@ pub(crate) fn warn(
     error: &LogError,
 ) {
     tell(error);
-    let mut line = line(now, what, facts);
-    line["error"] = error.in_full().to_string().into();
-    add_or_tell(storage, &line);
+    let error = error.in_full().to_string();
+    add_or_tell(storage, &line(now, what, facts, Some(error)));
 }
 
 /// Says at WARN what went wrong, and why.
@@ -66,11 +65,15 @@ pub(crate) fn tell(error: &LogError) {
 
 /// Notes an event. It is no part of the log, so a failure is only said.
 pub(crate) fn note(storage: &Arc<dyn Storage>, now: u64, what: &str, facts: &Value) {
-    add_or_tell(storage, &line(now, what, facts));
+    add_or_tell(storage, &line(now, what, facts, None));
 }
 
-fn line(now: u64, what: &str, facts: &Value) -> Value {
-    json!({ "at": timestamp(now).to_string(), "event": what, "facts": facts })
+fn line(now: u64, what: &str, facts: &Value, error: Option<String>) -> Value {
+    let mut line = json!({ "at": timestamp(now).to_string(), "event": what, "facts": facts });
+    if let (Some(line), Some(error)) = (line.as_object_mut(), error) {
+        let _new = line.insert("error".to_owned(), error.into());
+    }
+    line
 }
 
 fn add_or_tell(storage: &Arc<dyn Storage>, line: &Value) {
@@ -127,7 +130,7 @@ impl Tally {
         self.noted = Some(now);
         let facts = self.units.iter().map(|unit| (*unit).to_owned());
         let facts = facts.zip(self.counts.map(Value::from)).collect();
-        let line = line(now, self.what, &Value::Object(facts));
+        let line = line(now, self.what, &Value::Object(facts), None);
         match at_end {
             true => add_or_tell(storage, &line),
             false if add(storage, &line).is_err() => return false,

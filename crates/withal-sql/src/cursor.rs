@@ -14,7 +14,7 @@ use withal_scope::RefContextManager;
 
 use crate::driver::Driver;
 #[cfg(feature = "postgres")]
-use crate::options::TransactionOptions;
+use crate::options::{Then, TransactionOptions};
 #[cfg(feature = "sqlite")]
 use crate::sqlite::SqliteCursor;
 use crate::transaction::Level;
@@ -286,8 +286,8 @@ impl<'s> AsyncContextManager for OpenCursor<'s> {
         };
         let keep = has_succeeded && is_whole;
         match transaction {
-            Some(level) if keep => level.commit().await,
-            Some(level) => level.rollback().await,
+            Some(mut level) if keep => level.commit(Then::GoOn).await,
+            Some(mut level) => level.rollback().await,
             None => Ok(()),
         }
     }

@@ -10,8 +10,9 @@ use withal_pool::{
 };
 
 use crate::driver::Driver;
+use crate::transaction::Begin;
 use crate::url::{Target, parse};
-use crate::{Error, Session};
+use crate::{Error, ErrorKind, Session};
 
 /// Makes sessions with one database, and makes them clean between two uses: what
 /// [`withal_pool`] needs.
@@ -63,6 +64,15 @@ impl Manager for Sessions {
 
 /// A connection that is out of its pool; it derefs to a [`Session`].
 pub type Connection = Lease<Sessions>;
+
+impl From<AcquireError<Error>> for Error {
+    fn from(error: AcquireError<Error>) -> Error {
+        match error {
+            AcquireError::Create(error) => error,
+            error => Error::new(ErrorKind::Acquire, "there is no connection").with_source(error),
+        }
+    }
+}
 
 /// A database: a pool of connections to it. Clones are of the same pool.
 ///
@@ -120,6 +130,44 @@ impl Database {
         &self,
     ) -> impl Future<Output = Result<Connection, AcquireError<Error>>> + Send + use<> {
         self.0.lease()
+    }
+
+    /// A transaction on a connection of its own, as a context manager: `s.enter(db.begin())`. It is
+    /// committed if its block succeeds, and rolled back in every other case; then the connection goes
+    /// back to the pool.
+    ///
+    /// This is the fastest way to do one transaction: `COMMIT` takes with it what makes the connection
+    /// clean. Taken as in sqlx's `Pool::begin`.
+    ///
+    /// # Errors
+    ///
+    /// Its enter fails as [`acquire`](Database::acquire) does, with
+    /// [`Acquire`](crate::ErrorKind::Acquire) or why no connection could be made.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use withal_scope::{async_with, scope};
+    /// use withal_sql::{Database, params};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), withal_core::Error> {
+    /// scope(async |s| {
+    ///     let db = s.enter(Database::open("sqlite::memory:").max_connections(1)).await?;
+    ///     async_with(db.begin(), async |tx| {
+    ///         tx.batch("CREATE TABLE accounts (id INTEGER PRIMARY KEY, owner TEXT)").await?;
+    ///         tx.execute("INSERT INTO accounts VALUES ($1, $2)", params![7, "Ada"]).await?;
+    ///         Ok(())
+    ///     })
+    ///     .await?;
+    ///     Ok(())
+    /// })
+    /// .await
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn begin(&self) -> Begin<Acquire<Sessions>> {
+        Begin::new(self.acquire())
     }
 
     /// The pool itself.

@@ -2,7 +2,7 @@
 
 #[cfg(feature = "postgres")]
 use crate::ErrorKind;
-use crate::options::TransactionOptions;
+use crate::options::{Then, TransactionOptions};
 use crate::row::Row;
 use crate::url::Target;
 use crate::{Error, Value};
@@ -85,10 +85,17 @@ impl Driver {
         either!(self, session => Box::pin(session.begin(options)).await)
     }
 
-    /// Commits. If the transaction cannot be committed as the body saw it, that is an error, and
-    /// it is rolled back.
-    pub(crate) async fn commit(&self) -> Result<(), Error> {
-        either!(self, session => Box::pin(session.commit()).await)
+    /// Commits; gives whether the session is as new then, which it is only where that was asked for,
+    /// and not always. If the transaction cannot be committed as the body saw it, that is an error,
+    /// and it is rolled back.
+    pub(crate) async fn commit(&self, then: Then) -> Result<bool, Error> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Driver::Postgres(session) => Box::pin(session.commit(then)).await,
+            // Its own thread makes it as new, and knows whether there is anything to do.
+            #[cfg(feature = "sqlite")]
+            Driver::Sqlite(session) => Box::pin(session.commit()).await.map(|()| false),
+        }
     }
 
     /// Cancels whatever runs, and rolls back.

@@ -18,3 +18,12 @@ pub(crate) struct TransactionOptions {
     pub(crate) read_only: bool,
     pub(crate) deferrable: bool,
 }
+
+/// What becomes of a session after a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// Its user goes on with it.
+    GoOn,
+    /// Its next user gets it.
+    Renew,
+}

@@ -52,8 +52,8 @@ pub async fn retry_serializable<B, T>(
 ) -> Result<T, withal_core::Error>
 where
     T: Send,
-    B: for<'s, 'r> AsyncFn(&'r mut Transaction<'s>) -> Result<T, BoxError> + Sync,
-    for<'b, 's, 'r> &'b B: SendFn<&'r mut Transaction<'s>, Result<T, BoxError>> + Send,
+    B: for<'s, 'r> AsyncFn(&'r mut Transaction<&'s mut Session>) -> Result<T, BoxError> + Sync,
+    for<'b, 's, 'r> &'b B: SendFn<&'r mut Transaction<&'s mut Session>, Result<T, BoxError>> + Send,
 {
     let (mut wait, longest) = WAIT;
     let mut tried = 0;

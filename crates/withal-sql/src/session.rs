@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::driver::Driver;
+use crate::options::Then;
 use crate::transaction::Begin;
 use crate::{Error, ErrorKind, OpenCursor, Row, Value};
 
@@ -195,7 +196,7 @@ impl Session {
     /// .await
     /// # }
     /// ```
-    pub fn begin(&mut self) -> Begin<'_> {
+    pub fn begin(&mut self) -> Begin<&mut Session> {
         Begin::new(self)
     }
 
@@ -370,6 +371,7 @@ impl Session {
     /// back.
     pub(crate) fn deepen(&self) -> u32 {
         let mut state = self.state();
+        state.is_used = true;
         state.depth += 1;
         state.depth
     }
@@ -405,6 +407,15 @@ impl Session {
         if is_new && depth > 0 {
             state.poisoned = Some((depth, why));
         }
+    }
+
+    /// Commits the transaction; those inside of it have ended.
+    pub(crate) async fn commit(&self, then: Then) -> Result<(), Error> {
+        let is_new = self.driver.commit(then).await?;
+        if is_new {
+            self.state().is_used = false;
+        }
+        Ok(())
     }
 
     /// Whether nothing at all was done with it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use withal::sql::{Database, Error, Session, params};
-use withal::{BoxError, scope, timeout};
+use withal::{BoxError, async_with, scope, timeout};
 
 /// Moves money in every way that goes wrong, and shows that none is lost.
 #[derive(Debug, Parser)]
@@ -55,19 +55,14 @@ enum Ending {
 
 /// Both changes are kept, or none.
 async fn transfer(db: &Database, amount: i64, ending: Ending) -> Result<(), withal::Error> {
-    scope(async |s| {
-        let conn = s.enter(db.acquire()).await?;
-        s.with(conn.begin(), async |_, tx| {
-            change(tx, "Ada", -amount).await?;
-            change(tx, "Bob", amount).await?;
-            match ending {
-                Ending::Well => Ok(()),
-                Ending::Error => Err("the receipt could not be printed".into()),
-                Ending::Never => pending().await,
-            }
-        })
-        .await?;
-        Ok(())
+    async_with(db.begin(), async |tx| {
+        change(tx, "Ada", -amount).await?;
+        change(tx, "Bob", amount).await?;
+        match ending {
+            Ending::Well => Ok(()),
+            Ending::Error => Err("the receipt could not be printed".into()),
+            Ending::Never => pending().await,
+        }
     })
     .await
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use tokio_postgres::NoTls;
 use withal_core::{AsyncContextManager as _, BoxError, ExitCase};
-use withal_scope::with_ref;
+use withal_scope::async_with;
 use withal_sql::{Database, OpenDatabase, params};
 
 use crate::SIZE;
@@ -62,14 +62,12 @@ impl Peer for Withal {
     }
 
     async fn transfer(&self, from: u64, to: u64) -> Result<(), BoxError> {
-        let mut conn = self.0.lease().await?;
-        with_ref(conn.begin(), async |tx| {
+        async_with(self.0.begin(), async |tx| {
             let _ = tx.execute(TAKE, params![from.cast_signed()]).await?;
             let _ = tx.execute(GIVE, params![to.cast_signed()]).await?;
             Ok(())
         })
         .await?;
-        conn.release().await;
         Ok(())
     }
 

@@ -19,9 +19,6 @@ const TAI: i64 = (1 << 62) + 10;
 /// How long an RFC 3339 stamp is, with the space after it.
 const RFC3339: usize = 28;
 
-/// How much more room than is needed there may be.
-const STEP: usize = 64 * 1024;
-
 /// What to write before a line, with the space after it.
 fn stamp(format: Format, now: Timestamp) -> String {
     match format {
@@ -51,11 +48,7 @@ fn put_before_each(
 ) {
     let stamp = stamp.as_ref();
     into.clear();
-    let stamps = memchr_iter(b'\n', lines).count() + 1;
-    // No block of lines needs just what the one before did: room is made in steps, and then it is
-    // there.
-    let needed = lines.len() + stamps * stamp.len();
-    into.reserve_exact(needed.next_multiple_of(STEP));
+    into.reserve(lines.len() + stamp.len());
     let mut is_begun = is_begun;
     let mut start = 0;
     for newline in memchr_iter(b'\n', lines) {

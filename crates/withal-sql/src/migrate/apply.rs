@@ -12,7 +12,7 @@ use super::history::{State, Table};
 use super::lock::Lock;
 use super::script::{Dialect, Flaw, Statement, position, statements};
 use crate::driver::Driver;
-use crate::{Error, Session, params};
+use crate::{Error, Session};
 
 const READ: &str = "read which migrations are applied";
 const NOTE: &str = "note a migration as applied";
@@ -293,23 +293,9 @@ async fn reset(session: &Session) -> Result<(), Error> {
         #[cfg(feature = "postgres")]
         Driver::Postgres(session) => Box::pin(session.reset_settings()).await,
         #[cfg(feature = "sqlite")]
-        Driver::Sqlite(_) => {
-            session.batch(SETTINGS).await?;
-            let left: Vec<String> = session.query_as(TEMPORARY, params![]).await?;
-            session.batch(&left.join(";")).await
-        }
+        Driver::Sqlite(session) => session.reset_settings().await,
     }
 }
-
-/// What SQLite lets be set in a transaction, and what then changes the meaning of statements. All
-/// else is as new once it is committed.
-const SETTINGS: &str = "PRAGMA case_sensitive_like = OFF; PRAGMA ignore_check_constraints = OFF; \
-    PRAGMA legacy_alter_table = OFF; PRAGMA query_only = OFF; PRAGMA recursive_triggers = OFF; \
-    PRAGMA reverse_unordered_selects = OFF; PRAGMA trusted_schema = ON; PRAGMA writable_schema = OFF";
-
-const TEMPORARY: &str = "\
-    SELECT 'DROP ' || type || ' IF EXISTS temp.\"' || replace(name, '\"', '\"\"') || '\"' \
-    FROM temp.sqlite_master WHERE type IN ('table', 'view', 'trigger') AND name NOT LIKE 'sqlite~_%' ESCAPE '~'";
 
 /// Makes a session of SQLite as new, outside of a transaction. It has no lock to lose, as one of
 /// Postgres has.

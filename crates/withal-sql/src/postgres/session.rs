@@ -17,7 +17,7 @@ use super::cache::Cache;
 use super::config::Config;
 use super::connect::{Canceller, Connected, Pump, connect};
 use super::types::Param;
-use crate::options::{Isolation, TransactionOptions};
+use crate::options::{Isolation, Then, TransactionOptions};
 use crate::row::Row;
 use crate::{Error, ErrorKind, Value};
 
@@ -64,6 +64,17 @@ pub(super) struct State {
 }
 
 impl State {
+    /// Whether a reset is all that it takes to be as new, outside of a transaction: nothing of its
+    /// user runs, nor was anything done that we have not seen.
+    fn is_tidy(&self) -> bool {
+        self.running == 0
+            && !self.abandoned
+            && !self.unruly
+            && self.stray <= STRAY
+            && self.cancelling.is_none()
+            && self.reset.is_none()
+    }
+
     fn broken(&mut self, why: impl fmt::Display) {
         let _ = self
             .broken
@@ -366,9 +377,8 @@ impl Postgres {
         state.reset = None;
         drop(state);
         Poll::Ready(answer.map_err(|error| {
-            let why = "it could not be made clean after its last use";
-            self.broken(format_args!("{why}: {error}"));
-            Error::new(ErrorKind::ConnectionLost, why).with_source(error)
+            self.broken(format_args!("{NOT_CLEAN}: {error}"));
+            Error::new(ErrorKind::ConnectionLost, NOT_CLEAN).with_source(error)
         }))
     }
 
@@ -493,11 +503,12 @@ impl Postgres {
         }
     }
 
-    pub(crate) async fn commit(&self) -> Result<(), Error> {
+    /// Commits; gives whether it is as new then.
+    pub(crate) async fn commit(&self, then: Then) -> Result<bool, Error> {
         let was_sent = self.state().begin.take().is_none();
         if !was_sent {
             self.ended();
-            return Ok(());
+            return Ok(false);
         }
         self.take_back();
         self.settle().await?;
@@ -509,17 +520,29 @@ impl Postgres {
                 "not committed: a statement of the transaction failed or was given up",
             ));
         }
-        let is_unruly = self.state().unruly;
-        let sql = match is_unruly {
-            true => COMMIT_MARKED,
-            false => "COMMIT",
+        let (is_unruly, is_tidy) = {
+            let state = self.state();
+            (state.unruly, state.is_tidy())
         };
         let running = Running::new(self);
-        let result = self.answer(self.client.batch_execute(sql)).await;
+        let result = match then {
+            Then::Renew if is_tidy => self.answer(self.commit_and_reset()).await,
+            _ => {
+                let sql = if is_unruly { COMMIT_MARKED } else { "COMMIT" };
+                let committed = self.answer(self.client.batch_execute(sql)).await;
+                committed.map(|()| false)
+            }
+        };
         running.answered();
-        let Err(error) = result else {
-            self.ended();
-            return Ok(());
+        let error = match result {
+            Err(error) => error,
+            Ok(is_new) => {
+                self.ended();
+                if is_new {
+                    self.renewed(None);
+                }
+                return Ok(is_new);
+            }
         };
         let error = match error.code() {
             Some(&SqlState::DIVISION_BY_ZERO) if is_unruly => {
@@ -540,6 +563,26 @@ impl Postgres {
         // If that fails, nobody uses the session any more, and its pool says why.
         let _ = self.rollback().await;
         Err(error.of_statement("COMMIT"))
+    }
+
+    /// Commits, and makes the session as new in the same message: there is one answer to wait for.
+    /// Gives whether it is clean.
+    async fn commit_and_reset(&self) -> Result<bool, tokio_postgres::Error> {
+        let sql = format!("COMMIT; {RESET}");
+        let mut answers = pin!(self.client.simple_query_raw(&sql).await?);
+        let mut is_committed = false;
+        while let Some(answer) = poll_fn(|context| answers.as_mut().poll_next(context)).await {
+            match answer {
+                // The first is that of COMMIT.
+                Ok(_) => is_committed = true,
+                Err(error) if is_committed => {
+                    self.broken(format_args!("{NOT_CLEAN}: {error}"));
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 
     /// Nobody has the driver's client any more: what runs for it still is given up.
@@ -608,25 +651,17 @@ impl Postgres {
 
     /// If it fails, the session is not used any more.
     pub(crate) async fn reset(&self, is_settled: bool) -> Result<(), Error> {
-        let (is_quiet, is_unruly, is_renamed, stray) = {
+        let (is_tidy, is_unruly, stray) = {
             let state = self.state();
-            let is_quiet = state.running == 0
-                && !state.abandoned
-                && state.cancelling.is_none()
-                && !state.in_transaction
-                && state.reset.is_none();
-            (is_quiet, state.unruly, state.renamed, state.stray)
+            let is_tidy = state.is_tidy() && !state.in_transaction;
+            (is_tidy, state.unruly, state.stray)
         };
         self.check_broken()?;
         if stray > STRAY {
             let message = format!("{stray} statements were left behind half prepared");
             return Err(Error::new(ErrorKind::ConnectionLost, message));
         }
-        // What is checked below counts them.
-        if is_renamed && !is_unruly {
-            self.cache.clear();
-        }
-        if is_settled && is_quiet && !is_unruly {
+        if is_settled && is_tidy {
             // Not waited for: what comes next is answered after it, and sees whether it was done.
             // There is no transaction to roll back: the server would log a warning each time.
             let client = Arc::clone(&self.client);
@@ -639,25 +674,30 @@ impl Postgres {
                 }
                 Poll::Pending => Some(reset),
             };
-            *self.state() = State {
-                reset,
-                stray,
-                ..State::default()
-            };
+            self.renewed(reset);
             return Ok(());
         }
         self.quiet(&format!("ROLLBACK; {RESET}")).await?;
         if is_unruly {
             self.quiet(&deallocate(self.cache.len())).await?;
-            if is_renamed {
-                self.cache.clear();
-            }
         }
-        *self.state() = State {
+        self.renewed(None);
+        Ok(())
+    }
+
+    /// It is as new, or will be once the reset on its way is done.
+    fn renewed(&self, reset: Option<Reset>) {
+        let mut state = self.state();
+        let (is_renamed, stray) = (state.renamed, state.stray);
+        *state = State {
+            reset,
             stray,
             ..State::default()
         };
-        Ok(())
+        drop(state);
+        if is_renamed {
+            self.cache.clear();
+        }
     }
 }
 
@@ -704,6 +744,8 @@ fn unknown(error: impl Into<withal_core::BoxError>) -> Error {
     let message = "the connection was lost in COMMIT: it may be committed or not";
     Error::new(ErrorKind::CommitUnknown, message).with_source(error)
 }
+
+const NOT_CLEAN: &str = "it could not be made clean after its last use";
 
 /// Sent with `BEGIN`: no transaction has it that was begun by others, nor one that has ended. No
 /// savepoint is before it, so that none undoes it.

@@ -35,6 +35,17 @@ use statement::owned;
 pub(crate) use config::Config;
 pub(crate) use cursor::{BATCH, SqliteCursor};
 
+/// What SQLite lets be set in a transaction, and what then changes the meaning of statements. All
+/// else is as new once it is committed.
+const SETTINGS: &str = "PRAGMA case_sensitive_like = OFF; PRAGMA ignore_check_constraints = OFF; \
+    PRAGMA legacy_alter_table = OFF; PRAGMA query_only = OFF; PRAGMA recursive_triggers = OFF; \
+    PRAGMA reverse_unordered_selects = OFF; PRAGMA trusted_schema = ON; PRAGMA writable_schema = OFF";
+
+/// Lists statements that drop what is temporary.
+const TEMPORARY: &str = "\
+    SELECT 'DROP ' || type || ' IF EXISTS temp.\"' || replace(name, '\"', '\"\"') || '\"' \
+    FROM temp.sqlite_master WHERE type IN ('table', 'view', 'trigger') AND name NOT LIKE 'sqlite~_%' ESCAPE '~'";
+
 /// A session with a SQLite database.
 ///
 /// Any of its futures may be dropped anywhere. What a statement of a transaction had written by
@@ -170,6 +181,15 @@ impl Sqlite {
         let (reply, answer) = oneshot::channel();
         self.handle.send(Arc::default(), Job::Reset(reply))?;
         answer.await.map_err(|_| closed())?
+    }
+
+    /// Makes settings and temporary tables as in a new session, in a transaction or not, which goes on
+    /// being ours.
+    pub(crate) async fn reset_settings(&self) -> Result<(), Error> {
+        self.batch(SETTINGS).await?;
+        let left = self.query(TEMPORARY, &[]).await?;
+        let left: Result<Vec<String>, Error> = left.iter().map(Row::read).collect();
+        self.batch(&left?.join(";")).await
     }
 
     pub(crate) async fn ping(&self) -> Result<(), Error> {

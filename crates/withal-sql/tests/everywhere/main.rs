@@ -1,4 +1,4 @@
-//! A transaction from the opening of its pool to the closing, cancelled at every await point in
+//! Transactions from the opening of their pool to the closing, cancelled at every await point in
 //! every way.
 //!
 //! A program of its own: the kit counts the descriptors of the process.
@@ -7,23 +7,30 @@
 
 use withal_core::{ContextManager as _, Error};
 use withal_proofs_pg::{Lab, Limits, Who};
-use withal_scope::scope;
+use withal_scope::{async_with, scope};
 use withal_sql::{Database, params};
 use withal_testkit::Cancel;
 use withal_testkit::servers::postgres;
+
+const ADD: &str = "UPDATE accounts SET balance = balance + $1 WHERE id = $2";
 
 async fn transfer(url: String) -> Result<(), Error> {
     scope(async move |s| {
         let db = s.enter(Database::open(url).max_connections(2)).await?;
         let conn = s.enter(db.acquire()).await?;
         s.with(conn.begin(), async |s, tx| {
-            const ADD: &str = "UPDATE accounts SET balance = balance + $1 WHERE id = $2";
             let _ = tx.execute(ADD, params![-100, 1]).await?;
             s.with(tx.begin(), async |_, inner| {
                 let _ = inner.execute(ADD, params![100, 2]).await?;
                 Ok(())
             })
             .await?;
+            Ok(())
+        })
+        .await?;
+        async_with(db.begin(), async |tx| {
+            let _ = tx.execute(ADD, params![-100, 2]).await?;
+            let _ = tx.execute(ADD, params![100, 1]).await?;
             Ok(())
         })
         .await?;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use withal_core::BoxError;
 use withal_scope::{async_with, scope, with_ref};
-use withal_sql::{Cursor, Error, ErrorKind, Isolation, params, retry_serializable};
+use withal_sql::{Cursor, Error, ErrorKind, Isolation, Session, params, retry_serializable};
 use withal_testkit::proxy::{Direction, Proxy};
 use withal_testkit::servers::postgres;
 
@@ -96,6 +96,32 @@ async fn a_statement_whose_future_is_gone_is_gone_from_the_server_and_the_slot_i
     }).await;
 }
 
+/// What a session is not to have of an earlier user: settings, role, counts of locks, prepared
+/// statements, cursors and channels, a temporary table.
+type Traces = (String, String, i64, i64, i64, i64, Option<String>);
+
+async fn traces(session: &Session) -> Result<Traces, Error> {
+    let sql = "SELECT current_setting('search_path'), current_setting('role'), \
+        (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'), \
+        (SELECT count(*) FROM pg_prepared_statements WHERE name = 'mine'), \
+        (SELECT count(*) FROM pg_cursors WHERE name = 'mine'), \
+        (SELECT count(*) FROM pg_listening_channels()), \
+        to_regclass('pg_temp.left_over')::text";
+    session.query_one_as(sql, &[]).await
+}
+
+fn no_traces() -> Traces {
+    (
+        "\"$user\", public".to_owned(),
+        "none".to_owned(),
+        0,
+        0,
+        0,
+        0,
+        None,
+    )
+}
+
 #[tokio::test]
 async fn the_next_user_sees_nothing_of_the_last_ones_session() {
     with_postgres(1, async |db| {
@@ -112,26 +138,81 @@ async fn the_next_user_sees_nothing_of_the_last_ones_session() {
                     false => conn.release().await,
                 }
                 let conn = db.lease().await?;
-                let traces: (String, String, i64, i64, i64, i64, Option<String>) = conn
-                    .query_one_as(
-                        "SELECT current_setting('search_path'), current_setting('role'), \
-                         (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'), \
-                         (SELECT count(*) FROM pg_prepared_statements WHERE name = 'mine'), \
-                         (SELECT count(*) FROM pg_cursors WHERE name = 'mine'), \
-                         (SELECT count(*) FROM pg_listening_channels()), \
-                         to_regclass('pg_temp.left_over')::text",
-                        &[],
-                    )
-                    .await?;
-                assert_eq!(
-                    traces,
-                    ("\"$user\", public".to_owned(), "none".to_owned(), 0, 0, 0, 0, None),
-                    "dropped: {is_dropped}"
-                );
+                assert_eq!(traces(&conn).await?, no_traces(), "dropped: {is_dropped}");
                 conn.release().await;
             }
             Ok(())
     }).await;
+}
+
+#[tokio::test]
+async fn the_next_user_sees_nothing_of_a_transaction_that_had_its_own_connection() {
+    with_postgres(1, async |db| {
+        for (is_failing, more) in [
+            (false, ""),
+            (true, ""),
+            // What has such words is committed and then made clean in two steps.
+            (false, "PREPARE mine AS SELECT 1"),
+        ] {
+            let done = async_with(db.begin(), async |tx| {
+                for sql in [
+                    "SET search_path TO nowhere",
+                    "SET ROLE pg_read_all_data",
+                    "CREATE TEMP TABLE left_over ()",
+                    "LISTEN gossip",
+                    "SELECT pg_advisory_lock(7)",
+                    "DECLARE mine CURSOR WITH HOLD FOR SELECT 1",
+                    more,
+                ] {
+                    tx.execute(sql, &[]).await?;
+                }
+                if is_failing { Err("no".into()) } else { Ok(()) }
+            });
+            assert_eq!(done.await.is_err(), is_failing);
+            let conn = db.lease().await?;
+            assert_eq!(
+                traces(&conn).await?,
+                no_traces(),
+                "failing: {is_failing}, {more}"
+            );
+            conn.release().await;
+        }
+        assert_eq!(db.status().size, 1);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_commit_that_is_refused_is_told_and_its_connection_used_again() {
+    with_postgres(1, async |db| {
+        let conn = db.lease().await?;
+        let schema = "CREATE TABLE t (x int UNIQUE DEFERRABLE INITIALLY DEFERRED)";
+        conn.batch(schema).await?;
+        let backend = "SELECT pg_backend_pid()";
+        let pid: i32 = conn.query_one_as(backend, &[]).await?;
+        conn.release().await;
+        let refused = async_with(db.begin(), async |tx| {
+            tx.execute("SET search_path TO public, nowhere", &[])
+                .await?;
+            tx.execute("INSERT INTO t VALUES (1), (1)", &[]).await?;
+            Ok(())
+        });
+        let refused = refused.await.unwrap_err();
+        assert_eq!(kind(&refused), ErrorKind::Refused);
+        assert!(refused.to_string().contains("23505"), "{refused}");
+        let conn = db.lease().await?;
+        assert_eq!(traces(&conn).await?, no_traces());
+        assert_eq!(conn.query_one_as::<i32>(backend, &[]).await?, pid);
+        assert_eq!(
+            conn.query_one_as::<i64>("SELECT count(*) FROM t", &[])
+                .await?,
+            0
+        );
+        conn.release().await;
+        Ok(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use withal_core::BoxError;
-use withal_scope::{scope, with_ref};
+use withal_scope::{async_with, scope, with_ref};
 use withal_sql::{Error, ErrorKind, Session, params};
 
 use crate::support::{balances, each, each_connection, kind, open};
@@ -60,6 +60,52 @@ fn a_block_that_succeeds_is_committed_and_any_other_is_not() {
             // SQLite undoes the statement.
             Ok(()) => assert_eq!(after, (900, 1105)),
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_transaction_of_the_pool_has_a_connection_of_its_own() {
+    each(async |_, url| {
+        scope(async |s| {
+            let database = open(&url).max_connections(1);
+            let db = s
+                .enter(database.acquire_timeout(Duration::from_millis(50)))
+                .await?;
+            let waited = async_with(db.begin(), async |tx| {
+                transfer(tx, 100).await?;
+                let other = async_with(db.begin(), async |_| Ok(())).await;
+                Ok(other.unwrap_err())
+            })
+            .await?;
+            assert_eq!(kind(&waited), ErrorKind::Acquire);
+            assert!(waited.to_string().contains(file!()), "{waited}");
+            let failed: Result<(), _> = async_with(db.begin(), async |tx| {
+                transfer(tx, 100).await?;
+                with_ref(tx.begin(), async |inner| Ok(transfer(inner, 100).await?)).await?;
+                Err("no".into())
+            })
+            .await;
+            assert!(failed.unwrap_err().to_string().contains("no"));
+            let never = async_with(db.begin(), async |tx| {
+                transfer(tx, 100).await?;
+                std::future::pending::<Result<(), BoxError>>().await
+            });
+            tokio::time::timeout(Duration::from_millis(200), never)
+                .await
+                .unwrap_err();
+            let read = async_with(db.begin().read_only(), async |tx| {
+                assert!(transfer(tx, 100).await.is_err());
+                Ok(())
+            });
+            let _is_poisoned_in_postgres = read.await;
+            // Nothing was asked for in it.
+            async_with(db.begin(), async |_| Ok(())).await?;
+            let conn = s.enter(db.acquire()).await?;
+            assert_eq!((conn.depth(), balances(conn).await?), (0, (900, 1100)));
+            Ok(())
+        })
+        .await?;
         Ok(())
     });
 }
