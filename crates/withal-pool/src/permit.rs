@@ -41,6 +41,8 @@ pub(crate) struct Out<M: Manager> {
     pub(crate) connection: M::Connection,
     /// Its user has said that it is to be ended, whatever state it is in.
     pub(crate) is_condemned: bool,
+    /// It has been made clean after its use.
+    is_reset: bool,
     // After the connection: a slot is free once that is gone.
     pub(crate) permit: Permit<M>,
 }
@@ -107,6 +109,7 @@ impl<M: Manager> Out<M> {
         Out {
             connection: taken.connection,
             is_condemned: false,
+            is_reset: false,
             permit: Permit::of(shared, taken.index),
         }
     }
@@ -120,6 +123,7 @@ impl<M: Manager> Out<M> {
         Out {
             connection,
             is_condemned: false,
+            is_reset: false,
             permit,
         }
     }
@@ -156,7 +160,10 @@ impl<M: Manager> Out<M> {
             return Box::pin(self.close(Cause::Condemned)).await;
         }
         match self.reset(case).await {
-            Ok(()) => self.land().await,
+            Ok(()) => {
+                self.is_reset = true;
+                self.land().await;
+            }
             Err((cause, trouble)) => Box::pin(self.close_after(cause, trouble)).await,
         }
     }
@@ -195,10 +202,11 @@ impl<M: Manager> Out<M> {
         let Out {
             connection,
             is_condemned,
+            is_reset,
             mut permit,
         } = self;
         let mut table = permit.shared.table();
-        let landed = table.land(permit.slot, connection, Moment::now());
+        let landed = table.land(permit.slot, connection, is_reset, Moment::now());
         drop(table);
         match landed {
             Ok(Landed { came_back, next }) => {
@@ -211,6 +219,7 @@ impl<M: Manager> Out<M> {
                 let out = Out {
                     connection,
                     is_condemned,
+                    is_reset,
                     permit,
                 };
                 Err((out, cause))

@@ -139,6 +139,10 @@ pub struct Counters {
     pub held_long: u64,
     /// Of these, those that came back.
     pub came_back: u64,
+    /// Connections that were made clean after a use. Those that could not be are
+    /// [`discarded_for`](Counters::discarded_for) that, and those that were clean as they were are
+    /// in neither.
+    pub reset: u64,
     pub(crate) causes: [u64; Cause::ALL.len()],
 }
 

@@ -337,8 +337,10 @@ impl<C> Table<C> {
         &mut self,
         index: usize,
         connection: C,
+        is_reset: bool,
         now: Moment,
     ) -> Result<Landed, (C, Cause)> {
+        self.counters.reset += u64::from(is_reset);
         let (epoch, is_closed) = (self.epoch, self.is_closed);
         let slot = self.slot(index);
         let end = match is_closed {

@@ -30,6 +30,13 @@ impl Sessions {
     pub fn of(url: &str) -> Result<Sessions, Error> {
         parse(url).map(|target| Sessions { target })
     }
+
+    /// How many statements were cancelled so far, in sessions of this and of its clones: nobody
+    /// waited for them any more, and they had not ended by themselves, on Postgres within 5 ms.
+    #[must_use]
+    pub fn cancelled_statements(&self) -> u64 {
+        self.target.cancelled()
+    }
 }
 
 impl Manager for Sessions {
@@ -180,6 +187,29 @@ impl Database {
     #[must_use]
     pub fn status(&self) -> Status {
         self.0.status()
+    }
+
+    /// How many statements were cancelled so far: nobody waited for them any more, and they had not
+    /// ended by themselves, on Postgres within 5 ms. What became of connections is counted by
+    /// [`Pool::counters`].
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use withal_pool::Cause;
+    /// # fn f(db: &withal_sql::Database) {
+    /// let counters = db.pool().counters();
+    /// println!(
+    ///     "{} made clean, {} not in time; {} statements cancelled",
+    ///     counters.reset,
+    ///     counters.discarded_for(Cause::ResetTimedOut),
+    ///     db.cancelled_statements(),
+    /// );
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn cancelled_statements(&self) -> u64 {
+        self.0.manager().cancelled_statements()
     }
 
     /// Waits until all connections have come back and are ended, up to `limit`.

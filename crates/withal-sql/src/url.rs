@@ -13,6 +13,18 @@ pub(crate) enum Target {
     Sqlite(crate::sqlite::Config),
 }
 
+impl Target {
+    /// How many statements were cancelled in it so far.
+    pub(crate) fn cancelled(&self) -> u64 {
+        match self {
+            #[cfg(feature = "postgres")]
+            Target::Postgres(config) => config.cancelled.number(),
+            #[cfg(feature = "sqlite")]
+            Target::Sqlite(config) => config.cancelled.number(),
+        }
+    }
+}
+
 /// Reads a URL. Errors never show it, as there may be a password in it.
 pub(crate) fn parse(url: &str) -> Result<Target, Error> {
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);

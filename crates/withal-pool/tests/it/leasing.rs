@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::sleep;
-use withal_core::BoxError;
+use withal_core::{BoxError, ExitCase};
 use withal_pool::{Acquire, AcquireError, Cause, Lease, Pool};
 use withal_scope::scope;
 
@@ -182,6 +182,37 @@ async fn an_unusable_connection_is_never_handed_out() -> Result<(), BoxError> {
     assert_eq!(counters.discarded_for(Cause::Unusable), 1);
     assert_eq!((counters.acquired, counters.returned), (3, 2));
     drop(lease);
+    pool.close(SECOND).await?;
+    dummy.check()?;
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_made_clean_is_counted_however_its_use_ended() -> Result<(), BoxError> {
+    let dummy = Dummy::waiting();
+    let pool = Pool::builder(dummy.clone()).max_size(1).build()?;
+    pool.lease().await?.release().await;
+    pool.lease().await?.release_after(ExitCase::Cancelled).await;
+    drop(pool.lease().await?);
+    // Clean as it is.
+    let mut lease = pool.lease().await?;
+    lease.is_known_clean = true;
+    lease.release().await;
+    assert_eq!(pool.counters().reset, 3);
+    dummy.fails(Step::Recycle, Fault::Error);
+    let mut lease = pool.lease().await?;
+    lease.is_known_clean = false;
+    lease.release().await;
+    let counters = pool.counters();
+    assert_eq!(counters.discarded_for(Cause::ResetFailed), 1);
+    assert_eq!((counters.reset, counters.returned), (3, 5));
+    // Made clean, and ended for another reason.
+    let lease = pool.lease().await?;
+    pool.expire();
+    lease.release().await;
+    let counters = pool.counters();
+    assert_eq!(counters.discarded_for(Cause::Expired), 1);
+    assert_eq!((counters.reset, counters.returned), (4, 6));
     pool.close(SECOND).await?;
     dummy.check()?;
     Ok(())

@@ -11,6 +11,7 @@ use tokio_postgres::config::{Host, SslMode};
 use url::form_urlencoded;
 
 use super::tls::{Tls, Verify};
+use crate::cancelled::Cancelled;
 use crate::url::wrong;
 use crate::{Error, ErrorKind};
 
@@ -19,6 +20,7 @@ use crate::{Error, ErrorKind};
 pub(crate) struct Config {
     pub(super) postgres: tokio_postgres::Config,
     pub(super) tls: Tls,
+    pub(crate) cancelled: Cancelled,
 }
 
 /// How long connecting to one address may take, if nothing says so.
@@ -92,7 +94,11 @@ impl Config {
         }
         fill_in(&mut postgres, variable)?;
         let tls = Tls::new(verify, root.as_deref())?;
-        Ok(Config { postgres, tls })
+        Ok(Config {
+            postgres,
+            tls,
+            cancelled: Cancelled::default(),
+        })
     }
 
     /// The addresses to try, in order.

@@ -194,6 +194,7 @@ impl Canceller {
     /// The server closes that connection once it has signalled the session: a request that is over
     /// earlier may hit the next statement.
     pub(super) async fn cancel(&self) -> io::Result<()> {
+        self.config.cancelled.count();
         let (stream, mut end) = twice(open(&self.config, &self.address).await?)?;
         let tls = connector(&self.config, &self.address)?;
         let asked = self.token.cancel_query_raw(stream, tls).await;

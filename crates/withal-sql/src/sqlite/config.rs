@@ -9,6 +9,7 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 use tempfile::TempDir;
 
+use crate::cancelled::Cancelled;
 use crate::url::wrong;
 use crate::{Error, ErrorKind};
 
@@ -21,6 +22,7 @@ pub(crate) struct Config {
     place: Place,
     pub(super) mode: Mode,
     pub(super) busy_timeout: Duration,
+    pub(crate) cancelled: Cancelled,
 }
 
 #[derive(Clone, Debug)]
@@ -48,6 +50,7 @@ impl Config {
             place: place(path)?,
             mode: Mode::Create,
             busy_timeout: BUSY_TIMEOUT,
+            cancelled: Cancelled::default(),
         };
         for (name, value) in ::url::form_urlencoded::parse(query.as_bytes()) {
             config.set(&name, &value)?;

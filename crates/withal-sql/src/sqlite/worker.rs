@@ -244,6 +244,9 @@ impl<'c> Worker<'c> {
         let result = job(self);
         let _ = self.state.watch.turn_to(before);
         let _ = self.note_effects();
+        if result.is_err() && ticket.is_given_up() {
+            self.state.config.cancelled.count();
+        }
         if self.state.wrote {
             self.state.wrote(ticket);
         }

@@ -1,10 +1,12 @@
 //! Statements whose futures are dropped, and what becomes of the transaction around them.
 
+use std::time::Duration;
+
 use withal_core::BoxError;
-use withal_scope::with_ref;
+use withal_scope::{scope, with_ref};
 use withal_sql::{ErrorKind, params};
 
-use crate::support::{balances, each_connection, give_up, kind};
+use crate::support::{balances, each, each_connection, give_up, kind, open};
 
 const ADD: &str = "UPDATE accounts SET balance = balance + $1 WHERE id = $2";
 
@@ -49,6 +51,34 @@ fn a_statement_given_up_in_a_savepoint_costs_the_savepoint_alone() {
         });
         assert_eq!(kind(&outer.await.unwrap_err()), ErrorKind::Poisoned);
         assert_eq!(balances(conn).await?, (999, 1001));
+        Ok(())
+    });
+}
+
+#[test]
+fn what_is_cancelled_is_counted_and_what_has_ended_is_not() {
+    const LONG: &str = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n \
+        WHERE x < 100000000) SELECT count(*) FROM n";
+    each(async |_, url| {
+        let database = open(&url).max_connections(1);
+        scope(async |s| {
+            let db = s.enter(database).await?;
+            for times in 1..=2 {
+                let conn = db.lease().await?;
+                let _ = balances(&conn).await?;
+                assert_eq!(db.cancelled_statements(), times - 1);
+                let slow = conn.query(LONG, &[]);
+                let limit = Duration::from_millis(100);
+                tokio::time::timeout(limit, slow).await.unwrap_err();
+                conn.release().await;
+                let conn = db.lease().await?;
+                let _ = balances(&conn).await?;
+                assert_eq!(db.cancelled_statements(), times);
+                conn.release().await;
+            }
+            Ok(())
+        })
+        .await?;
         Ok(())
     });
 }
