@@ -111,9 +111,19 @@ pub struct Database(Pool<Sessions>);
 impl Database {
     /// The database that a URL names: `sqlite:orders.db` or `postgres://user@host/orders`.
     ///
-    /// What a `postgres:` URL leaves out is taken from `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD`,
-    /// `PGDATABASE`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGAPPNAME` and `PGOPTIONS`. `sslmode` means
-    /// what it means to libpq: only `verify-full` knows who it talks to.
+    /// What a `postgres:` URL leaves out is taken from where libpq looks for it, in this order:
+    ///
+    /// - The service that `service` in the URL or `PGSERVICE` names. It is looked for in
+    ///   `servicefile`, `PGSERVICEFILE` or `~/.pg_service.conf`, then in `pg_service.conf` in
+    ///   `PGSYSCONFDIR` or `/etc/postgresql-common`.
+    /// - `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE`, `PGAPPNAME`, `PGOPTIONS`,
+    ///   `PGCONNECT_TIMEOUT`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGSSLCERT`, `PGSSLKEY`.
+    /// - For a password `passfile`, `PGPASSFILE` or `~/.pgpass`. One that group or others may read
+    ///   is ignored, and that is noticed.
+    ///
+    /// The files are read here, once. `sslmode` means what it means to libpq: only `verify-full`
+    /// knows who it talks to. `sslcert` and `sslkey` go together, have no default, and the key has
+    /// no password.
     pub fn open(url: impl Into<String>) -> OpenDatabase {
         OpenDatabase {
             sessions: Sessions::of(&url.into()),

@@ -3,6 +3,8 @@
 use std::env;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -10,7 +12,9 @@ use tokio::net::TcpStream;
 use tokio_postgres::config::{Host, SslMode};
 use url::form_urlencoded;
 
-use super::tls::{Tls, Verify};
+use super::environment::Environment;
+use super::passfile::Passfile;
+use super::tls::{Files, Tls, Verify};
 use crate::cancelled::Cancelled;
 use crate::url::wrong;
 use crate::{Error, ErrorKind};
@@ -19,6 +23,8 @@ use crate::{Error, ErrorKind};
 #[derive(Clone)]
 pub(crate) struct Config {
     pub(super) postgres: tokio_postgres::Config,
+    /// For those hosts that have one of their own.
+    passwords: Arc<Passfile>,
     pub(super) tls: Tls,
     pub(crate) cancelled: Cancelled,
 }
@@ -45,23 +51,31 @@ impl Config {
     ) -> Result<Config, Error> {
         check_escaped(url)?;
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
-        let mut ssl_mode = variable("PGSSLMODE");
-        let mut root = variable("PGSSLROOTCERT");
-        let mut rest = form_urlencoded::Serializer::new(String::new());
-        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-            match &*key {
-                "sslmode" => ssl_mode = Some(value.into_owned()),
-                "sslrootcert" => root = Some(value.into_owned()),
-                _ => {
-                    let _ = rest.append_pair(&key, &value);
-                }
+        let mut options: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes())
+            .into_owned()
+            .collect();
+        let mut take = |option: &str| take(&mut options, option);
+        let environment = Environment::new(take("service"), take("servicefile"), variable)?;
+        let mut option = |option: &str| take(option).or_else(|| environment.option(option));
+        let ssl_mode = option("sslmode");
+        let files = Files {
+            root: option("sslrootcert"),
+            certificate: option("sslcert"),
+            key: option("sslkey"),
+        };
+        let passfile = option("passfile").map(PathBuf::from);
+        for (option, value) in environment.others() {
+            if options.iter().all(|(known, _)| known != option) {
+                options.push((option.to_owned(), value.to_owned()));
             }
         }
+        let mut rest = form_urlencoded::Serializer::new(String::new());
+        let _ = rest.extend_pairs(&options);
         // A space is `%20` to the driver.
         let rest = rest.finish().replace('+', "%20");
         let says = |option: &str| rest.split('&').any(|pair| pair.starts_with(option));
         let (says_idle, says_timeout) = (says("keepalives_idle="), says("tcp_user_timeout="));
-        let base = with_port(base, variable("PGPORT").as_deref());
+        let base = with_port(base, environment.option("port").as_deref());
         let mut postgres: tokio_postgres::Config =
             format!("{base}?{rest}").parse().map_err(|error| {
                 // What it says names options, and no values; but what is behind an `&` in a
@@ -78,7 +92,7 @@ impl Config {
                         .map_or_else(|| error.to_string(), ToString::to_string),
                 )
             })?;
-        let verify = Verify::of(ssl_mode.as_deref(), root.is_some()).ok_or_else(|| {
+        let verify = Verify::of(ssl_mode.as_deref(), files.root.is_some()).ok_or_else(|| {
             wrong("`sslmode` is one of disable, prefer, require, verify-ca, verify-full")
         })?;
         let _ = postgres.ssl_mode(match verify {
@@ -92,10 +106,18 @@ impl Config {
         if !says_timeout {
             let _ = postgres.tcp_user_timeout(UNACKNOWLEDGED);
         }
-        fill_in(&mut postgres, variable)?;
-        let tls = Tls::new(verify, root.as_deref())?;
+        let says_limit = says("connect_timeout=");
+        fill_in(&mut postgres, says_limit, &environment)?;
+        let passwords = match postgres.get_password() {
+            Some(_) => Passfile::default(),
+            None => passfile
+                .or_else(|| environment.home(".pgpass"))
+                .map_or_else(Passfile::default, |file| Passfile::read(&file)),
+        };
+        let tls = Tls::new(verify, &files)?;
         Ok(Config {
             postgres,
+            passwords: Arc::new(passwords),
             tls,
             cancelled: Cancelled::default(),
         })
@@ -109,6 +131,17 @@ impl Config {
             let port = ports.get(index).or(ports.first());
             (host, port.copied().unwrap_or(PORT))
         })
+    }
+
+    /// What to say to one of the hosts.
+    pub(super) fn for_host(&self, host: &Host, port: u16) -> tokio_postgres::Config {
+        let mut postgres = self.postgres.clone();
+        let user = postgres.get_user().unwrap_or_default();
+        let database = postgres.get_dbname().unwrap_or(user);
+        if let Some(password) = self.passwords.password(host, port, database, user) {
+            let _ = postgres.password(password);
+        }
+        postgres
     }
 
     /// Has the system notice that nobody is there any more.
@@ -172,43 +205,61 @@ fn with_port(base: &str, port: Option<&str>) -> String {
     }
 }
 
+/// Takes an option out of those of a URL; the last one counts.
+fn take(options: &mut Vec<(String, String)>, option: &str) -> Option<String> {
+    let taken = options.extract_if(.., |(name, _)| name == option);
+    taken.last().map(|(_, value)| value)
+}
+
 fn fill_in(
     postgres: &mut tokio_postgres::Config,
-    variable: impl Fn(&str) -> Option<String>,
+    says_limit: bool,
+    environment: &Environment<impl Fn(&str) -> Option<String>>,
 ) -> Result<(), Error> {
+    let option = |option| environment.option(option);
     if postgres.get_hosts().is_empty() {
-        let host = variable("PGHOST").unwrap_or_else(|| "localhost".to_owned());
-        let _ = postgres.host(host);
+        let hosts = option("host").unwrap_or_else(|| "localhost".to_owned());
+        for host in hosts.split(',') {
+            let _ = postgres.host(host);
+        }
     }
     if postgres.get_ports().is_empty()
-        && let Some(port) = variable("PGPORT")
+        && let Some(ports) = option("port")
     {
-        let port = port.parse();
-        let _ = postgres.port(port.map_err(|_| wrong("PGPORT is no port"))?);
+        for port in ports.split(',') {
+            let _ = postgres.port(port.parse().map_err(|_| wrong("PGPORT is no port"))?);
+        }
     }
     if postgres.get_user().is_none() {
-        let user = variable("PGUSER").or_else(|| variable("USER"));
+        let user = option("user").or_else(|| environment.variable("USER"));
         let _ = postgres.user(user.unwrap_or_else(|| "postgres".to_owned()));
     }
     if postgres.get_password().is_none()
-        && let Some(password) = variable("PGPASSWORD")
+        && let Some(password) = option("password")
     {
         let _ = postgres.password(password);
     }
     if postgres.get_dbname().is_none()
-        && let Some(name) = variable("PGDATABASE")
+        && let Some(name) = option("dbname")
     {
         let _ = postgres.dbname(name);
     }
     if postgres.get_application_name().is_none() {
-        let name = variable("PGAPPNAME").unwrap_or_else(|| "withal".to_owned());
+        let name = option("application_name").unwrap_or_else(|| "withal".to_owned());
         let _ = postgres.application_name(name);
+    }
+    if !says_limit && let Some(limit) = option("connect_timeout") {
+        let seconds: i64 = limit
+            .parse()
+            .map_err(|_| wrong("PGCONNECT_TIMEOUT is no number of seconds"))?;
+        // As in a URL, zero and less are no limit of theirs.
+        if let Ok(seconds @ 1..) = u64::try_from(seconds) {
+            let _ = postgres.connect_timeout(Duration::from_secs(seconds));
+        }
     }
     // A killed client's statements end soon, as the server looks for it (since version 14).
     let options = postgres.get_options().map(str::to_owned);
-    let options = options
-        .or_else(|| variable("PGOPTIONS"))
-        .unwrap_or_default();
+    let options = options.or_else(|| option("options")).unwrap_or_default();
     if !options.contains("client_connection_check_interval") {
         let check = "-c client_connection_check_interval=100ms";
         let _ = postgres.options(format!("{check} {options}").trim());
@@ -254,6 +305,10 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+
     use super::*;
 
     fn parse(url: &str) -> Result<Config, Error> {
@@ -290,6 +345,99 @@ mod tests {
         assert_eq!(config.to_string(), "postgres://ada@db:1/orders");
         let config = Config::with_variables("postgres://bob@host/db", variable).unwrap();
         assert_eq!(config.to_string(), "postgres://bob@host:1/db");
+    }
+
+    /// What the environment of a process with this home says.
+    fn at_home(home: &Path, variables: &[(&str, &str)], url: &str) -> Result<Config, Error> {
+        Config::with_variables(url, |name| match name {
+            "HOME" => Some(home.display().to_string()),
+            "PGSYSCONFDIR" => Some("/nowhere".to_owned()),
+            _ => {
+                let mut all = variables.iter();
+                all.find_map(|(known, value)| (*known == name).then(|| (*value).to_owned()))
+            }
+        })
+    }
+
+    #[test]
+    fn a_service_counts_for_more_than_variables_and_for_less_than_the_url() {
+        let home = tempfile::tempdir().unwrap();
+        let service = "[orders]\nhost=a,b\nport=1,2\nuser=ada\npassword=s3cret\nkeepalives_idle=7\n\
+            sslmode=require\nconnect_timeout=3\n[wrong]\nnonsense=s3cret\n[other]\nhost=c\n";
+        fs::write(home.path().join(".pg_service.conf"), service).unwrap();
+        let variables = [
+            ("PGSERVICE", "orders"),
+            ("PGHOST", "no"),
+            ("PGPORT", "9"),
+            ("PGUSER", "bob"),
+            ("PGDATABASE", "d"),
+            ("PGCONNECT_TIMEOUT", "5"),
+        ];
+        let config = at_home(home.path(), &variables, "postgres://").unwrap();
+        assert_eq!(config.to_string(), "postgres://ada@a:1,b:2/d");
+        assert_eq!(config.postgres.get_password(), Some(&b"s3cret"[..]));
+        assert_eq!(
+            config.postgres.get_keepalives_idle(),
+            Duration::from_secs(7)
+        );
+        assert_eq!(config.postgres.get_ssl_mode(), SslMode::Require);
+        assert_eq!(config.connect_timeout(), Duration::from_secs(3));
+        let url = "postgres://eve@h:7/x?keepalives_idle=8&connect_timeout=4";
+        let config = at_home(home.path(), &variables, url).unwrap();
+        assert_eq!(config.to_string(), "postgres://eve@h:7/x");
+        assert_eq!(
+            config.postgres.get_keepalives_idle(),
+            Duration::from_secs(8)
+        );
+        assert_eq!(config.connect_timeout(), Duration::from_secs(4));
+        let other = "postgres://?service=other";
+        let config = at_home(home.path(), &variables, other).unwrap();
+        assert_eq!(config.to_string(), "postgres://bob@c:9/d");
+        for (service, says) in [("wrong", "`nonsense`"), ("none", "no service `none`")] {
+            let url = format!("postgres://?service={service}");
+            let error = at_home(home.path(), &[], &url).unwrap_err();
+            let text = format!("{error} {error:?}");
+            assert!(text.contains(says) && !text.contains("s3cret"), "{text}");
+        }
+    }
+
+    #[test]
+    fn connecting_may_take_as_long_as_a_variable_says() {
+        let limit = |value: &str| {
+            let home = Path::new("/nowhere");
+            let config = at_home(home, &[("PGCONNECT_TIMEOUT", value)], "postgres://");
+            config.map(|config| config.connect_timeout())
+        };
+        assert_eq!(limit("2").unwrap(), Duration::from_secs(2));
+        assert_eq!(limit("0").unwrap(), CONNECT);
+        assert_eq!(limit("-1").unwrap(), CONNECT);
+        let error = limit("soon").unwrap_err().to_string();
+        assert!(error.contains("PGCONNECT_TIMEOUT"), "{error}");
+    }
+
+    #[test]
+    fn each_host_gets_its_own_password_from_a_file_that_others_cannot_read() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join(".pgpass");
+        fs::write(&file, "a:*:*:ada:s3cret-a\nb:2:d:*:s3cret-b\n").unwrap();
+        let passwords = |mode: u32, url: &str| {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            let config = at_home(home.path(), &[], url).unwrap();
+            assert!(!format!("{config} {config:?}").contains("s3cret"));
+            let password = |(host, port): (&Host, u16)| {
+                let config = config.for_host(host, port);
+                config.get_password().map(<[u8]>::to_vec)
+            };
+            config.hosts().map(password).collect::<Vec<_>>()
+        };
+        let url = "postgres://ada@a:1,b:2,b:3/d";
+        let [a, b] = [b"s3cret-a", b"s3cret-b"].map(|password| Some(password.to_vec()));
+        assert_eq!(passwords(0o600, url), [a, b, None]);
+        for mode in [0o640, 0o604, 0o620] {
+            assert_eq!(passwords(mode, url), [None, None, None]);
+        }
+        let given = Some(b"given".to_vec());
+        assert_eq!(passwords(0o600, "postgres://ada:given@a:1/d"), [given]);
     }
 
     #[test]

@@ -76,8 +76,11 @@ pub(super) async fn connect(config: &Config) -> Result<Connected, Error> {
                 continue;
             }
         };
+        let postgres = config.for_host(host, port);
         for address in addresses {
-            match tokio::time::timeout(config.connect_timeout(), begin(config, address)).await {
+            match tokio::time::timeout(config.connect_timeout(), begin(config, &postgres, address))
+                .await
+            {
                 Ok(Ok(connected)) => return Ok(connected),
                 // The server knows us, and does not want us.
                 Ok(Err(error)) if is_authentication(&error) => return Err(error),
@@ -111,7 +114,11 @@ async fn resolve(host: &Host, port: u16) -> io::Result<Vec<Address>> {
     }
 }
 
-async fn begin(config: &Config, address: Address) -> Result<Connected, Error> {
+async fn begin(
+    config: &Config,
+    postgres: &tokio_postgres::Config,
+    address: Address,
+) -> Result<Connected, Error> {
     let cannot = |error: &(dyn std::error::Error + 'static), code: Option<&str>| {
         let reason = innermost(error);
         match remedy(reason, code) {
@@ -123,18 +130,14 @@ async fn begin(config: &Config, address: Address) -> Result<Connected, Error> {
         .await
         .map_err(|error| cannot(&error, None))?;
     let tls = connector(config, &address).map_err(|error| cannot(&error, None))?;
-    let (client, connection) = config
-        .postgres
-        .connect_raw(stream, tls)
-        .await
-        .map_err(|error| {
-            let code = error.code().map(|code| code.code().to_owned());
-            let failed = cannot(&error, code.as_deref());
-            match code {
-                Some(code) => failed.with_code(code),
-                None => failed,
-            }
-        })?;
+    let (client, connection) = postgres.connect_raw(stream, tls).await.map_err(|error| {
+        let code = error.code().map(|code| code.code().to_owned());
+        let failed = cannot(&error, code.as_deref());
+        match code {
+            Some(code) => failed.with_code(code),
+            None => failed,
+        }
+    })?;
     let canceller = Canceller {
         token: client.cancel_token(),
         address,

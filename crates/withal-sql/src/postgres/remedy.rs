@@ -8,7 +8,10 @@ pub(super) fn remedy(reason: &(dyn Error + 'static), code: Option<&str>) -> Opti
     match code {
         Some("28P01") => return Some(PASSWORD),
         Some("28000") => {
-            return Some("its pg_hba.conf says who may come from where, and `sslmode` how");
+            return Some(
+                "its pg_hba.conf says who may come from where, and `sslmode`, `sslcert` and \
+                 `sslkey` how",
+            );
         }
         Some("3D000") => return Some("create it, or name another at the end of the URL"),
         Some("53300") => return Some("lower `max_connections` here, or raise it on the server"),
@@ -49,5 +52,6 @@ pub(super) fn remedy(reason: &(dyn Error + 'static), code: Option<&str>) -> Opti
 
 const NAME: &str =
     "the host in the URL has to be one that it is for; `sslmode=verify-ca` does not look";
-const PASSWORD: &str = "check user and password, in the URL or in PGUSER and PGPASSWORD";
+const PASSWORD: &str =
+    "check user and password, in the URL, in PGUSER and PGPASSWORD, or in ~/.pgpass";
 const OTHER: &str = "is it a Postgres?";

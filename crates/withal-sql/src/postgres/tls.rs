@@ -1,12 +1,14 @@
 //! TLS, by rustls.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -41,11 +43,62 @@ impl Verify {
     }
 }
 
+/// Where certificates are.
+pub(super) struct Files {
+    /// Those of authorities.
+    pub(super) root: Option<String>,
+    /// Who we are, and the key to it.
+    pub(super) certificate: Option<String>,
+    pub(super) key: Option<String>,
+}
+
+impl Files {
+    /// What we show of ourselves, if anything.
+    fn identity(
+        &self,
+    ) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>, Error> {
+        let (certificate, key) = match (&self.certificate, &self.key) {
+            (None, None) => return Ok(None),
+            (Some(certificate), Some(key)) => (certificate, key),
+            _ => return Err(wrong("`sslcert` and `sslkey` go together")),
+        };
+        let chain = CertificateDer::pem_file_iter(certificate);
+        let chain: Vec<_> = chain.and_then(Iterator::collect).map_err(|error| {
+            let why = format!("cannot read the certificate in `sslcert={certificate}`: {error}");
+            wrong(why)
+        })?;
+        if chain.is_empty() {
+            let why = format!("there is no certificate in `sslcert={certificate}`");
+            return Err(wrong(why));
+        }
+        let key = private_key(key)
+            .map_err(|why| wrong(format!("cannot use the key in `sslkey={key}`: {why}")))?;
+        Ok(Some((chain, key)))
+    }
+}
+
+/// Nothing that stands in the file is told.
+fn private_key(file: &str) -> Result<PrivateKeyDer<'static>, String> {
+    let metadata = fs::metadata(file).map_err(|error| error.to_string())?;
+    // As libpq has it: one of the system's may be read by a group.
+    let others = if metadata.uid() == 0 { 0o027 } else { 0o077 };
+    if metadata.mode() & others != 0 {
+        return Err("others may read or write it; `chmod 0600` it".to_owned());
+    }
+    PrivateKeyDer::from_pem_file(file).map_err(|error| match error {
+        pem::Error::Io(error) => error.to_string(),
+        pem::Error::NoItemsFound => {
+            "there is none in it (one with a password is not taken)".to_owned()
+        }
+        _ => "it is no PEM".to_owned(),
+    })
+}
+
 #[derive(Clone)]
 pub(super) struct Tls(pub(super) MakeRustlsConnect);
 
 impl Tls {
-    pub(super) fn new(verify: Verify, root: Option<&str>) -> Result<Tls, Error> {
+    pub(super) fn new(verify: Verify, files: &Files) -> Result<Tls, Error> {
         let provider = Arc::new(ring::default_provider());
         let lenient = |authorities| {
             let provider = provider.clone();
@@ -57,7 +110,7 @@ impl Tls {
         let verifier: Arc<dyn ServerCertVerifier> = match verify {
             Verify::Off | Verify::Nothing { .. } => lenient(None),
             Verify::Authority | Verify::Full => {
-                let roots = Arc::new(roots(root)?);
+                let roots = Arc::new(roots(files.root.as_deref())?);
                 let known = WebPkiServerVerifier::builder_with_provider(roots, provider.clone());
                 let known = known.build().map_err(|error| {
                     wrong("there is no certificate to verify with").with_source(error)
@@ -68,12 +121,21 @@ impl Tls {
                 }
             }
         };
+        let identity = match verify {
+            Verify::Off => None,
+            _ => files.identity()?,
+        };
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| Error::new(ErrorKind::Connect, "cannot use TLS").with_source(error))?
             .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth();
+            .with_custom_certificate_verifier(verifier);
+        let config = match identity {
+            None => config.with_no_client_auth(),
+            Some((chain, key)) => config
+                .with_client_auth_cert(chain, key)
+                .map_err(|error| wrong(format!("`sslcert` and `sslkey` are no pair: {error}")))?,
+        };
         Ok(Tls(MakeRustlsConnect::new(config)))
     }
 }

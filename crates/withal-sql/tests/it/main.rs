@@ -12,6 +12,8 @@
 mod bad_input;
 #[cfg(feature = "postgres")]
 mod copies;
+#[cfg(feature = "postgres")]
+mod environment;
 mod given_up;
 #[cfg(feature = "postgres")]
 mod migrate;
