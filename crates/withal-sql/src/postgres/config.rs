@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -25,6 +26,8 @@ pub(crate) struct Config {
     pub(super) postgres: tokio_postgres::Config,
     /// For those hosts that have one of their own.
     passwords: Arc<Passfile>,
+    /// Whether servers are asked for [`CHECK`]: unless the user has, or one of them does not know it.
+    checks: Arc<AtomicBool>,
     pub(super) tls: Tls,
     pub(crate) cancelled: Cancelled,
 }
@@ -36,6 +39,10 @@ const PORT: u16 = 5432;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// For how long what is sent may be unacknowledged.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+
+/// How often a server looks whether its client is gone: a killed one's statements end soon. Servers
+/// before version 14 do not know it, and some systems cannot do it.
+const CHECK: &str = "client_connection_check_interval";
 
 impl Config {
     /// Reads a URL; what it leaves out, the environment fills in.
@@ -108,6 +115,8 @@ impl Config {
         }
         let says_limit = says("connect_timeout=");
         fill_in(&mut postgres, says_limit, &environment)?;
+        let options = postgres.get_options().unwrap_or_default();
+        let checks = !options.contains(CHECK);
         let passwords = match postgres.get_password() {
             Some(_) => Passfile::default(),
             None => passfile
@@ -118,6 +127,7 @@ impl Config {
         Ok(Config {
             postgres,
             passwords: Arc::new(passwords),
+            checks: Arc::new(AtomicBool::new(checks)),
             tls,
             cancelled: Cancelled::default(),
         })
@@ -133,9 +143,28 @@ impl Config {
         })
     }
 
+    /// Whether servers are asked to look whether we are gone.
+    pub(super) fn checks(&self) -> bool {
+        self.checks.load(Ordering::Relaxed)
+    }
+
+    /// Whether a server has refused that. If so, none is asked any more.
+    pub(super) fn gives_up_checks(&self, error: &Error) -> bool {
+        let is_refused = error.code().is_some() && error.message().contains(CHECK);
+        if is_refused {
+            self.checks.store(false, Ordering::Relaxed);
+        }
+        is_refused
+    }
+
     /// What to say to one of the hosts.
-    pub(super) fn for_host(&self, host: &Host, port: u16) -> tokio_postgres::Config {
+    pub(super) fn for_host(&self, host: &Host, port: u16, checks: bool) -> tokio_postgres::Config {
         let mut postgres = self.postgres.clone();
+        if checks {
+            let options = postgres.get_options().unwrap_or_default();
+            let options = format!("-c {CHECK}=100ms {options}");
+            let _ = postgres.options(options.trim());
+        }
         let user = postgres.get_user().unwrap_or_default();
         let database = postgres.get_dbname().unwrap_or(user);
         if let Some(password) = self.passwords.password(host, port, database, user) {
@@ -257,12 +286,10 @@ fn fill_in(
             let _ = postgres.connect_timeout(Duration::from_secs(seconds));
         }
     }
-    // A killed client's statements end soon, as the server looks for it (since version 14).
-    let options = postgres.get_options().map(str::to_owned);
-    let options = options.or_else(|| option("options")).unwrap_or_default();
-    if !options.contains("client_connection_check_interval") {
-        let check = "-c client_connection_check_interval=100ms";
-        let _ = postgres.options(format!("{check} {options}").trim());
+    if postgres.get_options().is_none()
+        && let Some(options) = option("options")
+    {
+        let _ = postgres.options(options);
     }
     Ok(())
 }
@@ -425,7 +452,7 @@ mod tests {
             let config = at_home(home.path(), &[], url).unwrap();
             assert!(!format!("{config} {config:?}").contains("s3cret"));
             let password = |(host, port): (&Host, u16)| {
-                let config = config.for_host(host, port);
+                let config = config.for_host(host, port, false);
                 config.get_password().map(<[u8]>::to_vec)
             };
             config.hosts().map(password).collect::<Vec<_>>()

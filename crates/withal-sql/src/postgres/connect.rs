@@ -76,19 +76,12 @@ pub(super) async fn connect(config: &Config) -> Result<Connected, Error> {
                 continue;
             }
         };
-        let postgres = config.for_host(host, port);
         for address in addresses {
-            match tokio::time::timeout(config.connect_timeout(), begin(config, &postgres, address))
-                .await
-            {
-                Ok(Ok(connected)) => return Ok(connected),
+            match begin_in_time(config, (host, port), address).await {
+                Ok(connected) => return Ok(connected),
                 // The server knows us, and does not want us.
-                Ok(Err(error)) if is_authentication(&error) => return Err(error),
-                Ok(Err(error)) => failed = Some(error),
-                Err(_) => {
-                    let limit = config.connect_timeout();
-                    failed = Some(config.cannot_connect(format_args!("no answer in {limit:?}")));
-                }
+                Err(error) if is_authentication(&error) => return Err(error),
+                Err(error) => failed = Some(error),
             }
         }
     }
@@ -110,6 +103,25 @@ async fn resolve(host: &Host, port: u16) -> io::Result<Vec<Address>> {
             Ok(found
                 .map(|found| Address::Tcp(found, name.clone()))
                 .collect())
+        }
+    }
+}
+
+/// Begins a session; once more, if the server does not know what we have asked it for of ourselves.
+async fn begin_in_time(
+    config: &Config,
+    (host, port): (&Host, u16),
+    address: Address,
+) -> Result<Connected, Error> {
+    let limit = config.connect_timeout();
+    loop {
+        let checks = config.checks();
+        let postgres = config.for_host(host, port, checks);
+        let began = begin(config, &postgres, address.clone());
+        match tokio::time::timeout(limit, began).await {
+            Ok(Err(error)) if checks && config.gives_up_checks(&error) => {}
+            Ok(began) => return began,
+            Err(_) => return Err(config.cannot_connect(format_args!("no answer in {limit:?}"))),
         }
     }
 }

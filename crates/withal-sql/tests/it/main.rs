@@ -18,6 +18,8 @@ mod given_up;
 #[cfg(feature = "postgres")]
 mod migrate;
 #[cfg(feature = "postgres")]
+mod old_server;
+#[cfg(feature = "postgres")]
 mod postgres;
 mod statements;
 mod support;
