@@ -21,7 +21,9 @@ use crate::{Connection, Error, ErrorKind, Session, Sessions};
 /// # Cancel safety
 ///
 /// A transaction whose future is dropped anywhere is rolled back before anything else is done on
-/// its connection; a `COMMIT` that has been sent is finished, and its result reported.
+/// its connection. A `COMMIT` that has been sent is finished: by the reaper, or in
+/// [`with_ref`](withal_scope::with_ref) by whatever is done next on its connection. If it fails, or
+/// on Postgres is not answered within 2 s, that is noticed.
 #[must_use = "a context manager does nothing until it is entered"]
 pub struct Begin<On> {
     on: On,

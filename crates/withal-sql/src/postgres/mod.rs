@@ -2,6 +2,7 @@
 
 mod ahead;
 mod cache;
+mod committing;
 mod config;
 mod connect;
 mod copy;

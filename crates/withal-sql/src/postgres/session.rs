@@ -14,6 +14,7 @@ use tokio_postgres::{Client, Statement};
 
 use super::ahead::{Ahead, Seat, lock};
 use super::cache::Cache;
+use super::committing::{Committing, Way};
 use super::config::Config;
 use super::connect::{Canceller, Connected, Pump, connect};
 use super::types::Param;
@@ -51,6 +52,8 @@ pub(super) struct State {
     pub(super) failed: bool,
     /// Statements were run that may have ended the transaction, or prepared some of their own.
     unruly: bool,
+    /// A `COMMIT` that was sent, and whose future was dropped.
+    pub(super) committing: Option<Committing>,
     /// Somebody has the driver's client: what is given up there, we do not see.
     lent: bool,
     /// Names may mean other things than they do to the next user.
@@ -223,6 +226,11 @@ impl Postgres {
         self.state().broken(why);
     }
 
+    /// What its last user has left is still there.
+    pub(super) fn not_clean(&self, error: &tokio_postgres::Error) {
+        self.broken(format_args!("{NOT_CLEAN}: {error}"));
+    }
+
     pub(super) fn check_broken(&self) -> Result<(), Error> {
         match &self.state().broken {
             None => Ok(()),
@@ -241,7 +249,8 @@ impl Postgres {
             // What it does on the server ends there, once it is seen that nobody is here.
             return Ok(());
         }
-        if is_busy {
+        let is_committed = self.wait_committed().await;
+        if is_busy && !is_committed {
             // Otherwise the server goes on with it.
             self.cancel().await?;
         }
@@ -377,7 +386,7 @@ impl Postgres {
         state.reset = None;
         drop(state);
         Poll::Ready(answer.map_err(|error| {
-            self.broken(format_args!("{NOT_CLEAN}: {error}"));
+            self.not_clean(&error);
             Error::new(ErrorKind::ConnectionLost, NOT_CLEAN).with_source(error)
         }))
     }
@@ -520,69 +529,31 @@ impl Postgres {
                 "not committed: a statement of the transaction failed or was given up",
             ));
         }
-        let (is_unruly, is_tidy) = {
+        let way = {
             let state = self.state();
-            (state.unruly, state.is_tidy())
-        };
-        let running = Running::new(self);
-        let result = match then {
-            Then::Renew if is_tidy => self.answer(self.commit_and_reset()).await,
-            _ => {
-                let sql = if is_unruly { COMMIT_MARKED } else { "COMMIT" };
-                let committed = self.answer(self.client.batch_execute(sql)).await;
-                committed.map(|()| false)
+            match then {
+                Then::Renew if state.is_tidy() => Way::Reset,
+                _ if state.unruly => Way::Marked,
+                _ => Way::Plain,
             }
         };
+        let running = Running::new(self);
+        let result = self.send_commit(way).await;
         running.answered();
-        let error = match result {
-            Err(error) => error,
+        match result {
             Ok(is_new) => {
                 self.ended();
                 if is_new {
                     self.renewed(None);
                 }
-                return Ok(is_new);
+                Ok(is_new)
             }
-        };
-        let error = match error.code() {
-            Some(&SqlState::DIVISION_BY_ZERO) if is_unruly => {
-                // The division is ours: nobody else need hear of it.
-                let message = "not committed: the transaction was ended behind its back";
-                Error::new(ErrorKind::Poisoned, message)
-            }
-            // The server has rolled back.
-            Some(&SqlState::IN_FAILED_SQL_TRANSACTION) => {
-                describe(error).with_kind(ErrorKind::Poisoned)
-            }
-            Some(_) => match describe(error) {
-                lost if lost.kind() == ErrorKind::ConnectionLost => unknown(lost),
-                refused => refused,
-            },
-            None => unknown(error),
-        };
-        // If that fails, nobody uses the session any more, and its pool says why.
-        let _ = self.rollback().await;
-        Err(error.of_statement("COMMIT"))
-    }
-
-    /// Commits, and makes the session as new in the same message: there is one answer to wait for.
-    /// Gives whether it is clean.
-    async fn commit_and_reset(&self) -> Result<bool, tokio_postgres::Error> {
-        let sql = format!("COMMIT; {RESET}");
-        let mut answers = pin!(self.client.simple_query_raw(&sql).await?);
-        let mut is_committed = false;
-        while let Some(answer) = poll_fn(|context| answers.as_mut().poll_next(context)).await {
-            match answer {
-                // The first is that of COMMIT.
-                Ok(_) => is_committed = true,
-                Err(error) if is_committed => {
-                    self.broken(format_args!("{NOT_CLEAN}: {error}"));
-                    return Ok(false);
-                }
-                Err(error) => return Err(error),
+            Err(error) => {
+                // If that fails, nobody uses the session any more, and its pool says why.
+                let _ = self.rollback().await;
+                Err(error.of_statement("COMMIT"))
             }
         }
-        Ok(true)
     }
 
     /// Nobody has the driver's client any more: what runs for it still is given up.
@@ -595,7 +566,8 @@ impl Postgres {
     /// If it fails, the session is not used any more.
     pub(crate) async fn rollback(&self) -> Result<(), Error> {
         let was_sent = self.state().begin.take().is_none();
-        if was_sent {
+        let is_committed = self.wait_committed().await;
+        if was_sent && !is_committed {
             let rolled_back = self.quiet("ROLLBACK").await;
             rolled_back.inspect_err(|error| self.broken(error))?;
         }
@@ -740,20 +712,11 @@ fn failed(state: &Mutex<State>, failure: Failure) -> Error {
     error
 }
 
-fn unknown(error: impl Into<withal_core::BoxError>) -> Error {
-    let message = "the connection was lost in COMMIT: it may be committed or not";
-    Error::new(ErrorKind::CommitUnknown, message).with_source(error)
-}
-
 const NOT_CLEAN: &str = "it could not be made clean after its last use";
 
 /// Sent with `BEGIN`: no transaction has it that was begun by others, nor one that has ended. No
 /// savepoint is before it, so that none undoes it.
 const MARK: &str = "; SET LOCAL withal.transaction = ours";
-
-/// Divides by zero in a transaction without the mark.
-const COMMIT_MARKED: &str = "SELECT 1 / \
-    (current_setting('withal.transaction', true) IS NOT DISTINCT FROM 'ours')::int; COMMIT";
 
 /// What gives names of tables another meaning has one of these words.
 const RENAMING: [&str; 7] = [
@@ -768,7 +731,7 @@ const RENAMING: [&str; 7] = [
 
 /// Everything that a session may leave to the next user of the connection, if it is in no
 /// transaction.
-const RESET: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
+pub(super) const RESET: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
     SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
 
 /// Forgets what its user has prepared by SQL. What the driver has prepared has to be there still: it

@@ -14,7 +14,7 @@ use crate::{Error, ErrorKind};
 const GRACE: Duration = Duration::from_millis(5);
 
 /// How long what ends a statement may take: a server that does not answer is given up.
-const LIMIT: Duration = Duration::from_secs(2);
+pub(super) const LIMIT: Duration = Duration::from_secs(2);
 
 impl Postgres {
     /// If something was given up, waits until it has ended, and cancels it if that takes long.
@@ -67,6 +67,8 @@ impl Postgres {
     ///
     /// If there is no answer, the session is not used any more.
     pub(super) async fn quiet(&self, sql: &str) -> Result<(), Error> {
+        self.check_broken()?;
+        let _ = self.wait_committed().await;
         self.check_broken()?;
         let running = Running::new(self);
         let answered = tokio::time::timeout(LIMIT, self.behind(sql)).await;

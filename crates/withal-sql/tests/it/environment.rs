@@ -3,16 +3,15 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use withal_core::{
-    AsyncContextManager as _, BoxError, ExitCase, clear_notice_hook, set_notice_hook,
-};
+use withal_core::{AsyncContextManager as _, BoxError, ExitCase};
 use withal_pool::AcquireError;
 use withal_scope::async_with;
 use withal_sql::{Database, ErrorKind, OpenDatabase};
 use withal_testkit::servers::postgres;
+
+use crate::support::noticed;
 
 /// What a new connection answers; or why there is none.
 async fn ask(url: &str, sql: &str) -> Result<String, String> {
@@ -57,21 +56,15 @@ async fn a_password_is_taken_from_a_file_that_nobody_else_can_read() {
         );
         write(&file, 0o600, &text);
         assert_eq!(ask(&url, USER).await, Ok("postgres".to_owned()));
-        let notices = Arc::<Mutex<Vec<String>>>::default();
-        let heard = Arc::clone(&notices);
-        set_notice_hook(move |notice| heard.lock().unwrap().push(notice.to_string()));
+        let word = file.to_str().unwrap();
+        assert!(noticed(word).is_empty());
         write(&file, 0o644, &text);
         let refused = ask(&url, USER).await.unwrap_err();
         assert!(refused.contains(".pgpass"), "{refused}");
         assert!(!refused.contains(server.password()), "{refused}");
-        clear_notice_hook();
-        let notices = notices.lock().unwrap();
-        let ours: Vec<_> = notices
-            .iter()
-            .filter(|said| said.contains("pgpass"))
-            .collect();
-        assert_eq!(ours.len(), 1, "{ours:?}");
-        assert!(ours[0].contains("chmod 0600"), "{ours:?}");
+        let notices = noticed(word);
+        assert_eq!(notices.len(), 1, "{notices:?}");
+        assert!(notices[0].contains("chmod 0600"), "{notices:?}");
         Ok(())
     })
     .await

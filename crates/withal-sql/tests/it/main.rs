@@ -11,6 +11,8 @@
 #[cfg(feature = "postgres")]
 mod bad_input;
 #[cfg(feature = "postgres")]
+mod commits;
+#[cfg(feature = "postgres")]
 mod copies;
 #[cfg(feature = "postgres")]
 mod environment;

@@ -2,9 +2,10 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::{Mutex, Once};
 use std::task::Poll;
 
-use withal_core::{BoxError, Error};
+use withal_core::{BoxError, Error, set_notice_hook};
 #[cfg(feature = "postgres")]
 use withal_scope::async_with;
 use withal_scope::scope;
@@ -151,6 +152,16 @@ pub(crate) async fn balances(session: &Session) -> Result<(i64, i64), BoxError> 
         .query_as("SELECT balance FROM accounts ORDER BY id", &[])
         .await?;
     Ok((balances[0], balances[1]))
+}
+
+/// What was noticed since this was first called, and has this word in it.
+pub(crate) fn noticed(word: &str) -> Vec<String> {
+    static NOTICES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| set_notice_hook(|notice| NOTICES.lock().unwrap().push(notice.to_string())));
+    let notices = NOTICES.lock().unwrap();
+    let found = notices.iter().filter(|said| said.contains(word));
+    found.cloned().collect()
 }
 
 /// Polls it once and drops it; whether it was not answered until then.
