@@ -431,7 +431,7 @@ impl Postgres {
     /// A transaction is ended by whoever began it. What else its words may do to the session that we
     /// do not see is noted.
     pub(super) fn admit(&self, sql: &str) -> Result<(), Error> {
-        const WORDS: [&str; 10] = [
+        const WORDS: [&str; 11] = [
             "BEGIN",
             "START",
             "COMMIT",
@@ -442,6 +442,7 @@ impl Postgres {
             "DEALLOCATE",
             "DISCARD",
             "RELEASE",
+            "DO",
         ];
         let word = first_word(sql);
         let is_setting = has_word(word, &["SET"]) && has_word(sql, &RENAMING);

@@ -860,6 +860,28 @@ async fn what_was_prepared_before_a_transaction_is_not_for_the_next_user() {
     .await;
 }
 
+#[tokio::test]
+async fn what_was_prepared_inside_of_a_do_is_not_for_the_next_user() {
+    const DO: &str = "DO $$ BEGIN EXECUTE 'PRE' || 'PARE mine AS SELECT 1'; END $$";
+    with_postgres(1, async |db| {
+        for is_in_transaction in [false, true] {
+            let mut conn = db.lease().await?;
+            match is_in_transaction {
+                false => conn.execute(DO, &[]).await?,
+                true => with_ref(conn.begin(), async |tx| Ok(tx.execute(DO, &[]).await?)).await?,
+            };
+            conn.release().await;
+            let conn = db.lease().await?;
+            let theirs = "SELECT count(*) FROM pg_prepared_statements WHERE from_sql";
+            let theirs: i64 = conn.query_one_as(theirs, &[]).await?;
+            assert_eq!((theirs, db.pool().counters().created), (0, 1));
+            conn.release().await;
+        }
+        Ok(())
+    })
+    .await;
+}
+
 const SHORT: &str = "INSERT INTO short VALUES ($1)";
 
 #[tokio::test]
