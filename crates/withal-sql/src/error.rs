@@ -84,7 +84,7 @@ impl Error {
     pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Error {
         let source = source.into();
         #[cfg(feature = "postgres")]
-        if let Some(refusal) = crate::postgres::Refusal::of(&*source) {
+        if let Some(mut refusal) = crate::postgres::Refusal::of(&*source) {
             self.0.message = refusal.mask(self.0.message);
             self.0.refusal = Some(refusal);
             return self;
@@ -114,9 +114,14 @@ impl Error {
 
     /// Says which statement it was; the first to say so is right.
     pub(crate) fn of_statement(mut self, statement: &str) -> Error {
-        if !statement.is_empty() {
-            let _ = self.0.statement.get_or_insert_with(|| statement.into());
+        if statement.is_empty() || self.0.statement.is_some() {
+            return self;
         }
+        #[cfg(feature = "postgres")]
+        if let Some(message) = self.message_for(statement) {
+            self.0.message = message;
+        }
+        self.0.statement = Some(statement.into());
         self
     }
 
@@ -190,6 +195,11 @@ impl Error {
     #[must_use]
     pub fn column(&self) -> Option<&str> {
         self.refusal()?.column.as_deref()
+    }
+
+    /// What is masked in it is not, if it stands in the statement.
+    fn message_for(&mut self, statement: &str) -> Option<String> {
+        self.0.refusal.as_mut()?.message_for(statement)
     }
 
     fn refusal(&self) -> Option<&crate::postgres::Refusal> {

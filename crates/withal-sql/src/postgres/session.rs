@@ -808,9 +808,6 @@ pub(super) fn describe(error: tokio_postgres::Error) -> Error {
         _ => ErrorKind::Refused,
     };
     let mut message = refused.message().to_owned();
-    if let Some(detail) = refused.detail().filter(|_| kind != ErrorKind::Refused) {
-        message = format!("{message}: {detail}");
-    }
     if let Some(hint) = refused.hint() {
         message = format!("{message}; {hint}");
     }

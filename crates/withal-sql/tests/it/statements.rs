@@ -257,6 +257,80 @@ async fn what_the_server_says_of_values_is_not_shown() {
     .await;
 }
 
+/// Statements that look up what a parameter names, with the code they are refused with.
+#[cfg(feature = "postgres")]
+const LOOK_UPS: &[(&str, &str)] = &[
+    ("SELECT ($1::text)::regclass", "42P01"),
+    ("SELECT ($1::text)::regtype", "42704"),
+    ("SELECT ($1::text)::regproc", "42883"),
+    ("SELECT ($1::text)::regoper", "42883"),
+    ("SELECT ($1::text || '.a.b')::regclass", "0A000"),
+    ("SELECT ($1::text || '.a.b.c')::regclass", "42601"),
+    ("SELECT ('int ' || $1)::regtype", "42601"),
+    ("SELECT nextval($1::text)", "42P01"),
+    ("SELECT to_tsquery($1 || ' & &')", "42601"),
+    ("SELECT ($1::text || ' & &')::tsquery", "42601"),
+    ("SELECT current_setting($1)", "42704"),
+    ("SELECT set_config($1, '', false)", "42704"),
+    ("SELECT set_config('work_mem', $1, false)", "22023"),
+    ("SELECT pg_database_size(($1::text)::name)", "3D000"),
+    ("SELECT has_schema_privilege($1, 'USAGE')", "3F000"),
+    ("SELECT has_table_privilege('t', $1)", "22023"),
+    ("SELECT has_column_privilege('t', $1, 'SELECT')", "42703"),
+    ("SELECT pg_get_serial_sequence('t', $1)", "42703"),
+    ("SELECT pg_read_file($1)", "58P01"),
+    (
+        "SELECT query_to_xml('SELECT 1 x ' || $1, false, false, '')",
+        "42601",
+    ),
+    ("SELECT dynamic($1)", "42703"),
+    ("SELECT pg_get_viewdef(($1::text)::regclass)", "42P01"),
+];
+
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn what_a_parameter_names_and_is_not_there_is_not_shown() {
+    const SETUP: &str = "CREATE TABLE t (k int);
+        CREATE FUNCTION dynamic(what text) RETURNS void LANGUAGE plpgsql AS $$
+            BEGIN EXECUTE 'SELECT ' || what; END $$;
+        CREATE FUNCTION fixed() RETURNS void LANGUAGE plpgsql AS $$
+            BEGIN RAISE 'my \"own\" words: all of them'; END $$";
+    with_connection(async |conn| {
+        conn.batch(SETUP).await?;
+        for (sql, code) in LOOK_UPS {
+            let error = conn.query(sql, params!["topsecret"]).await.unwrap_err();
+            assert_eq!(error.code(), Some(*code), "{error}");
+            let text = format!("{error} {error:?} {error:#?}");
+            assert!(!text.contains("topsecret"), "{text}");
+            assert!(error.message().contains('…'), "{error}");
+        }
+        // What stands in the statement is shown, whether it has a place there or not, and so are
+        // names of what is there, and what users say themselves.
+        for (sql, message) in [
+            (
+                "SELECT * FROM nowhere",
+                "relation \"nowhere\" does not exist",
+            ),
+            (
+                "SELECT nextval('nowhere')",
+                "relation \"nowhere\" does not exist",
+            ),
+            ("DROP TABLE Nowhere", "table \"nowhere\" does not exist"),
+            (
+                "ALTER TABLE t DROP CONSTRAINT c",
+                "constraint \"c\" of relation \"t\" does not exist",
+            ),
+            ("SELECT fixed()", "my \"own\" words: all of them"),
+            ("CREATE TABLE t ()", "relation \"t\" already exists"),
+        ] {
+            let error = conn.query(sql, &[]).await.unwrap_err();
+            assert_eq!(error.message(), message);
+        }
+        Ok(())
+    })
+    .await;
+}
+
 #[test]
 fn a_nul_in_a_statement_is_told_and_costs_nothing() {
     each_connection(async |kind, conn| {
