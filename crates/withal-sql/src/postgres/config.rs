@@ -374,6 +374,35 @@ mod tests {
         assert_eq!(config.to_string(), "postgres://bob@host:1/db");
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn sockets_are_watched_as_the_url_says() {
+        let watched = |url: &str| {
+            let config = parse(url).unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_io()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let stream = TcpStream::connect(listener.local_addr().unwrap())
+                    .await
+                    .unwrap();
+                config.watch(&stream).unwrap();
+                let socket = SockRef::from(&stream);
+                let keepalive = socket.keepalive().unwrap();
+                let idle = keepalive.then(|| socket.tcp_keepalive_time().unwrap());
+                (idle, socket.tcp_user_timeout().unwrap())
+            })
+        };
+        let thirty = Some(Duration::from_secs(30));
+        assert_eq!(watched("postgres://h/d"), (thirty, thirty));
+        let url = "postgres://h/d?keepalives_idle=7&tcp_user_timeout=9";
+        let [seven, nine] = [7, 9].map(|seconds| Some(Duration::from_secs(seconds)));
+        assert_eq!(watched(url), (seven, nine));
+        assert_eq!(watched("postgres://h/d?keepalives=0"), (None, thirty));
+    }
+
     /// What the environment of a process with this home says.
     fn at_home(home: &Path, variables: &[(&str, &str)], url: &str) -> Result<Config, Error> {
         Config::with_variables(url, |name| match name {

@@ -73,6 +73,54 @@ async fn values_of_many_types_come_as_what_they_are() {
     .await;
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn both_ends_of_a_session_look_whether_the_other_is_there() {
+    async_with(postgres(), async |server| {
+        let database = open(&server.url());
+        scope(async |s| {
+            let db = s.enter(database).await?;
+            let conn = s.enter(db.acquire()).await?;
+            let show = "SHOW client_connection_check_interval";
+            let interval: String = conn.query_one_as(show, &[]).await?;
+            assert_eq!(interval, "100ms");
+            let port = "SELECT inet_client_port()::bigint";
+            let port: i64 = conn.query_one_as(port, &[]).await?;
+            let probe = async {
+                loop {
+                    if let Some(probe) = next_probe(port) {
+                        return probe;
+                    }
+                    tokio::task::yield_now().await;
+                }
+            };
+            let probe = tokio::time::timeout(Duration::from_secs(5), probe).await?;
+            let thirty = Duration::from_secs(25)..=Duration::from_secs(30);
+            assert!(thirty.contains(&probe), "{probe:?}");
+            Ok(())
+        })
+        .await?;
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+/// When the kernel asks next whether somebody is at the other end of this port of ours.
+#[cfg(target_os = "linux")]
+fn next_probe(port: i64) -> Option<Duration> {
+    let ours = format!("0100007F:{port:04X}");
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let line = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let line = line.into_iter().find(|line| line[1] == ours)?;
+    // Timer 2 is that of keepalive; in hundredths of a second.
+    let when = line[5].strip_prefix("02:")?;
+    let when = u64::from_str_radix(when, 16).unwrap();
+    Some(Duration::from_millis(when * 10))
+}
+
 #[tokio::test]
 async fn a_statement_whose_future_is_gone_is_gone_from_the_server_and_the_slot_is_free() {
     with_postgres(1, async |db| {

@@ -4,6 +4,7 @@
 #![cfg(feature = "sqlite")]
 #![allow(missing_docs, clippy::panic, clippy::unwrap_used, reason = "tests")]
 
+use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -189,6 +190,127 @@ fn cursors_cancelled_anywhere_leave_nothing() {
             .await
         });
     }
+}
+
+#[test]
+fn a_panic_in_a_transaction_or_in_a_savepoint_leaves_nothing() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let bank = Bank::new();
+    run(async {
+        let db = bank.open(1).enter().await.unwrap();
+        for is_inner in [false, true] {
+            let panicking = scope({
+                let db = db.clone();
+                async move |s| {
+                    let conn = s.enter(db.acquire()).await?;
+                    s.with(conn.begin(), async |s, tx| {
+                        change(tx, 1, -100).await?;
+                        if !is_inner {
+                            panic!("in the body");
+                        }
+                        s.with(tx.begin(), async |_, inner| {
+                            change(inner, 2, 50).await?;
+                            panic!("in the body")
+                        })
+                        .await?;
+                        Ok(())
+                    })
+                    .await?;
+                    Ok(())
+                }
+            });
+            let ended = tokio::spawn(panicking).await;
+            assert!(ended.unwrap_err().is_panic());
+            // Nobody has a lock, before anybody else has the connection.
+            bank.check().unwrap();
+            let conn = db.lease().await.unwrap();
+            let balance: i64 = conn
+                .query_one_as("SELECT balance FROM accounts WHERE id = 1", &[])
+                .await
+                .unwrap();
+            assert_eq!(balance, EACH);
+            conn.release().await;
+        }
+        assert_eq!(db.pool().counters().created, 1);
+        OpenDatabase::exit(db, ExitCase::Succeeded).await.unwrap();
+    });
+}
+
+#[test]
+fn a_connection_that_is_forgotten_is_reported() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let bank = Bank::new();
+    run(async {
+        let report = Duration::from_millis(10);
+        let open = bank.open(2).pool(move |pool| pool.report_after(report));
+        let db = open.enter().await.unwrap();
+        let forgotten = ManuallyDrop::new(db.lease().await.unwrap());
+        let told = async {
+            while db.pool().counters().held_long == 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), told).await.unwrap();
+        let holders = db.pool().holders();
+        let place = holders.first().and_then(|holder| holder.location());
+        assert_eq!(place.map(|place| place.file()), Some(file!()));
+        // The other slot is as good as ever.
+        let other = db.lease().await.unwrap();
+        transfer(&other).await.unwrap();
+        other.release().await;
+        let closed = db.close(Duration::from_millis(50)).await;
+        let text = closed.unwrap_err().to_string();
+        assert!(text.contains(file!()), "{text}");
+        // Remembered after all, so that nothing is open in this process.
+        drop(ManuallyDrop::into_inner(forgotten));
+        db.close(Duration::from_secs(10)).await.unwrap();
+        assert_eq!(db.pool().counters().came_back, 1);
+    });
+    bank.check().unwrap();
+}
+
+#[test]
+fn a_pool_closed_with_work_out_says_so_and_ends_it_when_it_is_back() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let bank = Bank::new();
+    run(async {
+        let db = bank.open(2).enter().await.unwrap();
+        let out = db.lease().await.unwrap();
+        let _ = out.execute("BEGIN IMMEDIATE", &[]).await.unwrap();
+        change(&out, 1, -100).await.unwrap();
+        let closed = db.close(Duration::from_millis(50)).await;
+        let text = closed.unwrap_err().to_string();
+        assert!(text.contains(file!()), "{text}");
+        assert!(db.lease().await.is_err());
+        // It goes on until it is given back.
+        change(&out, 2, 100).await.unwrap();
+        drop(out);
+        db.close(Duration::from_secs(10)).await.unwrap();
+        assert_eq!(db.status().size, 0);
+    });
+    bank.check().unwrap();
+    let balance = "SELECT balance FROM accounts WHERE id = 1";
+    let outsider = Connection::open(bank.path()).unwrap();
+    let balance: i64 = outsider.query_row(balance, [], |row| row.get(0)).unwrap();
+    assert_eq!(balance, EACH);
+}
+
+#[test]
+fn a_connection_dropped_without_a_runtime_comes_back() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let bank = Bank::new();
+    run(async {
+        let db = bank.open(1).enter().await.unwrap();
+        let lease = db.lease().await.unwrap();
+        let _ = lease.execute("BEGIN IMMEDIATE", &[]).await.unwrap();
+        change(&lease, 1, -100).await.unwrap();
+        std::thread::spawn(move || drop(lease)).join().unwrap();
+        let lease = db.lease().await.unwrap();
+        bank.check().unwrap();
+        lease.release().await;
+        assert_eq!(db.pool().counters().created, 1);
+        OpenDatabase::exit(db, ExitCase::Succeeded).await.unwrap();
+    });
 }
 
 #[test]
