@@ -77,6 +77,52 @@ fn other_gates_can_use_it() {
 }
 
 #[test]
+fn other_gates_can_use_it_by_its_port_and_no_journal_has_its_password() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "job.toml",
+        r#"
+version = 1
+shell = """
+psql "$DB" -XAtc 'SELECT current_database(), inet_server_port() IS NOT NULL' > database
+echo "$WITHAL_TOKEN" > token; echo "$SERVER" > url; touch ready; exec sleep 1000"""
+with = [
+  { id = "server", kind = "postgres-server", env = "SERVER", port = true },
+  { kind = "postgres", env = "DB", url_from = "${server.url}" },
+  { kind = "pg-lock", key = "report", url_from = "${server.url}" },
+]
+"#,
+    );
+    sandbox.withal(&["check", "job.toml"]).check_code(0);
+    let started = sandbox.start_run(&["job.toml"]);
+    started.wait_for("ready");
+    // By the port, as the command may know no sockets.
+    let database = sandbox.read("database");
+    assert!(
+        database.starts_with("withal_") && database.ends_with("|t\n"),
+        "{database}"
+    );
+    assert_ne!(sandbox.read("token"), "\n");
+    let url = sandbox.read("url");
+    let (user, _) = url.rsplit_once('@').unwrap();
+    let (_, password) = user.rsplit_once(':').unwrap();
+    let journal = fs::read_to_string(&sandbox.journals()[0]).unwrap();
+    assert!(
+        journal.contains(r#""url":"postgres:///postgres?host="#),
+        "{journal}"
+    );
+    assert!(
+        !password.is_empty() && !journal.contains(password),
+        "{journal}"
+    );
+    // The server goes with the keeper, and with it what is on it.
+    kill_both(started);
+    let recovered = sandbox.withal(&["recover", "--all"]);
+    recovered.check_code(0);
+    sandbox.check_nothing_is_left();
+}
+
+#[test]
 fn it_is_ended_when_the_run_is_asked_to_stop() {
     let sandbox = Sandbox::new();
     let (started, directory, server) = start(&sandbox, "postgres-server");

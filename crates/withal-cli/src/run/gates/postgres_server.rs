@@ -23,6 +23,11 @@ use super::{Equip, Kind, Recovery, Setting, Taken, Ties, Undo, Variable};
 use crate::message::shown;
 use crate::process;
 
+/// What others can refer to: its URL, the directory of its socket, and its port, if it has one.
+pub(super) const URL: &str = "url";
+const SOCKET: &str = "socket";
+const PORT: &str = "port";
+
 /// A private PostgreSQL server, made of the packages that are installed.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,7 +59,7 @@ pub(super) struct Options {
 
 impl Kind for PostgresServer {
     const NAME: &'static str = "postgres-server";
-    const ATTRIBUTES: &'static [&'static str] = &["url", "socket", "port"];
+    const ATTRIBUTES: &'static [&'static str] = &[URL, SOCKET, PORT];
     type Options = Options;
     type Gate = Start;
     type Undo = Remove;
@@ -152,7 +157,7 @@ impl AsyncContextManager for Start {
         }
         let url = match self.has_port {
             true => server.url(),
-            false => by_socket(server.socket_dir(), server.port()),
+            false => by_socket(server.socket_dir(), &server.port().to_string()),
         };
         Ok(Running {
             server,
@@ -173,9 +178,19 @@ fn unblock(command: &mut Command) {
 }
 
 /// There the superuser needs no password, as nobody else can reach it.
-fn by_socket(directory: &Path, port: u16) -> String {
+fn by_socket(directory: &Path, port: &str) -> String {
     let directory = percent_encode(directory.as_os_str().as_bytes(), NON_ALPHANUMERIC);
     format!("postgres:///postgres?host={directory}&port={port}&user=postgres")
+}
+
+/// The way without a password to the server that has these attributes, if it is such a server.
+pub(super) fn without_password(attributes: &[(&'static str, OsString)]) -> Option<String> {
+    let value = |name| {
+        let mut attributes = attributes.iter();
+        attributes.find_map(|(found, value)| (*found == name).then_some(value))
+    };
+    let (directory, port) = (value(SOCKET)?, value(PORT)?.to_str()?);
+    Some(by_socket(Path::new(directory), port))
 }
 
 impl Equip for Running {
@@ -186,11 +201,11 @@ impl Equip for Running {
 
     fn attributes(&self) -> Vec<(&'static str, OsString)> {
         let mut attributes = vec![
-            ("url", self.url.clone().into()),
-            ("socket", self.server.socket_dir().into()),
+            (URL, self.url.clone().into()),
+            (SOCKET, self.server.socket_dir().into()),
         ];
         if self.has_port {
-            attributes.push(("port", self.server.port().to_string().into()));
+            attributes.push((PORT, self.server.port().to_string().into()));
         }
         attributes
     }

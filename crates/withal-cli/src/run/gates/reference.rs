@@ -1,17 +1,18 @@
 //! Where a URL comes from, if there may be a secret in it.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use percent_encoding::percent_decode_str;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Setting, Template, is_known};
+use super::{Setting, Template, is_known, postgres_server};
 use crate::message::shown;
 
 /// Where a URL comes from: `env:NAME`, `file:PATH`, or the URL itself, if there is no password in
-/// it.
+/// it, or if it is that of a server of the run's own.
 ///
 /// Journals hold this, and not what it refers to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,32 @@ pub(super) enum Reference {
     Env(String),
     File(PathBuf),
     Url(String),
+    #[serde(rename = "url", skip_deserializing)]
+    Own(Own),
+}
+
+/// A server of the run's own that is asked for a password where the command finds it.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Own {
+    url: String,
+    /// The way there without a password.
+    open: String,
+}
+
+/// Journals hold the way without a password.
+impl Serialize for Own {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.open.serialize(serializer)
+    }
+}
+
+impl fmt::Debug for Own {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let open = &self.open;
+        f.debug_struct("Own")
+            .field("open", open)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Reference {
@@ -38,7 +65,20 @@ impl Reference {
             // What another gate will have: this is a plan.
             return Ok(Reference::Url(text.to_owned()));
         }
-        Reference::parse(text, setting.directory)
+        match Reference::own(key, setting) {
+            Some(open) if has_password(text) => Ok(Reference::Own(Own {
+                url: text.to_owned(),
+                open,
+            })),
+            _ => Reference::parse(text, setting.directory),
+        }
+    }
+
+    /// The way without a password to the server whose URL `key` refers to, if it is the run's own.
+    fn own(key: &Template, setting: &Setting<'_>) -> Option<String> {
+        let reference = key.sole_reference();
+        let reference = reference.filter(|it| it.attribute == postgres_server::URL)?;
+        postgres_server::without_password(setting.attributes.get(&reference.id)?)
     }
 
     fn parse(text: &str, directory: &Path) -> anyhow::Result<Reference> {
@@ -65,7 +105,7 @@ impl Reference {
     /// Whether the URL is there, if that can be known.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         match self {
-            Reference::Url(_) => Ok(()),
+            Reference::Url(_) | Reference::Own(_) => Ok(()),
             Reference::File(path) if !is_known(path) => Ok(()),
             Reference::Env(name) if !is_known(name) => Ok(()),
             _ => self.read().map(drop),
@@ -75,7 +115,7 @@ impl Reference {
     /// Whether the server was one of the run's own, and has gone with all that was on it: the
     /// directory with its socket is not there any more.
     pub(super) fn is_gone(&self) -> bool {
-        let Reference::Url(url) = self else {
+        let (Reference::Url(url) | Reference::Own(Own { open: url, .. })) = self else {
             return false;
         };
         let (_, query) = url.split_once('?').unwrap_or((url, ""));
@@ -92,7 +132,7 @@ impl Reference {
     /// What is missing; never what was found.
     pub(super) fn read(&self) -> anyhow::Result<String> {
         let (url, place) = match self {
-            Reference::Url(url) => return Ok(url.clone()),
+            Reference::Url(url) | Reference::Own(Own { url, .. }) => return Ok(url.clone()),
             Reference::Env(name) => {
                 let value = std::env::var(name);
                 let missing = || format!("there is no URL in the variable `{name}`; set it");

@@ -114,6 +114,14 @@ impl Template {
         })
     }
 
+    /// What it refers to, if it is nothing but that.
+    pub(super) fn sole_reference(&self) -> Option<&Reference> {
+        match self.0.as_slice() {
+            [Part::Reference(reference)] => Some(reference),
+            _ => None,
+        }
+    }
+
     /// Whether it refers to the gate `id`.
     pub(crate) fn refers_to(&self, id: &str) -> bool {
         let mut parts = self.0.iter();
