@@ -20,7 +20,7 @@ pub(crate) fn places(text: &str) -> Vec<Range<usize>> {
         is_in_section: false,
         brackets: Vec::new(),
         key: "",
-        value: Value::None,
+        is_hidden: false,
     };
     scan.section();
     while scan.at < text.len() {
@@ -32,18 +32,7 @@ pub(crate) fn places(text: &str) -> Vec<Range<usize>> {
 /// Something in brackets.
 struct Bracket {
     is_array: bool,
-    hidden: Value,
-}
-
-/// Whether what stands next is a value, and shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Value {
-    /// It is a key, or a value that is shown.
-    None,
-    /// That of a variable: a number is none, for only texts are.
-    Variable,
-    /// That of a key that calls itself secret.
-    Secret,
+    is_hidden: bool,
 }
 
 struct Scan<'t> {
@@ -55,7 +44,8 @@ struct Scan<'t> {
     brackets: Vec<Bracket>,
     /// The word before.
     key: &'t str,
-    value: Value,
+    /// Whether what stands next is a value that is not shown; else it is a key, or a value that is.
+    is_hidden: bool,
 }
 
 impl<'t> Scan<'t> {
@@ -68,21 +58,21 @@ impl<'t> Scan<'t> {
             '"' | '\'' => self.string(next),
             '#' => self.at += rest.find('\n').unwrap_or(rest.len()),
             '\n' if self.brackets.is_empty() => {
-                self.value = Value::None;
+                self.is_hidden = false;
                 self.at += 1;
                 self.section();
             }
             '=' => {
-                self.value = self.behind_key();
+                self.is_hidden = self.hides_behind_key();
                 self.at += 1;
             }
             '[' | '{' => {
                 self.brackets.push(Bracket {
                     is_array: next == '[',
-                    hidden: self.value,
+                    is_hidden: self.is_hidden,
                 });
                 if next == '{' {
-                    self.value = Value::None;
+                    self.is_hidden = false;
                 }
                 self.at += 1;
             }
@@ -106,25 +96,20 @@ impl<'t> Scan<'t> {
 
     /// The next one is a key, but in an array.
     fn next_value(&mut self) {
-        self.value = match self.brackets.last() {
-            Some(bracket) if bracket.is_array => bracket.hidden,
-            _ => Value::None,
-        };
+        let outside = self.brackets.last();
+        self.is_hidden = outside.is_some_and(|bracket| bracket.is_array && bracket.is_hidden);
     }
 
-    /// What the value of the key before is.
-    fn behind_key(&self) -> Value {
-        let outside = self.brackets.last().map(|bracket| bracket.hidden);
+    /// Whether the value of the key before is hidden.
+    fn hides_behind_key(&self) -> bool {
         let name = self.key.rsplit('.').next().unwrap_or_default();
-        let holds_variables = |key: &str| VARIABLES.contains(&key);
         let is_own = is_secret(name) && !["key", "secret"].contains(&name);
-        match outside {
-            _ if is_own => Value::Secret,
-            Some(Value::None) | None if self.key.split('.').any(holds_variables) => Value::Variable,
-            Some(Value::None) => Value::None,
-            Some(hidden) => hidden,
-            None if self.is_in_section => Value::Variable,
-            None => Value::None,
+        let holds_variables = self.key.split('.').any(|key| VARIABLES.contains(&key));
+        match self.brackets.last().map(|bracket| bracket.is_hidden) {
+            _ if is_own => true,
+            Some(true) => true,
+            Some(false) => holds_variables,
+            None => holds_variables || self.is_in_section,
         }
     }
 
@@ -163,9 +148,9 @@ impl<'t> Scan<'t> {
         }
         let start = self.at + marks.len();
         let text = inner.get(..end).unwrap_or_default();
-        match self.value {
-            Value::None => self.key = text,
-            _ => self.hide(start, text),
+        match self.is_hidden {
+            false => self.key = text,
+            true => self.hide(start, text),
         }
         let closed = inner.get(end..).unwrap_or_default().starts_with(marks);
         self.at = start + end + if closed { marks.len() } else { 0 };
@@ -177,14 +162,10 @@ impl<'t> Scan<'t> {
         let is_end = |c: char| c.is_whitespace() || ",=[]{}#\"'".contains(c);
         let word = rest.get(..rest.find(is_end).unwrap_or(rest.len()));
         let word = word.unwrap_or_default();
-        let is_plain = ["true", "false"].contains(&word)
-            || word
-                .chars()
-                .all(|c| c.is_ascii_digit() || "+-._:".contains(c));
-        match self.value {
-            Value::None => self.key = word,
-            Value::Variable if is_plain => {}
-            _ => self.hide(self.at, word),
+        match self.is_hidden {
+            false => self.key = word,
+            // That it is no text is what may be wrong with it; what it is may be a PIN all the same.
+            true => self.hide(self.at, word),
         }
         self.at += word.len();
     }
@@ -222,8 +203,14 @@ mod tests {
         check("[[with]]\nname = 'A'\nvalue = 'x'", &["x"]);
         check("[with.set]\nA = 'x'", &["x"]);
         check("[env]\nA = \"x", &["x"]);
-        check("[env]\nA = x y\nN = 5\nT = true", &["x", "y"]);
-        check("env = { A = 'x', N = 5 }\nname = 'y'", &["x"]);
+        check("[env]\nA = x y\nN = 5\nT = true", &["x", "y", "5", "true"]);
+        check("env = { A = 'x', N = 5 }\nname = 'y'", &["x", "5"]);
+        check(
+            "[env]\nN = -1.5 # c\nD = 1979-05-27",
+            &["-1.5", "1979-05-27"],
+        );
+        check("set = { A = [1, 2], B = { C = 3 } }", &["1", "2", "3"]);
+        check("[env]\nA = 5\n[with]\nport = 80\non = true", &["5"]);
         check("env.A = 'x'\nname = 'y'", &["x"]);
         check("[env]\nA = { b = 'x', c = ['y', 'z'] }", &["x", "y", "z"]);
         check("[env]\nA = '''x\ny'''\nB = \"\"\"z\"\"\"", &["x\ny", "z"]);

@@ -101,8 +101,8 @@ job.toml:15:3: not a list of gates; write `with = [{ kind = "lock", path = "…"
  15 |   "lock",
     |   ^^^^^^
 job.toml:18:8: not a text; write it in quotes
- 18 | PORT = 80
-    |        ^^
+ 18 | PORT = ***
+    |        ^^^
 "#,
     );
     check_flaws(
