@@ -1,9 +1,13 @@
 //! What withal says, all of it on stderr, as `withal: …`.
 
+use std::error::Error;
 use std::ffi::OsStr;
 use std::fmt::Display;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
+
+use nix::errno::Errno;
+use nix::libc;
 
 use crate::source::BadSource;
 
@@ -67,10 +71,30 @@ pub(crate) fn say(text: impl Display) {
 
 /// Writes why something failed: on one line, but for a flaw in a file, which is shown.
 pub(crate) fn say_error(error: &anyhow::Error) {
-    let text = format!("{error:#}");
+    let text = with_remedy(error);
     match error.chain().any(|cause| cause.is::<BadSource>()) {
         true => say_lines(text),
         false => say(text),
+    }
+}
+
+/// Why something failed, with what to do where that is known for errors of the system.
+pub(crate) fn with_remedy(error: &anyhow::Error) -> String {
+    let remedy = error.chain().map(remedy_of).find(|it| !it.is_empty());
+    format!("{error:#}{}", remedy.unwrap_or_default())
+}
+
+/// What to do about an error of the system that has little to do with what was tried; nothing for
+/// others.
+pub(crate) fn remedy_of(error: &(dyn Error + 'static)) -> &'static str {
+    let code = error
+        .downcast_ref::<io::Error>()
+        .map(io::Error::raw_os_error);
+    let code = code.unwrap_or_else(|| error.downcast_ref().map(|code: &Errno| *code as i32));
+    match code {
+        Some(libc::EMFILE) => "; raise the limit with `ulimit -n`",
+        Some(libc::ENFILE) => "; raise the machine's limit, `sysctl fs.file-max`",
+        _ => "",
     }
 }
 

@@ -15,7 +15,7 @@ use nix::unistd::{Pid, getpgid, getpgrp, getppid, getsid, tcgetpgrp};
 
 use super::Exit;
 use super::signals::{Arrived, Origin};
-use crate::message::shown;
+use crate::message::{remedy_of, shown};
 use crate::process;
 
 /// Why the command does not run.
@@ -133,9 +133,11 @@ fn not_started(command: &Command, error: &io::Error) -> NotStarted {
     let program = command.get_program();
     let name = shown(program);
     let (exit, reason) = match error.raw_os_error() {
-        Some(libc::EAGAIN | libc::ENOMEM) => {
-            (Exit::FAILED, format!("cannot start {name}: {error}"))
-        }
+        // The kernel has no room for it: that says nothing of the command.
+        Some(libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE) => (
+            Exit::FAILED,
+            format!("cannot start {name}: {error}{}", remedy_of(error)),
+        ),
         Some(libc::ENOENT | libc::ENOTDIR | libc::EACCES) if let Some(cwd) = unusable(command) => (
             Exit::FAILED,
             format!("cannot start {name} in `{}`: {error}", shown(cwd)),

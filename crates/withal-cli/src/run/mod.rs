@@ -28,6 +28,7 @@ mod take_over;
 mod tree;
 
 use std::collections::HashSet;
+use std::io;
 use std::os::fd::AsFd as _;
 use std::process::Command;
 use std::sync::Arc;
@@ -51,7 +52,7 @@ use release::{Budget, Released, release};
 use supervise::{Ending, Supervisor};
 use tree::Tree;
 
-use crate::message::{Level, Messages, say_error, shown};
+use crate::message::{Level, Messages, say_error, shown, with_remedy};
 
 pub(crate) use alarms::Alarms;
 pub(crate) use command::{NotStarted, Running, Terminal};
@@ -81,7 +82,7 @@ pub(crate) struct Safety {
 pub(crate) fn run(job: Job) -> Exit {
     let messages = job.messages;
     prepare_and_run(job).unwrap_or_else(|error| {
-        messages.error(format_args!("{error:#}"));
+        messages.error(with_remedy(&error));
         Exit::FAILED
     })
 }
@@ -126,7 +127,7 @@ fn prepare_and_run(job: Job) -> anyhow::Result<Exit> {
             let strangers = HashSet::new();
             let exit = keep(job, Run { strangers, ..run }, Some(&keeper));
             let exit = exit.inspect_err(not_begun).unwrap_or_else(|error| {
-                messages.error(format_args!("{error:#}"));
+                messages.error(with_remedy(&error));
                 Exit::FAILED
             });
             keeper.tell(exit);
@@ -196,9 +197,7 @@ fn open_journal(job: &Job, id: RunId) -> anyhow::Result<Journal> {
 
 fn runtime(messages: Messages) -> anyhow::Result<Runtime> {
     withal_core::set_notice_hook(move |notice| messages.warn(notice));
-    let room = (0..OF_A_RUNTIME).map(|_| std::io::stderr().as_fd().try_clone_to_owned());
-    let room: Result<Vec<_>, _> = room.collect();
-    drop(room.context(NO_RUNTIME)?);
+    check_room(OF_A_RUNTIME).context(NO_RUNTIME)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -210,6 +209,17 @@ const NO_RUNTIME: &str = "cannot start the runtime";
 /// How many descriptors a runtime opens. In want of some of them it panics, so that there is room is
 /// known before.
 const OF_A_RUNTIME: usize = 6;
+
+/// Whether this process can open `count` more descriptors.
+///
+/// # Errors
+///
+/// It cannot.
+pub(crate) fn check_room(count: usize) -> io::Result<()> {
+    let copies = (0..count).map(|_| io::stderr().as_fd().try_clone_to_owned());
+    let copies: io::Result<Vec<_>> = copies.collect();
+    copies.map(drop)
+}
 
 /// Does the job in this process. An error means that it was not begun.
 fn keep(job: Job, run: Run, keeper: Option<&Keeper>) -> anyhow::Result<Exit> {

@@ -13,7 +13,13 @@ use withal_core::{AsyncContextManager, ExitCase};
 use super::{Equip as _, Kind, Listed, Resource};
 use crate::message::Messages;
 use crate::run::account::{Chronicle, Entry};
+use crate::run::check_room;
 use crate::run::journal::{Journal, Record};
+
+/// How many descriptors a gate may need, and somewhat more. That there is room for them is known
+/// before, for in want of some of them it could not undo what it has begun; and when it is undone
+/// there is at least as much room as there was.
+const OF_A_GATE: usize = 16;
 
 /// The names of what is held right now, and how that is told.
 #[derive(Clone, Debug)]
@@ -198,7 +204,11 @@ impl<K: Listed> AsyncContextManager for Noted<K> {
                 return Err(error.context(self.label));
             }
         };
-        let resource = match self.gate.enter().await {
+        let entered = match check_room(OF_A_GATE).context("there is no room for it") {
+            Ok(()) => self.gate.enter().await,
+            Err(error) => Err(error),
+        };
+        let resource = match entered {
             Ok(resource) => resource,
             Err(error) => {
                 let error = self.deadline.why(error);
