@@ -86,7 +86,8 @@ impl Running {
     /// Passes a signal on, unless it has reached the command already: on a terminal the command
     /// shares our process group, so that it gets what the terminal sends.
     pub(crate) fn pass_on(&self, arrived: &Arrived) {
-        if arrived.origin == Origin::Process || self.has_own_group {
+        let has_reached_it = matches!(arrived.origin, Origin::Terminal | Origin::Group);
+        if !has_reached_it || self.has_own_group {
             let is_for_all = arrived.asks_to_stop() || arrived.signal == Signal::SIGCONT;
             self.send(arrived.signal, is_for_all);
         }

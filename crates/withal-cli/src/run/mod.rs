@@ -372,7 +372,11 @@ async fn session(
         supervise::end_all(&mut tree, &mut signals, limits, messages).await;
     }
     let exit = outcome.exit(&job, released);
-    let account = Account::new(&job, id, &chronicle, outcome.end(exit));
+    let end = match signals.have_lost_front() {
+        true => outcome.end(exit).without_front(),
+        false => outcome.end(exit),
+    };
+    let account = Account::new(&job, id, &chronicle, end);
     account.without(&secrets).write(&job, report);
     conclude(journal, id, exit, messages);
     exit
@@ -492,10 +496,9 @@ async fn acquire(gates: Vec<Planned>, job: &Job, place: &mut Place<'_>) -> anyho
 impl Outcome {
     fn tell(&self, messages: Messages) {
         match self {
-            Outcome::Interrupted(stop) => messages.warn(format_args!(
-                "{}: the command was not started",
-                stop.signal.as_str()
-            )),
+            Outcome::Interrupted(stop) => {
+                messages.warn(format_args!("{}: the command was not started", stop.name()))
+            }
             Outcome::NotAcquired(error) => say_error(error),
             Outcome::Lost(lost) => {
                 messages.error(format_args!("{lost}: the command was not started"));
@@ -548,7 +551,7 @@ impl Outcome {
             outcome,
             error,
             signal: match self {
-                Outcome::Interrupted(stop) => Some(stop.signal as i32),
+                Outcome::Interrupted(stop) => stop.sent().map(|signal| signal as i32),
                 Outcome::Ended(ending) => ending.status.terminating_signal(),
                 _ => None,
             },

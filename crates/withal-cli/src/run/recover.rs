@@ -430,6 +430,7 @@ fn rehearse(story: &Story, distance: Distance) {
 /// Ends and undoes all that is left of a run.
 async fn finish(found: &Found, story: Story, distance: Distance, messages: Messages) -> Outcome {
     let (id, job) = (story.opened.id, story.opened.job.clone());
+    let how = how_it_ended(&story, distance);
     let journal = match Journal::resume(found, &story) {
         Ok(journal) => journal,
         Err(error) => return Outcome::Pending(vec![format!("{error:#}")]),
@@ -453,10 +454,24 @@ async fn finish(found: &Found, story: Story, distance: Distance, messages: Messa
             Outcome::Pending(errors.collect())
         }
         Ok(()) if errors.is_empty() => {
-            messages.warn(format_args!("recovered run {} of {job}", id.short()));
+            let id = id.short();
+            messages.warn(format_args!("recovered run {id} of {job}{how}"));
             Outcome::Recovered
         }
         Ok(()) => Outcome::Pending(errors),
+    }
+}
+
+/// What kept a run from telling how it went; nothing is known of one whose command has ended.
+fn how_it_ended(story: &Story, distance: Distance) -> String {
+    let by = match distance {
+        Distance::OtherBoot => "the machine stopped",
+        _ => "it was killed",
+    };
+    match (story.commanded, story.exited) {
+        (_, Some(_)) => String::new(),
+        (Some(_), None) => format!(": {by} while its command ran, so there is no report"),
+        (None, None) => format!(": {by} before its command was started, so there is no report"),
     }
 }
 

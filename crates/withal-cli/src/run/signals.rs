@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use nix::libc;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::{Pid, getpgid, getpgrp};
+use nix::unistd::{Pid, getpgid, getpgrp, getppid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, timeout_at};
@@ -50,6 +50,8 @@ pub(crate) enum Origin {
     Process,
     /// A process sent it to our whole process group.
     Group,
+    /// Nobody sent it: the front has died, and this is what follows.
+    LostFront,
 }
 
 impl Arrived {
@@ -70,6 +72,16 @@ impl Arrived {
     /// Whether, coming a second time, it means that there is no more waiting.
     pub(crate) fn insists(&self) -> bool {
         self.was_sent() && matches!(self.signal, Signal::SIGTERM | Signal::SIGINT)
+    }
+
+    /// What it is called in reports.
+    pub(crate) fn name(&self) -> &'static str {
+        self.sent().map_or("front killed", Signal::as_str)
+    }
+
+    /// The signal, if anybody sent one.
+    pub(crate) fn sent(&self) -> Option<Signal> {
+        (self.origin != Origin::LostFront).then_some(self.signal)
     }
 
     /// A child ended, stopped or continued.
@@ -226,7 +238,7 @@ impl Signals {
                         front.life = None;
                     }
                     say("withal's first process was killed: stopping the command, undoing all");
-                    return Arrived { signal: Signal::SIGTERM, origin: Origin::Process };
+                    return Arrived { signal: Signal::SIGTERM, origin: Origin::LostFront };
                 }
             };
             if let Some(arrived) = arrived(&info, self.front.as_ref())
@@ -237,6 +249,12 @@ impl Signals {
                 return arrived;
             }
         }
+    }
+
+    /// Whether there was a front, and it is dead.
+    pub(super) fn have_lost_front(&self) -> bool {
+        let front = self.front.as_ref();
+        front.is_some_and(|front| front.pid != getppid())
     }
 
     fn sent_by_front(&self, info: &libc::signalfd_siginfo) -> bool {

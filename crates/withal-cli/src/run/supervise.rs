@@ -165,7 +165,7 @@ impl<'a> Supervisor<'a> {
     /// A signal while the command runs.
     fn signalled(&mut self, arrived: Arrived) {
         if arrived.asks_to_stop() {
-            self.chronicle.mark(arrived.signal.as_str());
+            self.chronicle.mark(arrived.name());
         }
         // The command goes on when it is told to, and a lease may have ended while it was stopped.
         if arrived.signal == Signal::SIGCONT
@@ -226,7 +226,7 @@ impl<'a> Supervisor<'a> {
         if !arrived.asks_to_stop() {
             return;
         }
-        self.chronicle.mark(arrived.signal.as_str());
+        self.chronicle.mark(arrived.name());
         let insists = match arrived.was_sent() {
             true => std::mem::replace(&mut self.asked_to_stop, true),
             false => {

@@ -5,7 +5,8 @@ use std::fs;
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 
-use crate::support::Sandbox;
+use crate::kill_matrix::kill_both;
+use crate::support::{Sandbox, wait_until};
 
 /// A report without what differs from run to run, and what is checked of that.
 #[track_caller]
@@ -326,6 +327,106 @@ fn who_takes_over_writes_what_the_killed_keeper_would_have() {
     let timeline = sandbox.read("run.svg");
     assert!(timeline.contains("keeper killed"), "{timeline}");
     assert!(timeline.contains("the keeper was killed ·"), "{timeline}");
+}
+
+#[test]
+fn a_keeper_whose_front_is_killed_writes_all_and_says_so_whatever_the_command_exits_with() {
+    let sandbox = Sandbox::new();
+    // What tells of an earlier success stays.
+    let files = [
+        "--report",
+        "run.json",
+        "--metrics",
+        "run.prom",
+        "--name",
+        "n",
+    ];
+    sandbox
+        .run(&[&files[..], &["--", "true"]].concat())
+        .check_code(0);
+    let success = "withal_run_last_success_timestamp_seconds{job=\"n\"} ";
+    let last = |metrics: &str| {
+        let mut lines = metrics.lines();
+        lines
+            .find_map(|line| line.strip_prefix(success))
+            .map(str::to_owned)
+    };
+    let before = last(&sandbox.read("run.prom"));
+    assert!(before.is_some());
+    let script = "trap 'exit 0' TERM; touch ready; while :; do sleep 0.01; done";
+    let run = ["--timeline", "run.svg", "-t", "--", "sh", "-c", script];
+    let started = sandbox.start_run(&[&files[..], &run].concat());
+    started.wait_for("ready");
+    let keeper = started.keeper();
+    kill(started.pid(), Signal::SIGKILL).unwrap();
+    let _ = started.finish_unchecked();
+    wait_until("the keeper's end", || kill(keeper, None).is_err());
+    let report = stripped(&sandbox.read("run.json"));
+    for (key, value) in [
+        ("outcome", json!("front_killed")),
+        (
+            "error",
+            json!("the process that was started first was killed"),
+        ),
+        ("exit", json!(125)),
+        ("signal", json!(null)),
+        ("marks", json!(["front killed"])),
+        ("teardown_errors", json!([])),
+    ] {
+        assert_eq!(report[key], value, "{report}");
+    }
+    assert_eq!(report["gates"][0]["outcome"], json!("released"), "{report}");
+    let metrics = sandbox.read("run.prom");
+    assert!(
+        metrics.contains("withal_run_last_exit_code{job=\"n\"} 125\n"),
+        "{metrics}"
+    );
+    assert_eq!(last(&metrics), before);
+    let timeline = sandbox.read("run.svg");
+    assert!(timeline.contains("the front was killed ·"), "{timeline}");
+    sandbox.check_nothing_is_left();
+}
+
+#[test]
+fn a_keeper_whose_front_is_killed_while_it_acquires_says_so() {
+    let sandbox = Sandbox::new();
+    let hook = r#"hook:acquire=["sh","-c","touch begun; exec sleep 1000"]"#;
+    let run = ["--report", "run.json", "-w", hook, "--", "touch", "ran"];
+    let started = sandbox.start_run(&run);
+    started.wait_for("begun");
+    let keeper = started.keeper();
+    kill(started.pid(), Signal::SIGKILL).unwrap();
+    let _ = started.finish_unchecked();
+    wait_until("the keeper's end", || kill(keeper, None).is_err());
+    let report = stripped(&sandbox.read("run.json"));
+    assert_eq!(report["outcome"], json!("front_killed"), "{report}");
+    assert_eq!(report["signal"], json!(null), "{report}");
+    let outcome = &report["gates"][0]["outcome"];
+    assert_eq!(*outcome, json!("acquire_failed"), "{report}");
+    assert!(!sandbox.has("ran"));
+}
+
+#[test]
+fn recovery_says_that_there_is_no_report_if_both_were_killed() {
+    let sandbox = Sandbox::new();
+    let run = [
+        "--report",
+        "run.json",
+        "-t",
+        "--",
+        "sh",
+        "-c",
+        "touch ready; exec sleep 1000",
+    ];
+    let started = sandbox.start_run(&run);
+    started.wait_for("ready");
+    started.wait_for_record("command");
+    kill_both(started);
+    let recovered = sandbox.withal(&["recover"]);
+    recovered.check_code(0);
+    let expected = ": it was killed while its command ran, so there is no report\n";
+    assert!(recovered.stderr.ends_with(expected), "{recovered:?}");
+    assert!(!sandbox.has("run.json"));
 }
 
 #[test]

@@ -48,6 +48,23 @@ pub(super) struct End {
     pub(super) exit: Exit,
 }
 
+impl End {
+    /// The same of a run whose front was killed: whoever waited for it has seen no success, however
+    /// the command has taken the request to stop.
+    pub(super) fn without_front(self) -> End {
+        const KILLED: &str = "the process that was started first was killed";
+        End {
+            outcome: "front_killed",
+            error: Some(
+                self.error
+                    .map_or_else(|| KILLED.to_owned(), |error| format!("{KILLED}; {error}")),
+            ),
+            exit: Exit::FAILED,
+            ..self
+        }
+    }
+}
+
 impl Account {
     pub(super) fn new(job: &Job, run: RunId, chronicle: &Chronicle, end: End) -> Account {
         let (events, length) = chronicle.so_far();

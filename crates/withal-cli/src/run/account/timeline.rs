@@ -234,6 +234,7 @@ fn verdict(account: &Account) -> String {
         "not_started" => "the command could not be started",
         "lost" => "a gate was lost",
         "busy" => "a lock was busy",
+        "front_killed" => "the front was killed",
         "keeper_killed" => "the keeper was killed",
         _ => "a gate could not be acquired",
     };
