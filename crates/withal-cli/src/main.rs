@@ -14,6 +14,7 @@ mod source;
 mod stop;
 mod suggest;
 mod watch;
+mod wording;
 
 fn main() {
     process::outlive_full_files();

@@ -11,6 +11,7 @@ use toml::de::DeTable;
 
 use crate::confidential;
 use crate::message::{MASK, shown};
+use crate::wording;
 
 /// The text of a file.
 #[derive(Debug)]
@@ -46,25 +47,10 @@ impl Flaw {
 impl From<toml::de::Error> for Flaw {
     fn from(error: toml::de::Error) -> Flaw {
         let message = error.message().trim().replace('\n', "; ");
-        let missing = message.strip_prefix("missing field `");
-        let missing = missing.and_then(|rest| rest.strip_suffix('`'));
         Flaw {
             span: error.span(),
-            why: match missing {
-                Some(key) => format!("no `{key}`; write `{key} = …`"),
-                None => without_text(message),
-            },
+            why: wording::of(&message),
         }
-    }
-}
-
-/// A text that is where it does not belong may be a secret: it is not repeated.
-fn without_text(message: String) -> String {
-    let kinds = ["invalid type: string", "invalid value: string"];
-    let kind = kinds.into_iter().find(|kind| message.starts_with(kind));
-    match kind.zip(message.rsplit_once("\", expected ")) {
-        Some((kind, (_, expected))) => format!("{kind}, expected {expected}"),
-        None => message,
     }
 }
 

@@ -129,5 +129,8 @@ fn wrong_keys_are_refused_before_anything_is_acquired() {
         "env:name=A,value=x,set={A='y'}",
         "`A` is in `name` and in `set`; leave one out",
     );
-    check("env:set={'A=B'='y'}", "`A=B`: not a variable's name");
+    check(
+        "env:set={'A=B'='y'}",
+        "`A=B`: not a variable's name; write one as `NAME`, without `=`",
+    );
 }

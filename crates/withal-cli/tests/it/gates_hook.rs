@@ -155,12 +155,18 @@ fn wrong_keys_are_refused_before_anything_is_acquired() {
     };
     check("hook", "neither `acquire` nor `release`");
     check("hook:acquire=[]", "no program; write its name");
-    check("hook:acquire=true", "invalid type: boolean");
+    check(
+        "hook:acquire=true",
+        "`acquire`: a truth value, not a list; write it in brackets",
+    );
     check(
         "hook:acquired=['a']",
         "a gate `hook` has no key `acquired`; did you mean `acquire`?",
     );
-    check("hook:acquire=['a', 1]", "invalid type: integer");
+    check(
+        "hook:acquire=['a', 1]",
+        "`acquire`: a number, not a text; write it in quotes",
+    );
     check("hook:release=['${x']", "`${` without its `}`");
 }
 

@@ -260,7 +260,7 @@ fn what_cannot_be_a_log_is_refused_before_anything_is_acquired() {
     check(
         &["-w", "log:path=a,streams=all"],
         125,
-        "--with log: unknown variant `all`",
+        "--with log: `all`: not known; write `both`, `stdout` or `stderr`",
     );
     check(
         &["-w", "log:file=a"],

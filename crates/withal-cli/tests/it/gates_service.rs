@@ -207,12 +207,18 @@ fn wrong_keys_are_refused_before_anything_is_acquired() {
     check("command=[]", "no program");
     check("command=['a'],stop=X", "not a signal");
     check("command=['a'],port=70000", "not a port");
-    check("command=['a'],on_exit=x", "unknown variant `x`");
+    check(
+        "command=['a'],on_exit=x",
+        "`x`: not known; write `stop` or `ignore`",
+    );
     check(
         "command=['a'],ready={log='('}",
         "`log` is not a regular expression",
     );
-    check("command=['a'],ready={tpc='x'}", "unknown field `tpc`");
+    check(
+        "command=['a'],ready={tpc='x'}",
+        "there is no key `tpc` here; there are tcp, http, log, exec, within",
+    );
     check(
         "command=['a'],commend=1",
         "a gate `service` has no key `commend`; did you mean `command`?",

@@ -91,7 +91,7 @@ with = [
 PORT = 80
 "#,
         r#"
-job.toml:2:21: invalid type: integer `5`, expected a string
+job.toml:2:21: a number, not a text; write it in quotes
  2 | command = ["touch", 5]
    |                     ^
 job.toml:4:9: not a duration; write `500ms`, `5s`, `10m`, `1h` or plain seconds

@@ -911,7 +911,7 @@ fn a_wrong_file_is_told_with_its_line_and_nothing_is_connected() {
         &good.replace("name", "nme"),
         &at(
             "2:1",
-            "unknown field `nme`, expected one of `name`, `url`, `url_from`, `migrations`",
+            "there is no key `nme` here; did you mean `name`?",
             "nme = \"a\"",
             "^^^",
         ),
@@ -920,7 +920,7 @@ fn a_wrong_file_is_told_with_its_line_and_nothing_is_connected() {
         &good.replace("\"a\"", "3"),
         &at(
             "2:8",
-            "invalid type: integer `3`, expected a string",
+            "a number, not a text; write it in quotes",
             "name = 3",
             "       ^",
         ),

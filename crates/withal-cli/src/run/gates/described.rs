@@ -133,6 +133,7 @@ pub(crate) fn described(
         texts: texts(keys.get_ref()),
     };
     check_keys(name, keys.get_ref())?;
+    check_dates(keys.get_ref())?;
     modes_as_text(keys.get_mut());
     let mut common = DeTable::new();
     for key in COMMON {
@@ -218,4 +219,107 @@ fn texts(table: &DeTable<'_>) -> Vec<Spanned<String>> {
     let mut all = Vec::new();
     table.values().for_each(|value| collect(value, &mut all));
     all
+}
+
+/// Looks for dates and times: no key has one, and to serde they look like tables.
+pub(crate) fn check_dates(table: &DeTable<'_>) -> Result<(), Flaw> {
+    fn check(value: &Spanned<DeValue<'_>>) -> Result<(), Flaw> {
+        match value.get_ref() {
+            DeValue::Datetime(_) => {
+                const WHY: &str = "a date or time, not a text; write it in quotes";
+                Err(Flaw::at(value.span(), WHY))
+            }
+            DeValue::Array(values) => values.iter().try_for_each(check),
+            DeValue::Table(table) => check_dates(table),
+            _ => Ok(()),
+        }
+    }
+    table.values().try_for_each(check)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use toml::Spanned;
+    use toml::de::{DeTable, DeValue};
+
+    use super::{COMMON, described};
+    use crate::run::kinds;
+    use crate::source::Flaw;
+    use crate::wording::tests::{VALUES, check_words};
+
+    /// What is wrong with a gate that has these keys.
+    fn flaw(kind: &str, keys: &str) -> Option<Flaw> {
+        let text = format!("gate = {{ {keys} }}");
+        let mut table = DeTable::parse(&text).unwrap();
+        let gate = table.get_mut().remove("gate").unwrap();
+        let span = gate.span();
+        let DeValue::Table(gate) = gate.into_inner() else {
+            panic!("{text}");
+        };
+        let kind = Spanned::new(0..0, kind.to_owned());
+        described(&kind, Spanned::new(span, gate), Path::new("")).err()
+    }
+
+    #[test]
+    fn whatever_is_wrong_with_a_key_is_said_in_our_words_in_its_place_with_what_to_write() {
+        let mut flaws = 0;
+        for (kind, keys, _) in kinds() {
+            let mut texts = vec![String::new(), "nosuch = 1".to_owned()];
+            for key in keys.iter().chain(&COMMON) {
+                texts.extend(VALUES.iter().map(|value| format!("{key} = {value}")));
+            }
+            for keys in texts {
+                if let Some(flaw) = flaw(kind, &keys) {
+                    check_words(&format!("{kind} {keys}"), &flaw);
+                    flaws += 1;
+                }
+            }
+        }
+        assert!(flaws > 500, "{flaws}");
+    }
+
+    #[test]
+    fn a_key_that_is_missing_or_not_known_is_named() {
+        for (kind, keys, _) in kinds() {
+            let flaw = flaw(kind, "nosuch = 1").unwrap();
+            assert!(
+                flaw.why
+                    .contains(&format!("`{kind}` has no key `nosuch`; "))
+            );
+            assert!(keys.iter().all(|key| flaw.why.contains(key)), "{flaw:?}");
+        }
+        let check = |kind: &str, key: &str| {
+            let flaw = flaw(kind, "").unwrap();
+            assert_eq!(flaw.why, format!("no `{key}`; write `{key} = …`"));
+        };
+        for kind in ["lock", "output", "log", "env-file"] {
+            check(kind, "path");
+        }
+        for kind in ["pg-lock", "redis-lock"] {
+            check(kind, "key");
+        }
+        check("mock", "file");
+        check("service", "command");
+    }
+
+    #[test]
+    fn keys_in_tables_are_checked_as_well() {
+        let check = |ready: &str| {
+            let keys = format!("command = ['a'], ready = {ready}");
+            check_words(&keys, &flaw("service", &keys).unwrap());
+        };
+        for key in ["tcp", "http", "log", "exec", "within"] {
+            for value in VALUES {
+                let ready = format!("{{ {key} = {value} }}");
+                if flaw("service", &format!("command = ['a'], ready = {ready}")).is_some() {
+                    check(&ready);
+                }
+            }
+        }
+        check("{ tpc = 'a' }");
+        check("{}");
+        check("{ tcp = 'a', http = 'b' }");
+    }
 }

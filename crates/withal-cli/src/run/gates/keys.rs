@@ -44,7 +44,8 @@ impl TryFrom<String> for Variable {
     type Error = String;
 
     fn try_from(name: String) -> Result<Variable, String> {
-        OsString::from(name).try_into()
+        let name = Variable::try_from(OsString::from(name));
+        name.map_err(|why| format!("{why}; write one as `NAME`, without `=`"))
     }
 }
 

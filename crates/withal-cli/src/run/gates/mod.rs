@@ -57,7 +57,7 @@ use noted::{Deadline, Limits, Noted};
 use taken::Taken;
 use template::is_known;
 
-pub(crate) use described::{Origin, described};
+pub(crate) use described::{Origin, check_dates, described};
 pub(crate) use keys::{Variable, duration, keys_of_table, parsed, unknown as unknown_key};
 pub(crate) use noted::{Held, Warnings};
 pub(crate) use output::{gate as output, open as open_output};

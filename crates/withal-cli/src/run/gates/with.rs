@@ -1,5 +1,6 @@
 //! `--with`: a gate of any kind, with the keys a job file has for it.
 
+use std::ops::Range;
 use std::path::Path;
 
 use clap::ArgMatches;
@@ -7,6 +8,8 @@ use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Value};
 
 use super::{Origin, Planned, described};
+use crate::source::Flaw;
+use crate::wording;
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -40,15 +43,36 @@ fn parse(text: &str) -> Result<Planned, String> {
     let keys = in_toml(keys)?;
     let keys = parsed(&keys).ok_or("its keys are not as in TOML")?;
     let name = Spanned::new(0..0, name.to_owned());
-    let planned = described(&name, keys, Path::new("")).map_err(|flaw| {
-        let is_text = flaw.why.starts_with("invalid type: string, expected a ");
-        let remedy = "; texts in brackets stand in quotes, as {A=\"b\"} and [\"c\"]";
-        format!("{}{}", flaw.why, if is_text { remedy } else { "" })
-    })?;
+    let values = keys.get_ref().iter();
+    let values = values.map(|(key, value)| (key.get_ref().to_string(), value.span()));
+    let values: Vec<_> = values.collect();
+    let planned = described(&name, keys, Path::new("")).map_err(|flaw| why(flaw, &values))?;
     Ok(Planned {
         origin: planned.origin.map(Origin::elsewhere),
         ..planned
     })
+}
+
+/// Why it is wrong, and with which of the keys, for nothing points there.
+fn why(flaw: Flaw, values: &[(String, Range<usize>)]) -> String {
+    let Flaw { span, why } = flaw;
+    // A text without its brackets is taken for one in quotes.
+    let brackets = ["a text, not a list; ", "a text, not a table; "];
+    let misfit = brackets.into_iter().find(|it| why.starts_with(it));
+    let why = match misfit {
+        Some(misfit) => {
+            format!("{misfit}texts in brackets stand in quotes, as {{A=\"b\"}} and [\"c\"]")
+        }
+        None => why,
+    };
+    let key = span.and_then(|span| {
+        let mut values = values.iter();
+        values.find(|(_, value)| value.start <= span.start && span.end <= value.end)
+    });
+    match key {
+        Some((key, _)) if wording::is_misfit(&why) => format!("`{key}`: {why}"),
+        _ => why,
+    }
 }
 
 /// The keys as a table of TOML: as they are, or, if they are none, with quotes around texts.
@@ -178,13 +202,20 @@ mod tests {
         let remedy = "texts in brackets stand in quotes, as {A=\"b\"} and [\"c\"]";
         check(
             "env:set={TOKEN=\"s3cret\",MODE=test}",
-            &format!("invalid type: string, expected a map; {remedy}"),
+            &format!("`set`: a text, not a table; {remedy}"),
         );
         check(
             "hook:acquire=[\"true\"],release=[s3cret]",
-            &format!("invalid type: string, expected a sequence; {remedy}"),
+            &format!("`release`: a text, not a list; {remedy}"),
         );
-        check("tempdir:env=A=B", "`A=B`: not a variable's name");
+        check(
+            "tempdir:size_limit=5,env=6",
+            "`env`: a number, not a text; write it in quotes",
+        );
+        check(
+            "tempdir:env=A=B",
+            "`A=B`: not a variable's name; write one as `NAME`, without `=`",
+        );
         check(
             "lock:path=a,wait=x",
             "not a duration; write `500ms`, `5s`, `10m`, `1h` or plain seconds",

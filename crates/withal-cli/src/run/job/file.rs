@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue, Deserializer};
 
 use super::Settings;
-use crate::run::gates::{self, Planned, Template, described};
+use crate::run::gates::{self, Planned, Template, check_dates, described};
 use crate::source::{BadSource, Flaw, Source};
 
 /// What a job file says.
@@ -142,6 +142,7 @@ fn read<'de, T: Deserialize<'de>>(
     table: DeTable<'de>,
     span: &std::ops::Range<usize>,
 ) -> Result<T, Flaw> {
+    check_dates(&table)?;
     let table = Deserializer::from(Spanned::new(span.clone(), table));
     T::deserialize(table).map_err(Flaw::from)
 }
@@ -275,5 +276,38 @@ fn command_of(
         (None, None) => Err(Flaw::anywhere(
             "no `command`; write `command = [\"make\", \"test\"]` or `shell = \"make | tee log\"`",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{ENV, Flaws, Own, Parsed, Settings, WITH, gates};
+    use crate::source::Source;
+    use crate::wording::tests::{VALUES, check_words};
+
+    #[test]
+    fn whatever_is_wrong_with_a_key_of_a_job_is_said_in_our_words() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("job.toml");
+        let own = gates::keys_of_table::<Own>();
+        let keys = [own, &[WITH, ENV], gates::keys_of_table::<Settings>()].concat();
+        let mut count = 0;
+        for (key, value) in keys.iter().flat_map(|key| VALUES.map(|value| (key, value))) {
+            let text = format!("{key} = {value}");
+            let others = ["version = 1", "command = ['true']"].into_iter();
+            let others = others.filter(|line| !line.starts_with(key) && *key != "shell");
+            let lines: Vec<&str> = others.chain([&*text]).collect();
+            std::fs::write(&path, lines.join("\n")).unwrap();
+            let source = Source::read(&path).unwrap();
+            let mut flaws = Flaws::default();
+            let _ = Parsed::of(&source, Path::new(""), &mut flaws);
+            for flaw in flaws.0.iter().filter(|flaw| flaw.span.is_some()) {
+                check_words(&text, flaw);
+                count += 1;
+            }
+        }
+        assert!(count > 150, "{count}");
     }
 }

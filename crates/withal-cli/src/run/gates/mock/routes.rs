@@ -395,13 +395,17 @@ mod tests {
         check(&route("path = '/a{b}'"), "2:8", "all between two `/`");
         check(&route("path = '/*/a'"), "2:8", "at the end");
         check(&route("path = '/'\nstatus = 101"), "3:10", "200 to 999");
-        check(&route("path = '/'\nstatus = 'x'"), "3:10", "invalid type");
+        check(
+            &route("path = '/'\nstatus = 'x'"),
+            "3:10",
+            "a text, not a number",
+        );
         check(&route("path = '/'\nmethod = 'get'"), "3:10", "`GET`");
         check(&route("path = '/'\ntimes = 0"), "3:9", "never answer");
         check(
             &route("path = '/'\nstats = 1"),
             "3:1",
-            "unknown field `stats`",
+            "there is no key `stats` here; did you mean `status`?",
         );
         check(
             &route("path = '/'\njson = inf"),
