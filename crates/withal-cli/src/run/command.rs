@@ -1,6 +1,7 @@
 //! Starting the command and reaching it with signals.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -12,6 +13,7 @@ use std::process::Command;
 use nix::libc;
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::unistd::{Pid, getpgid, getpgrp, getppid, getsid, tcgetpgrp};
+use rustix::fs::{Access, access};
 
 use super::Exit;
 use super::signals::{Arrived, Origin};
@@ -189,6 +191,70 @@ fn why_not_executable(file: &Path) -> &'static str {
         }
         _ => "",
     }
+}
+
+/// Why a program cannot be started.
+#[derive(Debug)]
+pub(super) enum Unusable {
+    /// It is called nothing.
+    Unnamed,
+    NotFound,
+    /// It has no slash in it, and is nowhere in the `PATH`.
+    NotInPath,
+    NotExecutable(PathBuf),
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unusable::Unnamed => f.write_str("its name is empty; write it"),
+            Unusable::NotFound => f.write_str("No such file or directory; write its path"),
+            Unusable::NotInPath => f.write_str(
+                "No such file or directory in the `PATH`; install it, or write its path",
+            ),
+            Unusable::NotExecutable(file) => {
+                write!(f, "Permission denied{}", why_not_executable(file))
+            }
+        }
+    }
+}
+
+/// Looks for what is started as `program` in `directory`, with these folders in `PATH`. What depends
+/// on a directory that is not known is taken to be there.
+pub(super) fn find_executable(
+    program: &OsStr,
+    path: Option<&OsStr>,
+    directory: Option<&Path>,
+) -> Result<(), Unusable> {
+    if program.is_empty() {
+        return Err(Unusable::Unnamed);
+    }
+    // Where the C library looks without a `PATH`, and somewhat further.
+    let path = path.unwrap_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"));
+    let (files, none) = match program.as_bytes().contains(&b'/') {
+        true => (vec![PathBuf::from(program)], Unusable::NotFound),
+        false => {
+            let folders = std::env::split_paths(path);
+            let files = folders.map(|folder| folder.join(program));
+            (files.collect(), Unusable::NotInPath)
+        }
+    };
+    let mut unusable = none;
+    for file in files {
+        let file = match directory {
+            Some(directory) => directory.join(file),
+            None if file.is_absolute() => file,
+            None => return Ok(()),
+        };
+        match fs::metadata(&file) {
+            Ok(found) if found.is_file() && access(&file, Access::EXEC_OK).is_ok() => return Ok(()),
+            Ok(_) => unusable = Unusable::NotExecutable(file),
+            // Whether it is there cannot be seen from here.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+            Err(_) => {}
+        }
+    }
+    Err(unusable)
 }
 
 /// The file of `program`, where the command's own `PATH` leads.

@@ -81,7 +81,8 @@ fn a_gate_that_fails_undoes_those_before_it_and_nothing_starts() {
         "-l",
         "lock",
         "-o",
-        "no/such/folder",
+        // No file can be made here, even by root, and that is seen only then.
+        "/proc/no-such-folder",
         "-t=LATER",
         "--",
         "touch",
@@ -96,7 +97,9 @@ fn a_gate_that_fails_undoes_those_before_it_and_nothing_starts() {
     ];
     assert_eq!(trace(&ended.stderr), expected);
     assert!(
-        ended.stderr.contains("withal: --output: `no/such/folder` "),
+        ended
+            .stderr
+            .contains("withal: --output: `/proc/no-such-folder` "),
         "{ended:?}"
     );
     assert!(!sandbox.has("started"));

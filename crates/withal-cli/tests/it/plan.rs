@@ -59,7 +59,7 @@ fn a_plan_has_all_that_would_happen_and_no_secrets_and_acquires_nothing() {
 #[test]
 fn options_are_part_of_the_plan() {
     let sandbox = Sandbox::new();
-    sandbox.write("job.toml", "version = 1\ncommand = ['make']\n");
+    sandbox.write("job.toml", "version = 1\ncommand = ['sh']\n");
     let options = [
         "check",
         "-t=SCRATCH",
@@ -85,7 +85,7 @@ fn options_are_part_of_the_plan() {
 job (job.toml)
 
 acquire   1  tempdir SCRATCH
-run      make 'it'\\''s'
+run      sh 'it'\\''s'
          with no variables but those above
          for as long as it takes
          what it leaves running is waited for
@@ -190,6 +190,258 @@ fn what_is_wrong_is_found_beforehand_however_a_gate_is_asked_for() {
         "redis-lock:key='a',url_from='env:REDIS_URL'",
         "no URL in the variable `REDIS_URL`",
     );
+}
+
+/// A job with these lines, its gates among them, and what `withal check` says of it.
+#[track_caller]
+fn check_job(sandbox: &Sandbox, lines: &str, expected: &str) {
+    sandbox.write("job.toml", &format!("version = 1\n{lines}\n"));
+    let ended = sandbox.withal(&["check", "job.toml"]);
+    let code = if expected.is_empty() { 0 } else { 125 };
+    ended.check_code(code);
+    let here = format!("{}/", sandbox.path("").display());
+    let said = ended
+        .stderr
+        .replace("withal: ", "")
+        .replace(&here.replace("//", "/"), "");
+    assert_eq!(said, expected.trim_start_matches('\n'), "{lines}");
+}
+
+#[test]
+fn a_command_that_is_not_there_is_told_in_its_place_and_a_run_keeps_its_statuses() {
+    let sandbox = Sandbox::new();
+    sandbox.write("plain", "");
+    check_job(
+        &sandbox,
+        "command = [\"no-such-program\", \"a\"]",
+        "
+job.toml:2:12: cannot start `no-such-program`: No such file or directory in the `PATH`; install it, or write its path
+ 2 | command = [\"no-such-program\", \"a\"]
+   |            ^^^^^^^^^^^^^^^^^
+",
+    );
+    sandbox.run(&["job.toml"]).check_code(127);
+    check_job(
+        &sandbox,
+        "command = [\"./plain\"]",
+        "
+job.toml:2:12: cannot start `./plain`: Permission denied; make it executable with `chmod +x`
+ 2 | command = [\"./plain\"]
+   |            ^^^^^^^^^
+",
+    );
+    sandbox.run(&["job.toml"]).check_code(126);
+    check_job(
+        &sandbox,
+        "command = [\"./none\"]",
+        "
+job.toml:2:12: cannot start `./none`: No such file or directory; write its path
+ 2 | command = [\"./none\"]
+   |            ^^^^^^^^
+",
+    );
+    let ended = sandbox.run(&["-n", "--", "no-such-program"]);
+    ended.check_code(125);
+    let expected = "withal: cannot start `no-such-program`: No such file or directory in the \
+                    `PATH`; install it, or write its path\n";
+    assert_eq!(ended.stderr, expected);
+    sandbox.run(&["--", "no-such-program"]).check_code(127);
+}
+
+#[test]
+fn the_command_is_looked_for_where_it_will_be_as_far_as_that_is_known() {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir_all(sandbox.path("inner/bin")).unwrap();
+    sandbox.write("inner/bin/tool", "#!/bin/sh\n");
+    sandbox.shell("chmod +x inner/bin/tool").check_code(0);
+    sandbox.write("path.env", "PATH=/nowhere\n");
+    let bin = sandbox.path("inner/bin");
+    let bin = bin.display();
+    let found = |lines: &str| check_job(&sandbox, lines, "");
+    found(&format!("command = ['tool']\nenv = {{ PATH = '{bin}' }}"));
+    found("command = ['tool']\ncwd = 'inner'\nenv = { PATH = 'bin' }");
+    found("command = ['bin/tool']\ncwd = 'inner'");
+    found("command = ['sh']\nclear_env = true");
+    // What is known only then is not judged.
+    let work = "with = [{ id = 'work', kind = 'tempdir' }]";
+    found(&format!(
+        "command = ['tool']\n{work}\nenv = {{ PATH = '${{work.path}}' }}"
+    ));
+    found(&format!(
+        "command = ['./tool']\n{work}\ncwd = '${{work.path}}'"
+    ));
+    found("command = ['tool']\nwith = [{ kind = 'tempdir', env = 'PATH' }]");
+    found("command = ['./made']\nwith = [{ kind = 'hook', acquire = ['touch', 'made'] }]");
+    let missing = |lines: &str| {
+        sandbox.write("job.toml", &format!("version = 1\n{lines}\n"));
+        let ended = sandbox.withal(&["check", "job.toml"]);
+        ended.check_code(125);
+        assert!(
+            ended.stderr.contains("cannot start `"),
+            "{lines}: {ended:?}"
+        );
+    };
+    missing("command = ['tool']");
+    missing("command = ['./made']\nwith = [{ kind = 'hook', release = ['true'] }]");
+    missing("command = ['tool']\nenv = { PATH = 'bin' }");
+    missing("command = ['sh']\nenv = { PATH = '/nowhere' }");
+    missing("command = ['sh']\nwith = [{ kind = 'env-file', path = 'path.env' }]");
+    missing("command = ['tool']\nclear_env = true");
+}
+
+#[test]
+fn a_directory_of_the_command_that_is_not_there_is_told_before_anything_is_acquired() {
+    let sandbox = Sandbox::new();
+    let lines = "command = ['touch', 'started']\nwith = [{ kind = 'lock', path = 'l' }]";
+    sandbox.write("file", "");
+    for (cwd, remedy) in [
+        (
+            "no",
+            "make it first: No such file or directory (os error 2)",
+        ),
+        ("file", "name another: Not a directory (os error 20)"),
+    ] {
+        let carets = "^".repeat(cwd.len() + 2);
+        let expected = format!(
+            "job.toml:4:7: cannot start touch in `{cwd}`; {remedy}\n 4 | cwd = '{cwd}'\n   |       {carets}\n"
+        );
+        check_job(&sandbox, &format!("{lines}\ncwd = '{cwd}'"), &expected);
+        let ended = sandbox.run(&["-v", "job.toml"]);
+        ended.check_code(125);
+        assert!(
+            ended.stderr.contains(remedy) && !sandbox.has("l"),
+            "{ended:?}"
+        );
+    }
+    // A log makes its directory, and a hook may make any.
+    for gate in [
+        "{ kind = 'log', path = 'logs' }",
+        "{ kind = 'hook', acquire = ['mkdir', '-p', 'logs'] }",
+    ] {
+        let lines = format!("command = ['true']\ncwd = 'logs'\nwith = [{gate}]");
+        check_job(&sandbox, &lines, "");
+        sandbox.run(&["job.toml"]).check_code(0);
+        std::fs::remove_dir_all(sandbox.path("logs")).unwrap();
+    }
+}
+
+#[test]
+fn directories_and_programs_of_gates_are_looked_for_before_anything_is_acquired() {
+    let sandbox = Sandbox::new();
+    sandbox.write("file", "");
+    let check = |option: Option<&[&str]>, gate: &str, expected: &str| {
+        let (kind, keys) = gate.split_once(':').unwrap();
+        let line = format!("with = [{{ kind = '{kind}', {keys} }}]");
+        sandbox.write(
+            "job.toml",
+            &format!("version = 1\ncommand = ['true']\n{line}\n"),
+        );
+        let with = ["run", "-t=T", "-w", gate, "--", "touch", "started"];
+        let option = option.map(|option| [&["run"], option, &["--", "touch", "started"]].concat());
+        let file = ["run", "job.toml"];
+        let all = [Some(with.to_vec()), option, Some(file.to_vec())];
+        for arguments in all.into_iter().flatten() {
+            for also in [&[][..], &["-n"], &["-v"]] {
+                let ended = sandbox.withal(&[&arguments[..1], also, &arguments[1..]].concat());
+                ended.check_code(125);
+                assert!(ended.stderr.contains(expected), "{arguments:?}: {ended:?}");
+                assert!(
+                    !ended.stderr.contains("withal: acquir"),
+                    "{arguments:?}: {ended:?}"
+                );
+            }
+        }
+        let place = "withal: job.toml:3:9: ";
+        let ended = sandbox.withal(&["check", "job.toml"]);
+        assert!(ended.stderr.starts_with(place), "{ended:?}");
+        assert!(ended.stderr.contains("\n   |         ^^^"), "{ended:?}");
+    };
+    let none = "make it first: No such file or directory";
+    let other = "name another: Not a directory";
+    check(Some(&["-o", "no/out"]), "output:path='no/out'", none);
+    check(Some(&["-o", "file/out"]), "output:path='file/out'", other);
+    check(
+        Some(&["-o", "."]),
+        "output:path='.'",
+        "a directory; name a file in it",
+    );
+    check(Some(&["--log", "no/log"]), "log:path='no/log'", none);
+    check(
+        Some(&["-l", "no/lock"]),
+        "lock:path='no/lock'",
+        "its directory does not exist; make it first",
+    );
+    check(
+        None,
+        "lock:path='file/lock'",
+        "its directory is none; name another",
+    );
+    check(None, "tempdir:parent='no'", none);
+    check(None, "tempdir:parent='file'", other);
+    check(None, "sqlite:seed='no/seed'", "the seed `");
+    check(
+        None,
+        "mock:file='no/routes'",
+        "cannot be read: No such file",
+    );
+    check(
+        None,
+        "env-file:path='no/env'",
+        "cannot be read: No such file",
+    );
+    let program = "cannot start `no-such`: No such file or directory in the `PATH`; install it";
+    check(None, "service:command=['no-such']", program);
+    check(
+        None,
+        "service:command=['sleep', '9'], ready={ exec=['no-such'] }",
+        program,
+    );
+    check(
+        None,
+        "service:command=['sleep', '9'], output='no/log'",
+        none,
+    );
+    check(None, "hook:acquire=['no-such']", program);
+    check(
+        None,
+        "hook:acquire=['./file']",
+        "cannot start `./file`: Permission denied; make it executable with `chmod +x`",
+    );
+}
+
+#[test]
+fn a_program_that_releases_is_looked_for_but_a_run_begins_without_it() {
+    let sandbox = Sandbox::new();
+    let lines = |gate: &str| format!("command = ['true']\nwith = [{gate}]");
+    check_job(
+        &sandbox,
+        &lines("{ kind = 'hook', release = ['no-such'] }"),
+        "
+job.toml:3:9: cannot start `no-such`: No such file or directory in the `PATH`; install it, or write its path
+ 3 | with = [{ kind = 'hook', release = ['no-such'] }]
+   |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+",
+    );
+    sandbox
+        .start_run(&["job.toml"])
+        .finish_unchecked()
+        .check_code(123);
+    let begins = "{ id = 'h', kind = 'hook', acquire = ['true'], release = ";
+    let fine = |release: &str| check_job(&sandbox, &lines(&format!("{begins}{release} }}")), "");
+    // What `acquire` prints or makes is known only then.
+    fine("['./made']");
+    fine("['${h.stdout}']");
+}
+
+#[test]
+fn what_a_log_makes_is_there_for_gates_after_it() {
+    let sandbox = Sandbox::new();
+    let run = ["--log", "logs", "-l", "logs/lock", "--", "true"];
+    sandbox.run(&[&["-n"], &run[..]].concat()).check_code(0);
+    sandbox.run(&run).check_code(0);
+    std::fs::remove_dir_all(sandbox.path("logs")).unwrap();
+    let run = ["-n", "-l", "logs/lock", "--log", "logs", "--", "true"];
+    sandbox.run(&run).check_code(125);
 }
 
 #[test]

@@ -119,12 +119,20 @@ fn a_report_names_what_was_left_running() {
 fn a_report_has_why_nothing_was_run_and_what_was_not_undone() {
     let sandbox = Sandbox::new();
     sandbox
-        .run(&["--report", "run.json", "-t", "-o", "no/out", "--", "true"])
+        .run(&[
+            "--report",
+            "run.json",
+            "-t",
+            "-o",
+            "/proc/out",
+            "--",
+            "true",
+        ])
         .check_code(125);
     let report = stripped(&sandbox.read("run.json"));
     assert_eq!(report["outcome"], "not_acquired");
     assert!(
-        report["error"].as_str().unwrap().contains("no/out"),
+        report["error"].as_str().unwrap().contains("/proc/out"),
         "{report}"
     );
     let outcomes: Vec<_> = report["gates"].as_array().unwrap().iter().collect();

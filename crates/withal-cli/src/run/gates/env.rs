@@ -10,7 +10,10 @@ use std::process::Command;
 use serde::Deserialize;
 use withal_core::{AsyncContextManager, ExitCase};
 
-use super::{Equip, Kind, NoUndo, Secrets, Setting, Taken, Template, Variable, dotenv, is_known};
+use super::{
+    Equip, Kind, NoUndo, SEARCH_PATH, SearchPath, Secrets, Setting, Taken, Template, Variable,
+    dotenv, is_known,
+};
 use crate::message::shown;
 
 /// Variables of the command's environment.
@@ -82,6 +85,10 @@ impl Kind for Env {
 
     fn check(gate: &Set) -> anyhow::Result<()> {
         gate.check()
+    }
+
+    fn search_path(gate: &Set) -> SearchPath {
+        gate.search_path()
     }
 
     /// Those of the file may be set anew: nobody sees their names here.
@@ -176,6 +183,27 @@ impl Set {
             kind,
             variables,
             secrets: setting.ties.secrets.clone(),
+        }
+    }
+
+    /// Where it has the command looked for.
+    pub(super) fn search_path(&self) -> SearchPath {
+        let is_path =
+            |(name, value): (Variable, OsString)| (name.as_ref() == SEARCH_PATH).then_some(value);
+        let is_file_known = self.variables.file.iter().all(is_known);
+        // Those that are named win over those of the file.
+        let variables = match is_file_known {
+            true => self.variables.read().ok(),
+            false => Some(self.variables.named.clone()),
+        };
+        let Some(variables) = variables else {
+            return SearchPath::Unknown;
+        };
+        match variables.into_iter().rev().find_map(is_path) {
+            Some(path) if is_known(&path) => SearchPath::Set(path),
+            Some(_) => SearchPath::Unknown,
+            None if is_file_known => SearchPath::Kept,
+            None => SearchPath::Unknown,
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::env::{Set, Variables};
-use super::{Kind, NoUndo, Setting, Template};
+use super::{Kind, NoUndo, SearchPath, Setting, Template};
 
 /// Variables of the command's environment, from a file.
 #[derive(Clone, Debug, Deserialize)]
@@ -36,6 +36,10 @@ impl Kind for EnvFile {
 
     fn check(gate: &Set) -> anyhow::Result<()> {
         gate.check()
+    }
+
+    fn search_path(gate: &Set) -> SearchPath {
+        gate.search_path()
     }
 }
 

@@ -16,9 +16,10 @@ use rustix::process::WaitStatus;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::{Attributes, Recovery, Template, Ties};
+use super::{Attributes, Recovery, SEARCH_PATH, Template, Ties, is_known};
 use crate::message::shown;
 use crate::process;
+use crate::run::command::find_executable;
 use crate::run::{RUN, RunId, Service, Services};
 
 /// A program and its arguments, no shell between them.
@@ -75,6 +76,20 @@ pub(super) fn command(argv: &[OsString], directory: &Path) -> anyhow::Result<Com
 /// The name of the program, for messages: its arguments are not shown.
 pub(super) fn program(argv: &[OsString]) -> String {
     argv.first().map(shown).unwrap_or_default()
+}
+
+/// Looks for the program of `argv`, if that is known.
+///
+/// # Errors
+///
+/// It is not there, or cannot be executed.
+pub(super) fn check(argv: &[OsString], directory: &Path) -> anyhow::Result<()> {
+    let Some(program) = argv.first().filter(|program| is_known(program)) else {
+        return Ok(());
+    };
+    let path = std::env::var_os(SEARCH_PATH);
+    let found = find_executable(program, path.as_deref(), Some(directory));
+    found.map_err(|why| anyhow::anyhow!("cannot start `{}`: {why}", shown(program)))
 }
 
 /// withal's stderr, for what a process prints that has nothing to do with the command's output.

@@ -59,7 +59,6 @@ impl TryFrom<Keys> for Hook {
 impl Kind for Hook {
     const NAME: &'static str = "hook";
     const ATTRIBUTES: &'static [&'static str] = &["stdout"];
-    const RUNS_PROGRAMS: bool = true;
     type Options = OnlyKeys<Hook>;
     type Gate = Run;
     type Undo = Release;
@@ -76,6 +75,25 @@ impl Kind for Hook {
             directory: here.join(setting.directory),
             owner: setting.ties.into(),
         })
+    }
+
+    fn runs_programs(run: &Run) -> bool {
+        run.acquire.is_some()
+    }
+
+    fn check(run: &Run) -> anyhow::Result<()> {
+        let acquire = run.acquire.as_deref().unwrap_or_default();
+        helper::check(acquire, &run.directory)
+    }
+
+    /// What `acquire` may make is not looked for, and a name in its `PATH` it hardly does.
+    fn check_undoing(run: &Run) -> anyhow::Result<()> {
+        let release = run.release.as_ref().and_then(Releasing::program);
+        let may_be_made = |program: &OsString| {
+            run.acquire.is_some() && program.as_encoded_bytes().contains(&b'/')
+        };
+        let release = release.filter(|program| !may_be_made(program));
+        helper::check(release.as_slice(), &run.directory)
     }
 
     fn intent(run: &Run) -> Option<Release> {
@@ -103,6 +121,12 @@ enum Releasing {
 }
 
 impl Releasing {
+    /// The program, if that does not depend on what gates have.
+    fn program(&self) -> Option<OsString> {
+        let (Releasing::Known(argv) | Releasing::Awaiting { argv, .. }) = self;
+        argv.words().first()?.resolve(&Attributes::new()).ok()
+    }
+
     fn new(argv: Argv, setting: &Setting<'_>) -> anyhow::Result<Releasing> {
         let releasing = match setting.id.filter(|id| argv.refers_to(id)) {
             None => Releasing::Known(argv.filled(setting.attributes)?),

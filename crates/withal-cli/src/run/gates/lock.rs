@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use withal_core::{AsyncContextManager, ExitCase};
 use withal_os::{FileLock, HeldLock, LockError};
 use withal_scope::cancellable;
 
+use super::directory::check_of;
 use super::{Busy, Equip, Kind, NoUndo, Setting, Taken, Template, keys, taken};
 use crate::cli::duration;
 use crate::message::shown;
@@ -64,6 +66,18 @@ impl Kind for Lock {
             is_shared: self.shared,
             busy_code: self.busy_code,
             deposit: setting.ties.deposit.clone(),
+        })
+    }
+
+    fn check(acquire: &Acquire) -> anyhow::Result<()> {
+        check_of(&acquire.path, |_directory, why| {
+            let lock = shown(&acquire.path);
+            let is = match why.error.kind() {
+                ErrorKind::NotFound => "does not exist",
+                _ => "is none",
+            };
+            let remedy = why.remedy;
+            format!("cannot open the lock file `{lock}`: its directory {is}; {remedy}")
         })
     }
 

@@ -5,6 +5,7 @@
 //! command. A kind is known by its `mod` and by its name in the list at `kinds!`.
 
 mod described;
+mod directory;
 mod dotenv;
 mod env;
 mod env_file;
@@ -204,9 +205,6 @@ trait Kind: DeserializeOwned + Clone + Send + 'static {
     /// Whether what the command leaves running can do without it.
     const CAN_BE_OUTLIVED: bool = false;
 
-    /// Whether it runs programs, which may make what later gates need.
-    const RUNS_PROGRAMS: bool = false;
-
     /// The options that ask for such gates.
     type Options: Options<Kind = Self>;
 
@@ -237,10 +235,25 @@ trait Kind: DeserializeOwned + Clone + Send + 'static {
         Vec::new()
     }
 
+    /// Whether acquiring it runs programs, which may make what later gates need.
+    fn runs_programs(_gate: &Self::Gate) -> bool {
+        false
+    }
+
     /// Looks for what can be found wrong before anything is acquired: files that cannot be read, for
     /// one. What [is not known](is_known) yet is not wrong.
     fn check(_gate: &Self::Gate) -> anyhow::Result<()> {
         Ok(())
+    }
+
+    /// The same for what is needed only when it is undone: that is no reason not to begin.
+    fn check_undoing(_gate: &Self::Gate) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// Where it has the command looked for.
+    fn search_path(_gate: &Self::Gate) -> SearchPath {
+        SearchPath::Kept
     }
 
     /// What will undo the gate, whatever comes of acquiring it: written down before that, so its
@@ -254,6 +267,19 @@ trait Kind: DeserializeOwned + Clone + Send + 'static {
     fn acquired(_resource: &Resource<Self>) -> Option<Self::Undo> {
         None
     }
+}
+
+/// The variable that says where programs are.
+const SEARCH_PATH: &str = "PATH";
+
+/// Where a command is looked for, by a gate that sets variables for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SearchPath {
+    /// Where it was looked for without the gate.
+    Kept,
+    Set(OsString),
+    /// That is known only once the gate is acquired.
+    Unknown,
 }
 
 /// What entering a gate of the kind `K` gives.
@@ -532,6 +558,9 @@ struct Outlook {
     /// Whether what is wrong with gates after it can be known before it is acquired.
     runs_programs: bool,
     wrong: Option<anyhow::Error>,
+    /// What is wrong with undoing it.
+    doubt: Option<anyhow::Error>,
+    search_path: SearchPath,
 }
 
 type BoxGate = Box<dyn Gate>;
@@ -566,18 +595,26 @@ impl<K: Listed> Gate for Made<K> {
     }
 
     fn outlook(&self, setting: &Setting<'_>) -> anyhow::Result<Outlook> {
-        let (what, takes, wrong) = match self {
+        let of = |gate: &K::Gate| Outlook {
+            what: gate.to_string(),
+            takes: Vec::new(),
+            runs_programs: K::runs_programs(gate),
+            wrong: None,
+            doubt: None,
+            search_path: SearchPath::Kept,
+        };
+        Ok(match self {
             Made::Keys(keys) => {
                 let gate = keys.clone().gate(setting)?;
-                (gate.to_string(), keys.takes(&gate), K::check(&gate).err())
+                Outlook {
+                    takes: keys.takes(&gate),
+                    wrong: K::check(&gate).err(),
+                    doubt: K::check_undoing(&gate).err(),
+                    search_path: K::search_path(&gate),
+                    ..of(&gate)
+                }
             }
-            Made::Gate(gate) => (gate.to_string(), Vec::new(), None),
-        };
-        Ok(Outlook {
-            what,
-            takes,
-            runs_programs: K::RUNS_PROGRAMS,
-            wrong,
+            Made::Gate(gate) => of(gate),
         })
     }
 

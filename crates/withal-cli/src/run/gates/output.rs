@@ -14,9 +14,11 @@ use tokio::task::spawn_blocking;
 use withal_core::{AsyncContextManager, ExitCase};
 use withal_os::{AtomicFile, AtomicWriter, Durability, WriteErrorKind};
 
+use super::directory::check_of;
 use super::keys::Bytes;
 use super::{
-    Equip, Kind, Planned, Recovery, Setting, Taken, Template, Undo, Variable, has_succeeded, taken,
+    Equip, Kind, Planned, Recovery, Setting, Taken, Template, Undo, Variable, has_succeeded,
+    is_known, taken,
 };
 use crate::atomic;
 use crate::message::shown;
@@ -110,6 +112,23 @@ impl Kind for Output {
         vec![place, Taken::File(taken::place(gate.writer.path()))]
     }
 
+    fn check(write: &Write) -> anyhow::Result<()> {
+        let path = write.writer.path();
+        check_of(path, |directory, why| {
+            format!(
+                "`{}` was not written: cannot open the directory `{}/`; {}: {}",
+                shown(path),
+                shown(directory),
+                why.remedy,
+                why.error
+            )
+        })?;
+        match is_known(path) && path.exists() && !path.is_file() {
+            true => Err(not_replaceable(path)),
+            false => Ok(()),
+        }
+    }
+
     fn intent(gate: &Write) -> Option<RemoveTemporary> {
         // Where there is no current directory nothing relative is found either.
         let path = std::path::absolute(gate.writer.path()).ok()?;
@@ -150,16 +169,17 @@ pub(crate) fn gate(writer: AtomicWriter, option: &'static str) -> Planned {
 pub(crate) fn open(writer: AtomicWriter) -> anyhow::Result<AtomicFile> {
     let path = writer.path().to_owned();
     writer.open().map_err(|error| match error.kind() {
-        WriteErrorKind::WrongType => {
-            let (name, is_directory) = (shown(&path), path.is_dir());
-            let reason = match is_directory {
-                true => "a directory; name a file in it",
-                false => "not a regular file, so it cannot be replaced; redirect with `>`",
-            };
-            anyhow::anyhow!("`{name}`: {reason}")
-        }
+        WriteErrorKind::WrongType => not_replaceable(&path),
         _ => error.into(),
     })
+}
+
+fn not_replaceable(path: &Path) -> anyhow::Error {
+    let reason = match path.is_dir() {
+        true => "a directory; name a file in it",
+        false => "not a regular file, so it cannot be replaced; redirect with `>`",
+    };
+    anyhow::anyhow!("`{}`: {reason}", shown(path))
 }
 
 pub(super) struct Write {

@@ -1,12 +1,14 @@
 //! What gates would acquire, found out without acquiring anything.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use super::described::{Origin, When};
-use super::template::placeholder;
-use super::{Attributes, Planned, Setting, Taken, Template, Ties, Unresolved, taken};
+use super::directory::{self, Missing, Why};
+use super::template::{is_known, placeholder};
+use super::{Attributes, Planned, SearchPath, Setting, Taken, Template, Ties, Unresolved, taken};
 use crate::message::{nearby, shown};
+use crate::run::command::find_executable;
 use crate::suggest;
 
 /// What one gate would be.
@@ -44,6 +46,10 @@ pub(crate) struct Previews<'a> {
     runs_programs: bool,
     pub(crate) previews: Vec<Preview>,
     pub(crate) wrong: Vec<Wrong>,
+    /// What will be wrong when they are undone.
+    pub(crate) doubts: Vec<Wrong>,
+    /// Where they have the command looked for.
+    search_path: SearchPath,
 }
 
 impl<'a> Previews<'a> {
@@ -56,6 +62,8 @@ impl<'a> Previews<'a> {
             runs_programs: false,
             previews: Vec::new(),
             wrong: Vec::new(),
+            doubts: Vec::new(),
+            search_path: SearchPath::Kept,
         };
         for (position, gate) in gates.iter().enumerate() {
             previews.look_at(position, gate);
@@ -80,9 +88,14 @@ impl<'a> Previews<'a> {
                 if is_acquired {
                     let name = gate.id.clone().unwrap_or_else(|| nearby(&what));
                     let name = format!("`{name}`");
+                    self.follow(outlook.search_path, &outlook.takes);
                     self.take(position, &name, outlook.takes);
-                    if let Some(wrong) = outlook.wrong.filter(|_| !self.runs_programs) {
+                    if let Some(wrong) = outlook.wrong.filter(|wrong| !self.may_mend(wrong)) {
                         self.wrong(position, wrong);
+                    }
+                    if let Some(error) = outlook.doubt.filter(|_| !self.runs_programs) {
+                        let gate = position;
+                        self.doubts.push(Wrong { gate, error });
                     }
                     self.runs_programs |= outlook.runs_programs;
                 }
@@ -120,6 +133,70 @@ impl<'a> Previews<'a> {
             let values = names.map(|name| (*name, OsString::from(placeholder(id, name))));
             let _ = self.attributes.insert(id.clone(), values.collect());
         }
+    }
+
+    /// Takes note of where a gate has the command looked for.
+    fn follow(&mut self, search_path: SearchPath, takes: &[Taken]) {
+        let is_set = |taken: &Taken| matches!(taken, Taken::Variable(name) if name.as_ref() == super::SEARCH_PATH);
+        match search_path {
+            // A directory, say, that is not there yet.
+            SearchPath::Kept if takes.iter().any(is_set) => self.search_path = SearchPath::Unknown,
+            SearchPath::Kept => {}
+            other => self.search_path = other,
+        }
+    }
+
+    /// Whether what is wrong with a gate may be put right by those before it.
+    fn may_mend(&self, wrong: &anyhow::Error) -> bool {
+        let missing = wrong.downcast_ref::<Missing>();
+        self.runs_programs || missing.is_some_and(|missing| self.make(&missing.directory))
+    }
+
+    /// Whether the gates make this directory: a log does.
+    fn make(&self, directory: &Path) -> bool {
+        let log = Taken::Log(taken::place(directory));
+        self.taken.iter().any(|taken| taken.taken == log)
+    }
+
+    /// Looks for the directory of the command, and for its program there.
+    ///
+    /// # Errors
+    ///
+    /// The directory is not there, though nobody can make it any more.
+    pub(crate) fn check_directory(&self, directory: &Path, program: &OsStr) -> anyhow::Result<()> {
+        let checked = directory::check(directory, |why| {
+            let (program, directory) = (shown(program), shown(directory));
+            let Why { error, remedy } = why;
+            format!("cannot start {program} in `{directory}`; {remedy}: {error}")
+        });
+        match checked {
+            Err(error) if !self.may_mend(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks for the command, in `directory` if that is known.
+    ///
+    /// # Errors
+    ///
+    /// It is not there, or cannot be executed, and no gate can change that.
+    pub(crate) fn check_program(
+        &self,
+        program: &OsStr,
+        directory: Option<&Path>,
+        has_own_environment: bool,
+    ) -> anyhow::Result<()> {
+        let path = match &self.search_path {
+            SearchPath::Unknown => return Ok(()),
+            SearchPath::Set(path) => Some(path.clone()),
+            SearchPath::Kept if has_own_environment => None,
+            SearchPath::Kept => std::env::var_os(super::SEARCH_PATH),
+        };
+        if self.runs_programs {
+            return Ok(());
+        }
+        let found = find_executable(program, path.as_deref(), directory);
+        found.map_err(|why| anyhow::anyhow!("cannot start `{}`: {why}", shown(program)))
     }
 
     fn wrong(&mut self, gate: usize, error: anyhow::Error) {
@@ -188,12 +265,15 @@ impl<'a> Previews<'a> {
         }
     }
 
-    /// Checks a text that is used once all gates are acquired.
-    pub(crate) fn check(&self, template: &Template) -> anyhow::Result<()> {
+    /// A text that is used once all gates are acquired; nothing if it is not known before.
+    ///
+    /// # Errors
+    ///
+    /// It refers to what there will not be.
+    pub(crate) fn text(&self, template: &Template) -> anyhow::Result<Option<OsString>> {
         let resolved = template.resolve(&self.attributes);
-        resolved
-            .map(drop)
-            .map_err(|error| self.explain(self.gates.len(), error))
+        let text = resolved.map_err(|error| self.explain(self.gates.len(), error))?;
+        Ok(Some(text).filter(|text| is_known(text)))
     }
 
     /// Why a reference of the gate at `position` leads nowhere, as far as the other gates say.

@@ -149,8 +149,17 @@ fn hash<'a>(words: impl Iterator<Item = &'a OsString>) -> String {
 }
 
 /// Looks for what is wrong with a job whose command and directory are `texts` of `source`.
-fn check(job: &Job, texts: &[Spanned<Template>], source: Option<&Source>) -> anyhow::Result<()> {
+fn check(
+    job: &Job,
+    texts: &[Spanned<Template>],
+    source: Option<&Source>,
+    is_rehearsal: bool,
+) -> anyhow::Result<()> {
     let mut previews = Previews::of(&job.gates)?;
+    if is_rehearsal {
+        // A run finds these out by itself, and has other statuses for them.
+        previews.wrong.append(&mut previews.doubts);
+    }
     if job.settings.orphans == Some(Orphans::Detach) {
         previews.check_outlived();
     }
@@ -160,12 +169,23 @@ fn check(job: &Job, texts: &[Spanned<Template>], source: Option<&Source>) -> any
             let template = text.get_ref();
             let checked = match position {
                 0 => template.resolve_alone().map(drop),
-                _ => previews.check(template),
+                _ => previews.text(template).map(drop),
             };
             if let Err(error) = checked {
                 let origin = Origin::of(text.span(), source);
                 flaws.0.push(origin.flaw(&error, source));
             }
+        }
+    }
+    if flaws.0.is_empty()
+        && let Err((error, position)) = check_command(job, texts, &previews, is_rehearsal)
+    {
+        match (source, texts.get(position)) {
+            (Some(source), Some(text)) => {
+                let origin = Origin::of(text.span(), source);
+                flaws.0.push(origin.flaw(&error, source));
+            }
+            _ => return Err(error),
         }
     }
     let mut others = Vec::new();
@@ -188,6 +208,35 @@ fn check(job: &Job, texts: &[Spanned<Template>], source: Option<&Source>) -> any
     }
 }
 
+/// Looks for the command and for its directory. A command that is not there has statuses of its own:
+/// a run that comes to it ends with them. Else gives what is wrong, and with which of the `texts`.
+fn check_command(
+    job: &Job,
+    texts: &[Spanned<Template>],
+    previews: &Previews<'_>,
+    is_rehearsal: bool,
+) -> Result<(), (anyhow::Error, usize)> {
+    let of_directory = texts.len().saturating_sub(1);
+    let directory = match &job.cwd {
+        None => Some(PathBuf::new()),
+        Some(cwd) => {
+            let text = previews.text(&cwd.path);
+            let text = text.map_err(|error| (error, of_directory))?;
+            text.map(|text| cwd.base.join(text))
+        }
+    };
+    if let Some(directory) = &directory {
+        let checked = previews.check_directory(directory, &job.program);
+        checked.map_err(|error| (error, of_directory))?;
+    }
+    if !is_rehearsal {
+        return Ok(());
+    }
+    let is_bare = job.settings.clear_env == Some(true);
+    let checked = previews.check_program(&job.program, directory.as_deref(), is_bare);
+    checked.map_err(|error| (error, 0))
+}
+
 /// Whether what tells of the run goes to files that nothing else of it is for.
 fn has_own_files(job: &Job) -> anyhow::Result<bool> {
     let mut previews = Previews::of(&job.gates)?;
@@ -203,7 +252,7 @@ impl Job {
         source: Option<&Source>,
         is_rehearsal: bool,
     ) -> anyhow::Result<Job> {
-        let Err(error) = check(&self, texts, source) else {
+        let Err(error) = check(&self, texts, source, is_rehearsal) else {
             return Ok(self);
         };
         if !is_rehearsal && has_own_files(&self)? {

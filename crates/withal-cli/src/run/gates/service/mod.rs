@@ -6,7 +6,7 @@ mod ready;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -17,9 +17,11 @@ use tokio::task::{JoinSet, spawn_blocking};
 use withal_core::{AsyncContextManager, ExitCase};
 use withal_scope::cancellable;
 
+use super::directory::{Why, check_of};
 use super::helper::{self, Argv, Helper, Owner};
 use super::keys::{self, Port};
 use super::{Attributes, Equip, Kind, NoUndo, OnlyKeys, Setting, Taken, Template, Ties, source};
+use crate::message::shown;
 use crate::run::name_run;
 use output::{Output, Printing};
 use ready::{Ready, Watch};
@@ -68,7 +70,6 @@ enum OnExit {
 impl Kind for Service {
     const NAME: &'static str = "service";
     const ATTRIBUTES: &'static [&'static str] = &["pid", "port"];
-    const RUNS_PROGRAMS: bool = true;
     type Options = OnlyKeys<Service>;
     type Gate = Start;
     /// Processes of gates are in the journal as they are; recovery ends them after the command.
@@ -104,6 +105,22 @@ impl Kind for Service {
         })
     }
 
+    fn runs_programs(_start: &Start) -> bool {
+        true
+    }
+
+    fn check(start: &Start) -> anyhow::Result<()> {
+        helper::check(&start.argv, start.directory())?;
+        start.watch.check(start.directory())?;
+        start.output.iter().try_for_each(|output| {
+            check_of(output, |directory, why| {
+                let (output, directory) = (shown(output), shown(directory));
+                let Why { error, remedy } = why;
+                format!("output: cannot open `{output}`: the directory `{directory}/`; {remedy}: {error}")
+            })
+        })
+    }
+
     fn takes(&self, _gate: &Self::Gate) -> Vec<Taken> {
         self.port.and_then(Port::takes).into_iter().collect()
     }
@@ -133,6 +150,16 @@ pub(super) struct Start {
 impl fmt::Display for Start {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "service {}", self.name)
+    }
+}
+
+impl Start {
+    /// Where its programs are started.
+    fn directory(&self) -> &Path {
+        match self.directory.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => &self.directory,
+        }
     }
 }
 

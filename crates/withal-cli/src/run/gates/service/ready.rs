@@ -160,6 +160,17 @@ impl Watch {
         }
     }
 
+    /// Looks for the program that says whether it is ready, if it is one that the service does not
+    /// make.
+    pub(super) fn check(&self, directory: &Path) -> anyhow::Result<()> {
+        match &self.what {
+            What::Exec(argv) if !helper::program(argv).contains('/') => {
+                helper::check(argv, directory).context("ready")
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Another who answers would be taken for the service.
     pub(super) async fn check_nobody_answers(&self) -> anyhow::Result<()> {
         let (What::Tcp(address)

@@ -14,6 +14,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use withal_core::{AsyncContextManager, ExitCase};
 use withal_os::{FileId, OpenTempDir, TempDir, remove_temp_dir};
 
+use super::directory::{self, Why};
 use super::keys::{self, Bytes};
 use super::{
     Equip, Kind, Recovery, Setting, Taken, Template, Undo, Variable, Warnings, has_succeeded,
@@ -55,17 +56,27 @@ impl Kind for Tempdir {
     type Undo = Remove;
 
     fn gate(self, setting: &Setting<'_>) -> anyhow::Result<Make> {
-        let directory = match &self.parent {
-            Some(parent) => TempDir::new_in(setting.path(parent)?),
-            None => TempDir::new(),
-        };
+        let parent = self.parent.as_ref().map(|parent| setting.path(parent));
+        let parent = parent.transpose()?;
+        let directory = parent.clone().map_or_else(TempDir::new, TempDir::new_in);
         Ok(Make {
+            parent,
             directory: directory.choose()?,
             variable: self.env,
             keep: self.keep.unwrap_or(setting.ties.keep),
             size_limit: self.size_limit,
             alarms: setting.ties.alarms.clone(),
             warnings: setting.ties.warnings.clone(),
+        })
+    }
+
+    fn check(make: &Make) -> anyhow::Result<()> {
+        let Some(parent) = &make.parent else {
+            return Ok(());
+        };
+        directory::check(parent, |why| {
+            let (parent, Why { error, remedy }) = (shown(parent), why);
+            format!("cannot make a temporary directory in `{parent}`; {remedy}: {error}")
         })
     }
 
@@ -104,6 +115,8 @@ impl super::Options for Options {
 }
 
 pub(super) struct Make {
+    /// Where it is to be made, if that is said.
+    parent: Option<PathBuf>,
     directory: TempDir,
     variable: Variable,
     keep: Keep,
