@@ -72,7 +72,11 @@ impl Wanted {
             "u8" => return Some(Wanted::number(u8::MAX)),
             "u16" => return Some(Wanted::number(u16::MAX)),
             "u32" => return Some(Wanted::number(u32::MAX)),
-            "u64" | "i64" => ("a whole number", "write it in digits, without quotes"),
+            "i64" => ("a whole number", "write it in digits, without quotes"),
+            "u64" => (
+                "a whole number from 0 on",
+                "write it in digits, without quotes",
+            ),
             _ if expected == "a map" || expected.starts_with("struct ") => {
                 ("a table", "write it in braces, as { name = \"value\" }")
             }
@@ -128,7 +132,7 @@ pub(crate) fn is_misfit(why: &str) -> bool {
     wanted.is_some_and(|wanted| {
         ["a text", "true or false", "a list", "a table"].contains(&wanted)
             || wanted.starts_with("a number from 0 to ")
-            || wanted == "a whole number"
+            || wanted.starts_with("a whole number")
     })
 }
 
@@ -236,6 +240,10 @@ pub(crate) mod tests {
             "invalid length 1, expected struct Keys with 5 elements",
             "a list of 1, not a table; write it in braces, as { name = \"value\" }",
         );
+        check(
+            "invalid value: integer `-1`, expected u64",
+            "not a whole number from 0 on; write such a one",
+        );
         check("wanted string or table", "not a text; write it in quotes");
         check("no such thing", "no such thing");
     }
@@ -247,6 +255,7 @@ pub(crate) mod tests {
             "invalid type: string \"a\", expected a sequence",
             "invalid value: integer `-1`, expected u8",
             "invalid type: map, expected i64",
+            "invalid type: map, expected u64",
             "invalid length 0, expected struct Keys with 5 elements",
             "wanted string or table",
         ] {
