@@ -203,13 +203,21 @@ impl Compressed {
         Ok(damage)
     }
 
+    /// The frame that `offset` of the text lies in, or the last one.
+    fn frame_at(&self, offset: u64) -> Option<(usize, &Frame)> {
+        let behind = self.frames.partition_point(|frame| frame.text <= offset);
+        let index = behind.checked_sub(1)?;
+        Some((index, self.frames.get(index)?))
+    }
+
     fn read_frame(&self, frame: &Frame) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; frame.len as usize];
         let read = self.file.read_full(&mut bytes, frame.file)?;
         if read < bytes.len() {
             return Err(damaged("a frame is cut"));
         }
-        let text = zstd::bulk::decompress(&bytes, frame.text_len as usize)?;
+        let text = zstd::bulk::decompress(&bytes, frame.text_len as usize)
+            .map_err(|error| damaged(&format!("a frame is damaged: {error}")))?;
         match text.len() == frame.text_len as usize {
             true => Ok(text),
             false => Err(damaged("a frame has not the size that the table says")),
@@ -330,11 +338,7 @@ impl File for Compressed {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let index = self.frames.partition_point(|frame| frame.text <= offset);
-        let Some((index, frame)) = index
-            .checked_sub(1)
-            .and_then(|index| Some((index, self.frames.get(index)?)))
-        else {
+        let Some((index, frame)) = self.frame_at(offset) else {
             return Ok(0);
         };
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -348,6 +352,12 @@ impl File for Compressed {
         let (filled, _) = buffer.split_at_mut(len);
         filled.copy_from_slice(rest.split_at(len).0);
         Ok(len)
+    }
+
+    fn behind_damage(&self, offset: u64) -> u64 {
+        let frame = self.frame_at(offset);
+        let end = frame.map(|(_, frame)| frame.text + u64::from(frame.text_len));
+        end.unwrap_or_default().max(offset + 1)
     }
 
     fn size(&self) -> io::Result<u64> {

@@ -8,6 +8,7 @@ mod compress;
 mod error;
 mod events;
 mod files;
+mod hole;
 mod keeper;
 #[cfg(feature = "tracing")]
 mod layer;

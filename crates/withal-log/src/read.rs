@@ -1,6 +1,7 @@
 //! Reading a log, while it is written or not.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use memchr::{memchr, memrchr, memrchr_iter};
 
 use crate::error::{LogError, LogErrorKind};
 use crate::files::{Files, SegmentFiles};
+use crate::hole::{is_damage, next_line, whole_parts};
 use crate::name::Name;
 use crate::records::Records;
 use crate::recover::{read_from, whole_lines};
@@ -28,7 +30,8 @@ const CHUNK: usize = 256 * 1024;
 ///
 /// Retention does not wait for readers. A segment that it has removed before it could be read is
 /// left out, [`removed`](Reader::removed) counts it, and the reader goes on with the oldest that is
-/// there. Text that is missing anywhere else is an error.
+/// there. Text that is missing or damaged anywhere else is an error, once: asked again, the reader
+/// goes on behind the hole, see [`next_chunk`](Reader::next_chunk).
 ///
 /// ```
 /// use withal_log::{Log, Reader};
@@ -58,6 +61,8 @@ pub struct Reader {
     current: Option<Current>,
     /// Between two segments, up to where in the log it has come; `None` at the start.
     position: Option<u64>,
+    /// The segment that was entered last, or found missing.
+    last: Option<Name>,
     /// How many bytes were removed before they could be read.
     removed: u64,
     /// What has been read, and how much of it was given last.
@@ -84,6 +89,8 @@ struct Current {
     stop: Option<u64>,
     /// Up to where the text is durable, if that matters.
     durable: Option<u64>,
+    /// Whether it has come to the end of what there is before.
+    is_end_seen: bool,
 }
 
 /// What there is where nothing more can be read.
@@ -124,6 +131,7 @@ impl Reader {
             next: 0,
             current: None,
             position: None,
+            last: None,
             removed: 0,
             buffer: Vec::new(),
             given: 0,
@@ -276,7 +284,40 @@ impl Reader {
     /// # Errors
     ///
     /// [`Corrupt`](LogErrorKind::Corrupt) where text is missing that retention has not removed, or
-    /// what the file system said.
+    /// cannot be read as it was written: it says where, and how much that is as far as that can be
+    /// known. What comes before the hole was given by then, and the next call gives the next whole
+    /// line behind it, so one error stands for one hole. A line of which a part is in the hole is not
+    /// given.
+    ///
+    /// After any other error, which is what the file system said, the next call tries the same again.
+    ///
+    /// ```
+    /// use withal_log::{Log, LogErrorKind, Reader};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("log");
+    /// let log = Log::open(&path).rotate_size(1).open()?;
+    /// for record in ["one", "two", "three"] {
+    ///     log.append(record)?;
+    /// }
+    /// log.close()?;
+    /// // Each is in a segment of its own, and that of "two" is lost.
+    /// # for entry in std::fs::read_dir(&path)? {
+    /// #     let entry = entry?;
+    /// #     if entry.file_name().to_string_lossy().starts_with("00000000000000000004-") {
+    /// #         std::fs::remove_file(entry.path())?;
+    /// #     }
+    /// # }
+    /// let mut reader = Reader::open(&path)?;
+    /// assert_eq!(reader.next_chunk()?, Some(&b"one\n"[..]));
+    /// let hole = reader.next_chunk().unwrap_err();
+    /// assert_eq!(hole.kind(), LogErrorKind::Corrupt);
+    /// assert!(hole.to_string().ends_with("4 bytes are missing"), "{hole}");
+    /// assert_eq!(reader.next_chunk()?, Some(&b"three\n"[..]));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn next_chunk(&mut self) -> Result<Option<&[u8]>, LogError> {
         drop(self.buffer.drain(..self.given));
         self.given = 0;
@@ -285,7 +326,10 @@ impl Reader {
                 return Ok(None);
             }
             let before = self.buffer.len();
-            let read = self.fill()?;
+            let read = match self.fill() {
+                Ok(read) => read,
+                Err(error) => return Err(self.pass_over(error)),
+            };
             let is_torn = self.cut_zeros(before);
             let fresh = self.buffer.get(before..).unwrap_or_default();
             if let Some(newline) = memrchr(b'\n', fresh) {
@@ -299,6 +343,9 @@ impl Reader {
                 Then::More if !is_torn => {}
                 Then::NextSegment => self.current = None,
                 Then::More | Then::Nothing => {
+                    if let Some(error) = self.missing_at_end(is_torn)? {
+                        return Err(error);
+                    }
                     self.step_back();
                     return Ok(None);
                 }
@@ -327,26 +374,64 @@ impl Reader {
     }
 
     /// Reads more of the current segment.
-    fn fill(&mut self) -> Result<usize, LogError> {
+    fn fill(&mut self) -> io::Result<usize> {
         let Some(current) = &mut self.current else {
             return Ok(0);
         };
-        let limits = [current.end, current.stop, current.durable];
-        let limit = limits.into_iter().flatten().min().unwrap_or(u64::MAX);
-        let left = limit.saturating_sub(current.offset);
-        let wanted = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+        let left = current.limit().map(|limit| limit - current.offset);
+        let left = left.map_or(CHUNK, |left| usize::try_from(left).unwrap_or(CHUNK));
         let start = self.buffer.len();
-        self.buffer.resize(start + wanted, 0);
+        self.buffer.resize(start + left.min(CHUNK), 0);
         let (_, space) = self.buffer.split_at_mut(start);
-        let read = current.text.read_full(space, current.offset);
+        let read = current.text.read_until_damage(space, current.offset);
         self.buffer
             .truncate(start + read.as_ref().map_or(0, |read| *read));
-        let read = read.map_err(|error| {
-            let name = self.storage.display(&current.files.name.text());
-            LogError::io(format!("cannot read `{name}`"), error)
-        })?;
+        let read = read?;
         current.offset += read as u64;
         Ok(read)
+    }
+
+    /// Goes on behind what cannot be read, if that is damage; gives the error that tells of it.
+    fn pass_over(&mut self, error: io::Error) -> LogError {
+        let Some(current) = &self.current else {
+            return LogError::io("cannot read the log", error);
+        };
+        let name = current.display(&self.storage);
+        let doing = format!("cannot read `{name}`");
+        if !is_damage(&error) {
+            return LogError::io(doing, error);
+        }
+        let behind = current.text.behind_damage(current.offset);
+        match self.skip_hole(behind, None) {
+            Ok(Some(hole)) => {
+                LogError::caused(LogErrorKind::Corrupt, not_as_written(&name, &hole), error)
+            }
+            Ok(None) => LogError::io(doing, error),
+            // The damage is met again.
+            Err(other) => other,
+        }
+    }
+
+    /// Goes on with the next whole line of the current segment behind `from`, or where it ends, for
+    /// which `end` is known to be a place; gives what is passed over, or nothing where a line may yet
+    /// come to its end.
+    fn skip_hole(&mut self, from: u64, end: Option<u64>) -> Result<Option<Range<u64>>, LogError> {
+        let Some(current) = &mut self.current else {
+            return Ok(None);
+        };
+        let at = current.offset - self.buffer.len() as u64;
+        let limit = current.limit().into_iter().chain(end).min();
+        let found = next_line(&*current.text, from, limit.unwrap_or(u64::MAX));
+        let found = found.map_err(|error| {
+            let name = current.display(&self.storage);
+            LogError::io(format!("cannot read `{name}`"), error)
+        })?;
+        let Some(next) = found.or(limit) else {
+            return Ok(None);
+        };
+        current.offset = next;
+        self.buffer.clear();
+        Ok(Some(at..next))
     }
 
     /// Forgets what is behind a zero: a crash has left that, and recovery will cut it.
@@ -434,16 +519,56 @@ impl Reader {
             current.end = end;
         }
         match end {
-            Some(end) if at < end => Err(LogError::new(
-                LogErrorKind::Corrupt,
-                format!(
-                    "`{}` ends at byte {at}, and the next segment goes on after byte {end}",
-                    self.storage.display(&name.text())
-                ),
-            )),
+            Some(end) if at < end => match self.missing_before(end)? {
+                Some(hole) => Err(hole),
+                None => Ok(Then::Nothing),
+            },
             Some(_) => Ok(Then::More),
             None => Ok(Then::Nothing),
         }
+    }
+
+    /// Goes on behind what is missing of the current segment before `end`; gives the error that tells
+    /// of it.
+    fn missing_before(&mut self, end: u64) -> Result<Option<LogError>, LogError> {
+        let Some(current) = &self.current else {
+            return Ok(None);
+        };
+        let (name, from) = (current.display(&self.storage), current.offset);
+        let is_followed = current.end == Some(end);
+        let hole = self.skip_hole(from, Some(end))?;
+        Ok(hole.map(|hole| {
+            let message = match is_followed && hole.end == end {
+                true => ends_early(&name, &hole),
+                false => not_as_written(&name, &hole),
+            };
+            LogError::new(LogErrorKind::Corrupt, message)
+        }))
+    }
+
+    /// Goes on behind what is missing of the last segment, if that was durable: no crash tears it.
+    fn missing_at_end(&mut self, is_torn: bool) -> Result<Option<LogError>, LogError> {
+        let Some(current) = &mut self.current else {
+            return Ok(None);
+        };
+        let was_seen = std::mem::replace(&mut current.is_end_seen, true);
+        let at = current.offset - self.buffer.len() as u64;
+        let is_stopped = current.stop.is_some_and(|stop| at >= stop);
+        if (was_seen && !is_torn) || current.end.is_some() || is_stopped {
+            return Ok(None);
+        }
+        let durable = checkpoint(&self.storage, &current.files)?;
+        // It may have come since it was looked for.
+        let mut byte = [0];
+        let read = current.text.read_full(&mut byte, current.offset);
+        let read = read.map_err(|error| {
+            let name = current.display(&self.storage);
+            LogError::io(format!("cannot read `{name}`"), error)
+        })?;
+        if current.offset >= durable || (read, byte) != (read, [0]) {
+            return Ok(None);
+        }
+        self.missing_before(durable)
     }
 
     /// Whether there is a segment after the current one.
@@ -473,14 +598,25 @@ impl Reader {
 
     /// Goes on with the next segment, if there is one.
     fn open_next(&mut self) -> Result<bool, LogError> {
+        if self.next >= self.segments.len() {
+            self.segments = Files::list(&self.storage)?.segments().to_vec();
+            let last = self.last.as_ref();
+            let is_passed = |files: &SegmentFiles| Some(&files.name) <= last;
+            self.next = self.segments.partition_point(is_passed);
+        }
         while let Some(files) = self.segments.get(self.next).cloned() {
             if let Some(text) = open_if_there(&self.storage, &files)? {
                 self.enter(files, text)?;
                 return Ok(true);
             }
-            let _ = self.position.get_or_insert(files.name.base);
+            let position = *self.position.get_or_insert(files.name.base);
             if !self.list_again(&files.name)? {
-                return Err(missing(&self.storage, &files.name));
+                let next = self.segments.get(self.next).map(|next| next.name.base);
+                // What is told of here, retention has not removed.
+                self.position = next;
+                self.last = Some(files.name.clone());
+                let bytes = next.map(|next| next.saturating_sub(position));
+                return Err(missing(&self.storage, &files.name, bytes));
             }
         }
         Ok(false)
@@ -499,6 +635,7 @@ impl Reader {
         };
         let position = self.position.take().unwrap_or(base);
         self.removed += base.saturating_sub(position);
+        self.last = Some(files.name.clone());
         self.current = Some(Current {
             files,
             text,
@@ -506,8 +643,22 @@ impl Reader {
             end,
             stop,
             durable,
+            is_end_seen: false,
         });
         Ok(())
+    }
+}
+
+impl Current {
+    /// Up to where it may be read, if not to the end of what there is.
+    fn limit(&self) -> Option<u64> {
+        let limits = [self.end, self.stop, self.durable];
+        let limit = limits.into_iter().flatten().min();
+        limit.map(|limit| limit.max(self.offset))
+    }
+
+    fn display(&self, storage: &Arc<dyn Storage>) -> String {
+        storage.display(&self.files.name.text())
     }
 }
 
@@ -569,12 +720,29 @@ fn open_if_there(
     }
 }
 
-fn missing(storage: &Arc<dyn Storage>, name: &Name) -> LogError {
+/// A segment is missing, and how many bytes with it, if that is known.
+fn missing(storage: &Arc<dyn Storage>, name: &Name, bytes: Option<u64>) -> LogError {
     let name = storage.display(&name.text());
-    LogError::new(
-        LogErrorKind::Corrupt,
-        format!("`{name}` is missing, and it is not the oldest"),
+    let what = format!("`{name}` is missing, and it is not the oldest");
+    let message = match bytes {
+        Some(bytes) => format!("{what}: {bytes} bytes are missing"),
+        None => what,
+    };
+    LogError::new(LogErrorKind::Corrupt, message)
+}
+
+fn ends_early(name: &str, hole: &Range<u64>) -> String {
+    let Range { start, end } = hole;
+    let bytes = end - start;
+    format!(
+        "`{name}` ends at byte {start}, and the next segment goes on after byte {end}: {bytes} bytes are missing"
     )
+}
+
+fn not_as_written(name: &str, hole: &Range<u64>) -> String {
+    let bytes = hole.end - hole.start;
+    let start = hole.start;
+    format!("`{name}` is damaged at byte {start}: {bytes} bytes are missing")
 }
 
 /// The segments there are. A directory is not read in one piece: one that is compressed meanwhile
@@ -651,10 +819,10 @@ fn whole_end(
         LogError::io(format!("cannot read `{name}`"), error)
     };
     let size = text.size().map_err(cannot)?;
-    let scan = Scan::new(&files.read_sidecar(storage)?);
-    let covered = scan.covered().min(size);
-    let rest = read_from(text, covered, size).map_err(cannot)?;
-    Ok(covered + whole_lines(&rest) as u64)
+    // What is not known to be durable, a crash may have torn.
+    let durable = checkpoint(storage, files)?.min(size);
+    let rest = read_from(text, durable, size).map_err(cannot)?;
+    Ok(durable + whole_lines(&rest) as u64)
 }
 
 /// Reads a log from its end.
@@ -689,6 +857,8 @@ pub struct ReverseReader {
     /// Which part of the text is not in the buffer yet.
     first: u64,
     left: u64,
+    /// The parts of it before that, if there are holes.
+    parts: Vec<Range<u64>>,
     buffer: Vec<u8>,
 }
 
@@ -719,6 +889,7 @@ impl ReverseReader {
             window: Window::default(),
             first: 0,
             left: 0,
+            parts: Vec::new(),
             buffer: Vec::new(),
         })
     }
@@ -743,8 +914,8 @@ impl ReverseReader {
     ///
     /// # Errors
     ///
-    /// [`Corrupt`](LogErrorKind::Corrupt) where text is missing that retention has not removed, or
-    /// what the file system said.
+    /// As [`Reader::next_chunk`]: the call after [`Corrupt`](LogErrorKind::Corrupt) gives the last
+    /// whole line before the hole.
     pub fn next_line(&mut self) -> Result<Option<Vec<u8>>, LogError> {
         loop {
             let ended = self.buffer.len().saturating_sub(1);
@@ -756,6 +927,8 @@ impl ReverseReader {
                 self.fill()?;
             } else if !self.buffer.is_empty() {
                 return Ok(Some(std::mem::take(&mut self.buffer)));
+            } else if let Some(before) = self.parts.pop() {
+                return Err(self.pass_over(before));
             } else if !self.open_before()? {
                 return Ok(None);
             }
@@ -764,23 +937,63 @@ impl ReverseReader {
 
     /// Puts more of the text before what is in the buffer.
     fn fill(&mut self) -> Result<(), LogError> {
-        let Some((name, text)) = &self.text else {
+        let Some((_, text)) = &self.text else {
             return Ok(());
         };
         let start = self.left.saturating_sub(CHUNK as u64).max(self.first);
-        let mut bytes = read_from(&**text, start, self.left).map_err(|error| {
-            let name = self.storage.display(&name.text());
-            LogError::io(format!("cannot read `{name}`"), error)
-        })?;
-        if bytes.len() as u64 != self.left - start {
-            let name = self.storage.display(&name.text());
-            let message = format!("`{name}` ends before byte {}", self.left);
-            return Err(LogError::new(LogErrorKind::Corrupt, message));
+        match read_from(&**text, start, self.left) {
+            Ok(mut bytes) if self.is_as_written(&bytes, self.left - start) => {
+                bytes.append(&mut self.buffer);
+                self.buffer = bytes;
+                self.left = start;
+                Ok(())
+            }
+            Err(error) if !is_damage(&error) => Err(self.cannot_read(error)),
+            // Why, is found again where it is.
+            Ok(_) | Err(_) => self.find_holes(),
         }
-        bytes.append(&mut self.buffer);
-        self.buffer = bytes;
-        self.left = start;
+    }
+
+    /// Whether these are the `len` bytes that were written before what is in the buffer, as far as can
+    /// be seen.
+    fn is_as_written(&self, bytes: &[u8], len: u64) -> bool {
+        let is_ended = !self.buffer.is_empty() || bytes.ends_with(b"\n");
+        bytes.len() as u64 == len && is_ended && memchr(0, bytes).is_none()
+    }
+
+    /// Goes on with the parts that are whole of what was not given yet.
+    fn find_holes(&mut self) -> Result<(), LogError> {
+        let Some((_, text)) = &self.text else {
+            return Ok(());
+        };
+        let end = self.left + self.buffer.len() as u64;
+        let parts = whole_parts(&**text, self.first, end);
+        self.parts
+            .extend(parts.map_err(|error| self.cannot_read(error))?);
+        self.buffer.clear();
+        if let Some(last) = self.parts.pop() {
+            self.enter_part(last);
+        }
         Ok(())
+    }
+
+    fn enter_part(&mut self, part: Range<u64>) {
+        (self.first, self.left) = (part.start, part.end);
+    }
+
+    /// Goes on with the part `before` a hole; gives the error that tells of it.
+    fn pass_over(&mut self, before: Range<u64>) -> LogError {
+        let hole = before.end..self.first;
+        self.enter_part(before);
+        let name = self.text.as_ref().map(|(name, _)| name.text());
+        let name = self.storage.display(&name.unwrap_or_default());
+        LogError::new(LogErrorKind::Corrupt, not_as_written(&name, &hole))
+    }
+
+    fn cannot_read(&self, error: io::Error) -> LogError {
+        let name = self.text.as_ref().map(|(name, _)| name.text());
+        let name = self.storage.display(&name.unwrap_or_default());
+        LogError::io(format!("cannot read `{name}`"), error)
     }
 
     fn open_before(&mut self) -> Result<bool, LogError> {
@@ -795,7 +1008,10 @@ impl ReverseReader {
         };
         let end = match self.end {
             Some(end) => end - files.name.base,
-            None => whole_end(&self.storage, &files, &*text)?,
+            None => {
+                let whole = whole_end(&self.storage, &files, &*text)?;
+                whole.max(checkpoint(&self.storage, &files)?)
+            }
         };
         let (start, stop) = self.window.part(&self.storage, &files)?;
         self.first = start;
@@ -810,7 +1026,9 @@ impl ReverseReader {
         let segments = settled(&self.storage)?;
         let is_oldest = segments.first().is_some_and(|first| first.name > *name);
         if !is_oldest {
-            return Err(missing(&self.storage, name));
+            let end = self.end.replace(name.base);
+            let bytes = end.map(|end| end - name.base);
+            return Err(missing(&self.storage, name, bytes));
         }
         let oldest = self
             .segments

@@ -4,7 +4,7 @@ use std::mem::take;
 
 use memchr::memchr;
 
-use crate::error::LogError;
+use crate::error::{LogError, LogErrorKind};
 use crate::read::Reader;
 use crate::text::{decode, is_continued, is_unended};
 
@@ -13,6 +13,10 @@ use crate::text::{decode, is_continued, is_unended};
 /// At the end of what there is now it gives `None`; on a log that is being written, ask again.
 /// Where retention has removed segments, see [`Reader::removed`], a record that is stored as several
 /// lines may lack its beginning or its end.
+///
+/// A hole is one error, of the kind [`Corrupt`](LogErrorKind::Corrupt), and the next call goes on
+/// behind it, see [`Reader::next_chunk`]. A record that is stored as several lines may lack what lies
+/// in the hole: its beginning comes before the error, its end behind it.
 #[derive(Debug)]
 #[must_use = "iterators do nothing until they are asked"]
 pub struct Records {
@@ -21,6 +25,8 @@ pub struct Records {
     given: usize,
     /// The lines so far of a record that is stored as several.
     record: Vec<u8>,
+    /// A hole behind the record that was given last.
+    hole: Option<LogError>,
 }
 
 impl Records {
@@ -29,6 +35,7 @@ impl Records {
             reader,
             given: 0,
             record: Vec::new(),
+            hole: None,
         }
     }
 
@@ -39,13 +46,23 @@ impl Records {
     }
 
     fn read(&mut self) -> Result<Option<Vec<u8>>, LogError> {
+        if let Some(hole) = self.hole.take() {
+            return Err(hole);
+        }
         loop {
             let lines = self.reader.lines().get(self.given..).unwrap_or_default();
             let Some(end) = memchr(b'\n', lines) else {
                 self.given = 0;
                 let removed = self.reader.removed();
-                if self.reader.next_chunk()?.is_none() {
-                    return Ok(None);
+                match self.reader.next_chunk() {
+                    Ok(Some(_)) => {}
+                    Ok(None) => return Ok(None),
+                    // What comes behind it does not go on with what came before.
+                    Err(hole) if is_hole(&hole) && !self.record.is_empty() => {
+                        self.hole = Some(hole);
+                        return Ok(Some(take(&mut self.record)));
+                    }
+                    Err(error) => return Err(error),
                 }
                 // What comes now does not go on with it.
                 if self.reader.removed() > removed && !self.record.is_empty() {
@@ -64,6 +81,10 @@ impl Records {
             }
         }
     }
+}
+
+fn is_hole(error: &LogError) -> bool {
+    error.kind() == LogErrorKind::Corrupt
 }
 
 impl Iterator for Records {

@@ -1,6 +1,6 @@
 //! Lines on their way into a log.
 
-use withal_log::{Log, LogError, last_lines};
+use withal_log::{Log, LogError, LogErrorKind, last_lines};
 
 use super::records::goes_on;
 use super::stamp::{self, Format};
@@ -19,7 +19,11 @@ impl Appender {
     /// What comes first goes on with the log's last line, if that has no end.
     pub(crate) fn new(log: Log, stamp: Option<Format>) -> Result<Appender, LogError> {
         let is_begun = match stamp {
-            Some(_) => goes_on(&last_lines(log.path(), 1)?),
+            Some(_) => match last_lines(log.path(), 1) {
+                // Nothing goes on behind a hole.
+                Err(error) if error.kind() == LogErrorKind::Corrupt => false,
+                last => goes_on(&last?),
+            },
             None => false,
         };
         Ok(Appender {

@@ -7,6 +7,7 @@ use memchr::memchr;
 use regex::bytes::Regex;
 use withal_log::{Reader, ReverseReader, decode};
 
+use super::holes::Holes;
 use super::progress::Progress;
 use super::records::{Records, goes_on};
 use super::{check_is_log, tell_removed, values};
@@ -61,28 +62,45 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         true => Progress::none(),
         false => Progress::of(&arguments.path),
     };
+    let mut holes = Holes::of(&arguments.path);
     let removed = match arguments.reverse {
-        true => print_reversed(arguments, &mut printer, &progress)?,
-        false => {
-            let reader = Reader::open(&arguments.path)?;
-            let mut reader = reader.between(arguments.since, arguments.until);
-            while reader.next_chunk()?.is_some() {
-                progress.add(reader.lines().len() as u64);
-                let _gap = printer.next(&reader)?;
-            }
-            reader.removed()
-        }
+        true => print_reversed(arguments, &mut printer, &progress, &mut holes)?,
+        false => print(arguments, &mut printer, &progress, &mut holes)?,
     };
     drop(progress);
     printer.finish()?;
     tell_removed(removed);
-    Ok(Exit::SUCCESS)
+    Ok(holes.exit())
 }
 
+/// Gives how many bytes retention has removed meanwhile.
+fn print(
+    arguments: &Arguments,
+    printer: &mut Printer,
+    progress: &Progress,
+    holes: &mut Holes,
+) -> anyhow::Result<u64> {
+    let reader = Reader::open(&arguments.path)?;
+    let mut reader = reader.between(arguments.since, arguments.until);
+    loop {
+        match reader.next_chunk() {
+            Ok(Some(lines)) => progress.add(lines.len() as u64),
+            Ok(None) => return Ok(reader.removed()),
+            Err(error) => {
+                printer.break_off()?;
+                holes.pass(error)?;
+            }
+        }
+        let _gap = printer.next(&reader)?;
+    }
+}
+
+/// As `print`, the last line first.
 fn print_reversed(
     arguments: &Arguments,
     printer: &mut Printer,
     progress: &Progress,
+    holes: &mut Holes,
 ) -> anyhow::Result<u64> {
     let reader = ReverseReader::open(&arguments.path)?;
     let mut reader = reader.between(arguments.since, arguments.until);
@@ -90,18 +108,23 @@ fn print_reversed(
     // The lines of one record, the last first.
     let mut record: Vec<Vec<u8>> = Vec::new();
     loop {
-        let line = reader.next_line()?;
-        if !line.as_deref().is_some_and(goes_on) && !record.is_empty() {
+        let line = reader.next_line();
+        let is_begun = matches!(&line, Ok(Some(line)) if goes_on(line));
+        if !is_begun && !record.is_empty() {
             record.reverse();
             printer.record(&record.concat())?;
             record.clear();
         }
         match line {
-            Some(line) => {
+            Ok(Some(line)) => {
                 progress.add(line.len() as u64);
                 record.push(line);
             }
-            None => return Ok(reader.removed()),
+            Ok(None) => return Ok(reader.removed()),
+            Err(error) => {
+                printer.break_off()?;
+                holes.pass(error)?;
+            }
         }
     }
 }
@@ -146,6 +169,12 @@ impl Printer {
             self.lines(reader.lines())?;
         }
         Ok(missing)
+    }
+
+    /// Prints all that comes before a hole: what comes behind it does not go on with it.
+    pub(super) fn break_off(&mut self) -> anyhow::Result<()> {
+        self.end_line()?;
+        self.output.flush()
     }
 
     /// Ends a line that does not go on with what comes next.

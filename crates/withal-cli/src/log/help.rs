@@ -51,24 +51,28 @@ TIME is `2025-11-20T09:30:00Z`, or in local time `2025-11-20 09:30` or `2025-11-
 ago, as `10m` or `1h 30m`. When a line was written is known to 64 KiB of lines or one second: what
 is printed begins a little before --since and ends a little after --until.
 
+Where a file is missing or damaged, stderr says where and how much, whole lines behind it are
+printed still, and the exit status is 125.
+
 Examples:
   withal log cat app.log > app.txt
   withal log cat app.log --since 10m --grep 'error|warn'
   withal log cat app.log --reverse | head
 
-Exit status: 0; 125 if the log cannot be read. It dies of SIGPIPE if nobody reads it any more.";
+Exit status: 0; 125 if the log, or a part of it, cannot be read. It dies of SIGPIPE if nobody reads it any more.";
 
 pub(super) const TAIL: &str = "\
 With --follow it goes on over the ends of files, and misses no line but what retention removes
 before it could be read: it says how much that is. With --durable it never shows a line that a power
-loss can still take; how far that is is noted once a second.
+loss can still take; how far that is is noted once a second. What is missing or damaged is told, and
+it goes on behind it.
 
 Examples:
   withal log tail app.log
   withal log tail app.log -n 0 -f | grep --line-buffered panic
   withal log tail app.log -f --durable | ship
 
-Exit status: 0; 125 if the log cannot be read. It dies of SIGPIPE if nobody reads it any more.";
+Exit status: 0; 125 if the log, or a part of it, cannot be read. It dies of SIGPIPE if nobody reads it any more.";
 
 pub(super) const VERIFY: &str = "\
 It reads all text, compares it with the checksums, and prints one line for each thing that is

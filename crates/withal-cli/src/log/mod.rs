@@ -4,6 +4,7 @@ mod ack;
 mod appender;
 mod cat;
 mod help;
+mod holes;
 mod progress;
 mod records;
 mod repair;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use withal_log::Reader;
 
 use super::cat::Printer;
+use super::holes::Holes;
 use super::{check_is_log, tell_removed};
 use crate::run::Exit;
 
@@ -44,15 +45,23 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     };
     let mut reader = reader.skip_to_last(arguments.lines)?;
     let mut printer = Printer::new(arguments.raw, None)?;
+    let mut holes = Holes::of(&arguments.path);
     loop {
-        let is_end = reader.next_chunk()?.is_none();
+        let is_end = match reader.next_chunk() {
+            Ok(lines) => lines.is_none(),
+            Err(error) => {
+                printer.break_off()?;
+                holes.pass(error)?;
+                false
+            }
+        };
         tell_removed(printer.next(&reader)?);
         if !is_end {
             continue;
         }
         if !arguments.follow {
             printer.finish()?;
-            return Ok(Exit::SUCCESS);
+            return Ok(holes.exit());
         }
         printer.flush()?;
         let _may_be_more = reader.wait(LOOK)?;

@@ -479,6 +479,107 @@ fn verify_tells_torn_from_changed_from_missing() {
     check(&sandbox, 3, "missing_segment", &first);
 }
 
+/// Reads `d` with these options, expects the lines `left` of it, and gives what stderr says.
+#[track_caller]
+fn read_around_holes(sandbox: &Sandbox, command: &[&str], left: &str) -> String {
+    let output = log(sandbox, &[command, &["d"]].concat(), 125);
+    assert!(text(&output.stdout) == left, "{command:?}");
+    text(&output.stderr)
+}
+
+#[test]
+fn what_is_readable_is_printed_around_a_missing_segment() {
+    let sandbox = Sandbox::new();
+    let parts = [numbers(100..200), numbers(200..300), numbers(300..400)];
+    let size = parts[0].len().to_string();
+    for part in &parts {
+        write(&sandbox, &["--rotate-size", &size], part.as_bytes());
+    }
+    let second = segments(&sandbox)[1].clone();
+    fs::remove_file(&second).unwrap();
+    fs::remove_file(second.with_extension("idx")).unwrap();
+    let left = format!("{}{}", parts[0], parts[2]);
+    let reversed: String = left.lines().rev().map(|line| format!("{line}\n")).collect();
+    let seven: String = left
+        .split_inclusive('\n')
+        .filter(|line| line.contains('7'))
+        .collect();
+    for (options, left) in [
+        (&["cat"][..], &left),
+        (&["cat", "--raw"], &left),
+        (&["cat", "--reverse"], &reversed),
+        (&["cat", "--since", "1h", "--until", "2999-01-01"], &left),
+        (&["cat", "--grep", "7"], &seven),
+        (&["tail", "-n", "1000"], &left),
+    ] {
+        let told = read_around_holes(&sandbox, options, left);
+        assert_eq!(told.lines().count(), 1, "{told}");
+        let remedy = "; `withal log verify d` shows what is wrong\n";
+        let hole = format!("at byte {size}");
+        assert!(told.contains(&hole) && told.ends_with(remedy), "{told}");
+        assert!(
+            told.contains(&format!(" {size} bytes are missing;")),
+            "{told}"
+        );
+        let first = segments(&sandbox)[0].file_name().unwrap().to_owned();
+        assert!(told.contains(first.to_str().unwrap()), "{told}");
+    }
+}
+
+#[test]
+fn stamps_go_on_behind_a_hole() {
+    let sandbox = Sandbox::new();
+    let lines = numbers(10..20);
+    let size = lines.len().to_string();
+    for _ in 0..2 {
+        write(&sandbox, &["--rotate-size", &size], lines.as_bytes());
+    }
+    fs::remove_file(&segments(&sandbox)[1]).unwrap();
+    let written = sandbox.feed(&["log", "write", "d", "--stamp"], b"next\n");
+    assert_eq!(written.status.code(), Some(0), "{written:?}");
+    let printed = text(&log(&sandbox, &["cat", "d"], 125).stdout);
+    let next = printed.strip_prefix(&lines).unwrap();
+    assert_eq!(next.split_at(28).1, "next\n");
+}
+
+#[test]
+fn a_damaged_frame_is_passed_over_by_whole_lines() {
+    let sandbox = Sandbox::new();
+    let input = numbers(0..500_000);
+    let options = ["--compress=zstd:1", "--rotate-size=4MiB"];
+    write(&sandbox, &options, input.as_bytes());
+    let frames = fs::read_dir(sandbox.path("d")).unwrap();
+    let mut files: Vec<_> = frames.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|end| end == "zst"));
+    let mut bytes = fs::read(&files[0]).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x55;
+    fs::write(&files[0], bytes).unwrap();
+
+    let output = log(&sandbox, &["cat", "d"], 125);
+    let (printed, told) = (text(&output.stdout), text(&output.stderr));
+    let same = printed.bytes().zip(input.bytes());
+    let before = same
+        .take_while(|(printed, written)| printed == written)
+        .count();
+    let missing = input.len() - printed.len();
+    assert!(missing > 1 << 19 && missing < (1 << 20) + 100, "{missing}");
+    let before = input[..before].rfind('\n').unwrap() + 1;
+    assert!(printed == input[..before].to_owned() + &input[before + missing..]);
+    assert!(
+        told.contains(&format!("at byte {before}: {missing} bytes are missing")),
+        "{told}"
+    );
+
+    let reversed: String = printed
+        .lines()
+        .rev()
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let told_reversed = read_around_holes(&sandbox, &["cat", "--reverse"], &reversed);
+    assert!(told_reversed.contains(&format!("at byte {before}: {missing} bytes are missing")));
+}
+
 #[test]
 fn stats_know_lines_and_bytes() {
     let sandbox = Sandbox::new();

@@ -11,6 +11,9 @@ use std::io;
 
 pub use disk::Disk;
 
+/// How much of a file a bad sector takes with it.
+const PAGE: u64 = 4096;
+
 /// A directory, whose files are named by a path relative to it.
 pub trait Storage: fmt::Debug + Send + Sync {
     /// How messages name a file.
@@ -100,6 +103,11 @@ pub trait File: fmt::Debug + Send + Sync {
     /// Why it cannot be read.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
+    /// Where to try again if it cannot be read at `offset`: how much is damaged together.
+    fn behind_damage(&self, offset: u64) -> u64 {
+        (offset / PAGE + 1) * PAGE
+    }
+
     /// How long it is.
     ///
     /// # Errors
@@ -135,11 +143,25 @@ impl dyn File + '_ {
     pub(crate) fn read_full(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut filled = 0;
         while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.read_until_damage(rest, offset + filled as u64)? {
+                0 => break,
+                read => filled += read,
+            }
+        }
+        Ok(filled)
+    }
+
+    /// As `read_full`, but only up to what cannot be read: that is the error of the next call, from
+    /// there.
+    pub(crate) fn read_until_damage(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             match self.read_at(rest, offset + filled as u64) {
                 Ok(0) => break,
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) if filled == 0 => return Err(error),
+                Err(_) => break,
             }
         }
         Ok(filled)

@@ -14,6 +14,7 @@ mod compressed;
 mod crash;
 mod damage;
 mod disk;
+mod holes;
 mod hooks;
 #[cfg(feature = "tracing")]
 mod layer;
