@@ -14,6 +14,11 @@ use crate::text::{decode, is_continued, is_unended};
 /// Where retention has removed segments, see [`Reader::removed`], a record that is stored as several
 /// lines may lack its beginning or its end.
 ///
+/// A record is given when its last line is whole; of one that is being written, nothing is. What
+/// [`append_unended`](crate::Log::append_unended) has appended is a record with an end of its own kind:
+/// nobody knows whether more comes, so it does not wait for that, and
+/// [`is_unended`](Records::is_unended) tells it from a line.
+///
 /// A hole is one error, of the kind [`Corrupt`](LogErrorKind::Corrupt), and the next call goes on
 /// behind it, see [`Reader::next_chunk`]. A record that is stored as several lines may lack what lies
 /// in the hole: its beginning comes before the error, its end behind it.
@@ -25,6 +30,7 @@ pub struct Records {
     given: usize,
     /// The lines so far of a record that is stored as several.
     record: Vec<u8>,
+    is_unended: bool,
     /// A hole behind the record that was given last.
     hole: Option<LogError>,
 }
@@ -35,6 +41,7 @@ impl Records {
             reader,
             given: 0,
             record: Vec::new(),
+            is_unended: false,
             hole: None,
         }
     }
@@ -43,6 +50,36 @@ impl Records {
     #[must_use]
     pub fn removed(&self) -> u64 {
         self.reader.removed()
+    }
+
+    /// Whether the record that was given last had no newline behind it when it was written: with the
+    /// next one it makes one line, as `withal log cat` prints it.
+    ///
+    /// ```
+    /// use withal_log::{Log, Reader};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("log");
+    /// let log = Log::open(&path).open()?;
+    /// log.append_unended("half of ")?;
+    /// log.append("a line")?;
+    /// # log.close()?;
+    /// let mut records = Reader::open(&path)?.records();
+    /// let mut line = Vec::new();
+    /// while let Some(record) = records.next() {
+    ///     line.extend(record?);
+    ///     if !records.is_unended() {
+    ///         assert_eq!(line, b"half of a line");
+    ///         line.clear();
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn is_unended(&self) -> bool {
+        self.is_unended
     }
 
     fn read(&mut self) -> Result<Option<Vec<u8>>, LogError> {
@@ -60,12 +97,14 @@ impl Records {
                     // What comes behind it does not go on with what came before.
                     Err(hole) if is_hole(&hole) && !self.record.is_empty() => {
                         self.hole = Some(hole);
+                        self.is_unended = false;
                         return Ok(Some(take(&mut self.record)));
                     }
                     Err(error) => return Err(error),
                 }
                 // What comes now does not go on with it.
                 if self.reader.removed() > removed && !self.record.is_empty() {
+                    self.is_unended = false;
                     return Ok(Some(take(&mut self.record)));
                 }
                 continue;
@@ -74,7 +113,8 @@ impl Records {
             self.given += line.len();
             decode(line, &mut self.record);
             if !is_continued(line) {
-                if !is_unended(line) {
+                self.is_unended = is_unended(line);
+                if !self.is_unended {
                     let _newline = self.record.pop();
                 }
                 return Ok(Some(take(&mut self.record)));

@@ -335,6 +335,40 @@ fn records_come_back_one_by_one_whatever_is_in_them() {
     log.close().unwrap();
 }
 
+#[test]
+fn a_record_is_given_when_it_is_whole_and_one_without_a_newline_is_told_from_a_line() {
+    let disk = FaultDisk::default();
+    let log = Log::open("log").open_in(disk.storage()).unwrap();
+    log.append("one").unwrap();
+    let mut records = Reader::open_in(disk.storage()).unwrap().records();
+    assert_eq!(records.next().unwrap().unwrap(), b"one");
+    assert!(!records.is_unended());
+
+    // As another process sees it while it is written: a line, and a mark, in two pieces.
+    let text = disk
+        .names()
+        .into_iter()
+        .find(|name| name.ends_with(".log"))
+        .unwrap();
+    let text = disk.storage().open(&text, true).unwrap();
+    for (piece, expected) in [
+        (&b"tw"[..], None),
+        (b"o\n", Some((&b"two"[..], false))),
+        (b"hal", None),
+        (b"f\xC0", None),
+        (b"\x82", None),
+        (b"\n", Some((b"half", true))),
+        (b"of it", None),
+        (b"\n", Some((b"of it", false))),
+    ] {
+        text.append(piece).unwrap();
+        let record = records.next().map(Result::unwrap);
+        let found = record.map(|record| (record, records.is_unended()));
+        let expected = expected.map(|(record, is_unended)| (record.to_vec(), is_unended));
+        assert_eq!(found, expected, "{}", piece.escape_ascii());
+    }
+}
+
 const NEVER: Durability = Durability::Interval(Duration::from_secs(3600));
 
 #[test]
