@@ -5,6 +5,7 @@
 mod batch;
 mod checkpoint;
 mod compress;
+mod drop_line;
 mod error;
 mod events;
 mod files;

@@ -403,6 +403,34 @@ impl LogOptions {
         self
     }
 
+    /// With [`OnFull::Drop`], writes a line into the log where lines were dropped: before the next
+    /// one that finds room, or when the log is closed, if there is room then.
+    ///
+    /// In the template `{count}` stands for how many lines were dropped, `{since}` and `{until}` for
+    /// when the first and the last of them came, in RFC 3339 and UTC. Everything else stays as it is,
+    /// and what is put in needs no escape, so that a log of JSON lines stays one. It is a record of
+    /// its own: one that has begun before it ends there. It has no number, but
+    /// [`progress`](Log::progress) counts it.
+    ///
+    /// ```
+    /// use withal_log::{Log, OnFull};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("log");
+    /// let log = Log::open(&path)
+    ///     .on_full(OnFull::Drop)
+    ///     .drop_line(r#"{"level":"warn","dropped":{count},"since":"{since}","until":"{until}"}"#)
+    ///     .open()?;
+    /// log.append(r#"{"level":"info","message":"ready"}"#)?;
+    /// // {"level":"warn","dropped":17,"since":"2025-11-20T09:30:00Z","until":"2025-11-20T09:30:04.2Z"}
+    /// log.close()?;
+    /// # Ok::<(), withal_log::LogError>(())
+    /// ```
+    pub fn drop_line(mut self, template: impl Into<String>) -> LogOptions {
+        self.settings.drop_line = Some(template.into());
+        self
+    }
+
     /// The longest line in bytes, by default 1 MiB. A longer record is stored as several, and read
     /// as one.
     pub fn max_line(mut self, bytes: usize) -> LogOptions {

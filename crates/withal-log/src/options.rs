@@ -38,7 +38,8 @@ pub enum OnFull {
     Block(Option<Duration>),
     /// Remove the oldest segments, but never the one being written; then as `Block(None)`.
     Prune,
-    /// Drop them, and count them: in the sidecar, in the events and in the statistics.
+    /// Drop them, and count them: in the sidecar, in the events and in the statistics; in the log
+    /// itself with [`LogOptions::drop_line`](crate::LogOptions::drop_line).
     Drop,
     /// Refuse them: each append says so.
     Fail,
@@ -49,6 +50,8 @@ pub enum OnFull {
 pub(crate) struct Settings {
     pub(crate) durability: Durability,
     pub(crate) on_full: OnFull,
+    /// What to write where lines were dropped.
+    pub(crate) drop_line: Option<String>,
     /// The longest line that is not split, in bytes.
     pub(crate) max_line: usize,
     /// From how many bytes on a sync begins beside the writing.
@@ -67,6 +70,7 @@ impl Default for Settings {
         Settings {
             durability: Durability::default(),
             on_full: OnFull::Block(None),
+            drop_line: None,
             max_line: 1 << 20,
             sync_beside: 4 << 20,
             rotate_size: 64 << 20,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::batch::Batch;
+use crate::drop_line::DropLine;
 use crate::error::{LogError, LogErrorKind, is_full};
 use crate::events::{self, Tally};
 use crate::keeper::Keeper;
@@ -63,6 +64,7 @@ pub(crate) struct Writer {
     /// When the last line came.
     last_line: u64,
     dropped: Tally,
+    drop_line: DropLine,
     pruned: Tally,
     stepped_back: Tally,
     stopped: Option<LogError>,
@@ -79,6 +81,7 @@ impl Writer {
         Writer {
             last_checkpoint: (settings.clock)(),
             last_flush: 0,
+            drop_line: DropLine::new(settings.drop_line.clone(), settings.max_line),
             storage,
             settings,
             log_id,
@@ -126,9 +129,38 @@ impl Writer {
         Ok(written)
     }
 
-    fn put(&mut self, mut batch: Batch) -> Result<Written, LogError> {
-        let mut waited = Waiting::default();
+    fn put(&mut self, batch: Batch) -> Result<Written, LogError> {
         self.look_at_clock(&batch);
+        // What finds no room for that comes behind it in any case.
+        if let Some(error) = self.tell_dropped(batch.first)? {
+            return Ok(self.refuse(&batch, error));
+        }
+        match self.write(batch)? {
+            Ok(spare) => Ok(Written {
+                refused: None,
+                spare,
+            }),
+            Err((rest, error)) => Ok(self.refuse(&rest, error)),
+        }
+    }
+
+    /// Writes what is to stand where lines were dropped, if any were; why there is no room for it.
+    fn tell_dropped(&mut self, now: u64) -> Result<Option<LogError>, LogError> {
+        let Some(line) = self.drop_line.due(now) else {
+            return Ok(None);
+        };
+        match self.write(line)? {
+            Ok(_spare) => {
+                self.drop_line.told();
+                Ok(None)
+            }
+            Err((_, error)) => Ok(Some(error)),
+        }
+    }
+
+    /// Writes a batch; gives an empty buffer to use again, or what has found no room, and why.
+    fn write(&mut self, mut batch: Batch) -> Result<Result<Vec<u8>, (Batch, LogError)>, LogError> {
+        let mut waited = Waiting::default();
         loop {
             let written = self.ready_segment().map_or_else(
                 |error| Err(Stopped { written: 0, error }),
@@ -144,6 +176,7 @@ impl Writer {
                 Err(Stopped { written, error }) => (written, Some(error)),
             };
             let rest = self.split(&mut batch, written);
+            self.drop_line.written(&batch.bytes);
             drop(self.keep(std::mem::replace(&mut batch, rest)));
             let Some(error) = stopped else {
                 continue; // in the next segment
@@ -160,15 +193,13 @@ impl Writer {
                 continue;
             }
             let error = LogError::io(format!("no space to write `{}`", self.display()), error);
-            return Ok(self.refuse(&batch, error));
+            return Ok(Err((batch, error)));
         }
+        self.drop_line.written(&batch.bytes);
         self.flush_sidecar_if_due(batch.last);
         self.note_tallies(batch.last, false);
         self.dirty_bytes += batch.bytes.len() as u64;
-        Ok(Written {
-            refused: None,
-            spare: self.keep(batch),
-        })
+        Ok(Ok(self.keep(batch)))
     }
 
     fn look_at_clock(&mut self, batch: &Batch) {
@@ -371,6 +402,7 @@ impl Writer {
             let lines = u32::try_from(batch.lines).unwrap_or(u32::MAX);
             self.segment.dropped(lines);
             self.dropped.add([batch.lines, 1]);
+            self.drop_line.dropped(batch);
             self.note_tallies(batch.last, false);
         }
         Written {
@@ -521,7 +553,11 @@ impl Writer {
 
     /// Leaves the log so that it is opened again without reading any text.
     pub(crate) fn close(&mut self) -> Result<(), LogError> {
-        let written = self.commit(Batch::default(), true);
+        let told = match &self.stopped {
+            None => self.tell_dropped((self.settings.clock)()),
+            Some(_) => Ok(None),
+        };
+        let written = told.and_then(|_no_room| self.commit(Batch::default(), true));
         self.note_tallies((self.settings.clock)(), true);
         drop(written?);
         self.checkpoint((self.settings.clock)());

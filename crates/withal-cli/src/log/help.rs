@@ -37,6 +37,10 @@ Examples:
   Never stop the service because the disk is full; the oldest lines go:
     service | withal log write /var/log/service --on-full prune
 
+  Or the new ones, and a line of JSON in their place says how many, as soon as there is room:
+    service | withal log write /var/log/service --on-full drop \\
+      --drop-line '{\"level\":\"warn\",\"dropped\":{count},\"since\":\"{since}\"}'
+
 Exit status:
   0      stdin ended, and all is on the disk
   75     another process writes this log

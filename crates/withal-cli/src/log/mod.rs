@@ -63,8 +63,10 @@ pub(crate) enum Command {
 impl Command {
     /// What no single option can know of itself.
     pub(crate) fn check(self) -> anyhow::Result<Command> {
-        if let Command::Cat(arguments) = &self {
-            arguments.check()?;
+        match &self {
+            Command::Write(arguments) => arguments.check()?,
+            Command::Cat(arguments) => arguments.check()?,
+            _ => {}
         }
         Ok(self)
     }

@@ -14,6 +14,8 @@ const SIZE_REMEDY: &str = "not a size; write `64MiB`, `500KiB`, `2GiB` or plain 
 const DURABILITY_REMEDY: &str =
     "not a durability; write `always`, `batch=5ms,1MiB`, `interval=1s` or `buffered`";
 const ON_FULL_REMEDY: &str = "not a policy; write `block`, `block=30s`, `prune`, `drop` or `fail`";
+const DROP_LINE_REMEDY: &str =
+    r#"not a template for one line with `{count}` in it; write `{"dropped":{count}}`"#;
 const COMPRESSION_REMEDY: &str =
     "not a compression; write `zstd`, or `zstd:19` for a level from 1 to 19";
 const TIME_REMEDY: &str =
@@ -83,6 +85,14 @@ pub(super) fn on_full(text: &str) -> Result<OnFull, String> {
         None if text == "drop" => Ok(OnFull::Drop),
         None if text == "fail" => Ok(OnFull::Fail),
         _ => Err(ON_FULL_REMEDY.to_owned()),
+    }
+}
+
+/// A template for a line that tells of what was dropped.
+pub(super) fn drop_line(text: &str) -> Result<String, String> {
+    match text.contains("{count}") && !text.contains('\n') {
+        true => Ok(text.to_owned()),
+        false => Err(DROP_LINE_REMEDY.to_owned()),
     }
 }
 
@@ -181,6 +191,15 @@ mod tests {
         assert_eq!(on_full("block=30s"), Ok(OnFull::Block(limit)));
         for wrong in ["", "block=", "block=0", "drop=1", "ignore"] {
             assert!(on_full(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_drop_line_is_one_line_with_the_count() {
+        let template = r#"{"dropped":{count}}"#;
+        assert_eq!(drop_line(template).as_deref(), Ok(template));
+        for wrong in ["", "dropped", "{since}", "{count}\n"] {
+            assert!(drop_line(wrong).is_err(), "{wrong:?}");
         }
     }
 

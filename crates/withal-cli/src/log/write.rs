@@ -58,6 +58,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "block[=DUR]|prune|drop|fail", default_value = "block", value_parser = values::on_full)]
     on_full: OnFull,
 
+    /// Where lines were dropped, write one made from this: {count}, {since} and {until} are filled in
+    #[arg(long, value_name = "TEMPLATE", value_parser = values::drop_line)]
+    drop_line: Option<String>,
+
     /// Store lines longer than this as several, which are read as one
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = values::line)]
     max_line: usize,
@@ -121,6 +125,15 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
 }
 
 impl Arguments {
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        match (&self.drop_line, self.on_full) {
+            (None, _) | (_, OnFull::Drop) => Ok(()),
+            (Some(_), _) => {
+                anyhow::bail!("--drop-line: nothing is dropped without `--on-full drop`")
+            }
+        }
+    }
+
     fn options(&self) -> LogOptions {
         let durability = match self.durability {
             // One writer knows what belongs together before it appends: see `gather`.
@@ -132,6 +145,9 @@ impl Arguments {
             .on_full(self.on_full)
             .max_line(self.max_line)
             .rotate_size(self.rotate_size);
+        if let Some(template) = &self.drop_line {
+            options = options.drop_line(template);
+        }
         if let Some(age) = self.rotate_every {
             options = options.rotate_every(age);
         }

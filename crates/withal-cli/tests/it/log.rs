@@ -641,9 +641,63 @@ fn a_full_disk_is_met_as_the_policy_says() {
         .unwrap();
     assert_eq!(out.lines().count() + dropped, lines as usize);
     assert!(acknowledged(&sandbox) <= out.lines().count());
+    let (code, _, stderr) = full(r#"drop --drop-line "{count} lines were dropped""#);
+    assert_eq!(code, "0\n", "{stderr}");
     let (code, out, _) = full("prune");
     assert_eq!(code, "0\n");
     assert!(!out.is_empty() && input.ends_with(&out), "{}", out.len());
+}
+
+#[test]
+fn a_line_of_json_stands_where_lines_were_dropped() {
+    let sandbox = Sandbox::new();
+    let mounts = sandbox.shell("mkdir m && unshare -m mount -t tmpfs none m");
+    if mounts.code() != 0 {
+        eprintln!("skipped: a full disk needs a file system that only root can mount");
+        return;
+    }
+    let line = r#"{"message":"hello"}"#;
+    sandbox.write("in", &format!("{line}\n").repeat(200_000));
+    sandbox.write(
+        "template",
+        r#"{"dropped":{count},"since":"{since}","until":"{until}"}"#,
+    );
+    let script = "mount -t tmpfs -o size=2m none m || exit 1
+         dd if=/dev/zero of=m/filler bs=1M count=1 2> dd || exit 1
+         mkfifo go
+         { cat in; read go < go; cat in | head -n 10; } |
+           $W log write m/d --on-full drop --drop-line \"$(cat template)\" 2> said &
+         until grep -q dropped m/d/events.jsonl 2> no; do sleep 0.05; done
+         rm m/filler; echo > go; wait $!; echo $? > code
+         $W log cat m/d > out; $W log verify m/d > report; cat said >&2";
+    let quoted = script.replace('\'', "'\\''");
+    sandbox
+        .shell(&format!("unshare -m sh -c '{quoted}'"))
+        .check_code(0);
+    assert_eq!(sandbox.read("code"), "0\n", "{}", sandbox.stderr());
+    let out = sandbox.read("out");
+    let values: Vec<serde_json::Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let dropped: u64 = values
+        .iter()
+        .filter_map(|value| value["dropped"].as_u64())
+        .sum();
+    assert!(dropped > 0);
+    let stderr = sandbox.stderr();
+    assert!(
+        stderr.contains(&format!("{dropped} lines were dropped")),
+        "{stderr}"
+    );
+    let tells = values
+        .iter()
+        .filter(|value| value["since"].is_string() && value["until"].is_string());
+    assert_eq!(
+        out.lines().count() as u64 + dropped,
+        200_010 + tells.count() as u64
+    );
+    assert!(out.ends_with(&format!("{line}\n").repeat(10)));
 }
 
 #[test]
@@ -681,6 +735,10 @@ fn what_is_no_log_is_refused() {
     check(
         &["cat", "other", "--since", "1m", "--until", "1h"],
         "--until: it is before --since, so that nothing lies between them",
+    );
+    check(
+        &["write", "d", "--drop-line", "{count} dropped"],
+        "--drop-line: nothing is dropped without `--on-full drop`",
     );
     check(
         &["write", "d", "--keep-size", "much"],

@@ -239,6 +239,85 @@ fn a_full_disk_may_drop_and_count() {
     assert_eq!(noted.iter().map(|facts| facts["lines"]).sum::<u64>(), 5);
 }
 
+/// Writes with a drop line; gives what is in the log of what `work` does.
+fn dropping(template: &str, work: impl FnOnce(&FaultDisk, &Log)) -> String {
+    static NOW: AtomicU64 = AtomicU64::new(1_763_680_800_000);
+    let disk = FaultDisk::default();
+    let log = Log::open("log")
+        .on_full(OnFull::Drop)
+        .drop_line(template)
+        .clock(|| NOW.load(Ordering::Relaxed))
+        .open_in(disk.storage())
+        .unwrap();
+    work(&disk, &log);
+    log.close().unwrap();
+    disk.plan_full(0, 0);
+    assert_eq!(
+        verify_in(&disk.storage(), |_| ()).unwrap().verdict(),
+        Verdict::Clean
+    );
+    let mut text = Vec::new();
+    withal_log::decode(&read(&disk.storage()).unwrap(), &mut text);
+    String::from_utf8(text).unwrap()
+}
+
+/// Too much for what was set aside already.
+fn large() -> String {
+    "x".repeat(100_000)
+}
+
+#[test]
+fn a_line_stands_where_lines_were_dropped() {
+    let template = r#"{"dropped":{count},"since":"{since}","until":"{until}"}"#;
+    let text = dropping(template, |disk, log| {
+        log.append("before").unwrap();
+        disk.plan_full(0, u64::MAX / 2);
+        log.append_lines("one\n".to_owned() + &large() + "\ntwo\n")
+            .unwrap();
+        log.append(large()).unwrap();
+        disk.plan_full(0, 0);
+        assert_eq!(log.dropped(), 4);
+        // Its number is that of what came, and the line of the log's own is counted.
+        assert_eq!(log.append("after").unwrap(), 6);
+        assert_eq!(log.progress().written, 3);
+        log.append("and after").unwrap();
+        log.sync().unwrap();
+        log.wait_durable(7).unwrap();
+    });
+    let lines: Vec<&str> = text.lines().collect();
+    let [before, dropped, after, and_after] = lines[..] else {
+        panic!("{text}");
+    };
+    assert_eq!([before, after, and_after], ["before", "after", "and after"]);
+    let dropped: serde_json::Value = serde_json::from_str(dropped).unwrap();
+    let time = "2025-11-20T23:20:00Z";
+    let expected = serde_json::json!({ "dropped": 4, "since": time, "until": time });
+    assert_eq!(dropped, expected);
+}
+
+#[test]
+fn what_was_dropped_last_is_told_when_the_log_is_closed() {
+    let text = dropping("{count} dropped", |disk, log| {
+        log.append("before").unwrap();
+        disk.plan_full(0, u64::MAX / 2);
+        log.append(large()).unwrap();
+        disk.plan_full(0, 0);
+    });
+    assert_eq!(text, "before\n1 dropped\n");
+}
+
+#[test]
+fn a_line_of_what_was_dropped_is_no_part_of_a_record_that_has_begun() {
+    let text = dropping("{count} dropped", |disk, log| {
+        log.append_part("begun").unwrap();
+        disk.plan_full(0, u64::MAX / 2);
+        log.append_part(large()).unwrap();
+        disk.plan_full(0, 0);
+        log.append("the rest").unwrap();
+    });
+    assert_eq!(text, "begun\n1 dropped\nthe rest\n");
+}
+
 #[test]
 fn progress_counts_what_is_in_the_log_and_line_numbers_what_came() {
     let disk = FaultDisk::default();
