@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use withal_log::{Log, Reader, Verdict, verify};
+use withal_log::{Log, LogOptions, Reader, Verdict, verify};
 
 use crate::submitted;
 
@@ -18,15 +18,59 @@ pub fn writer() -> io::Result<PathBuf> {
     Ok(std::env::current_exe()?.with_file_name("proof-writer"))
 }
 
+/// How a log is kept beside being written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kept {
+    /// All of it, as it is
+    Whole,
+    /// Ended segments are compressed
+    Compressed,
+    /// Only the last segments
+    Last,
+}
+
+/// How large a segment of such a log grows.
+const ROTATE_SIZE: u64 = 150_000;
+/// How much of it [`Kept::Last`] keeps.
+const KEEP_SIZE: u64 = 2 * ROTATE_SIZE;
+
+impl Kept {
+    /// How to open a log that is kept so.
+    pub fn options(self, folder: &Path) -> LogOptions {
+        let options = Log::open(folder).rotate_size(ROTATE_SIZE);
+        match self {
+            Kept::Whole => options,
+            Kept::Compressed => options.compress(1),
+            Kept::Last => options.keep_size(KEEP_SIZE),
+        }
+    }
+}
+
 /// Recovers the log in `folder` and checks it; gives the number of its lines.
 ///
 /// What was submitted are the records of [`submitted::record`] in order, of which the first
-/// `acknowledged` have to be there.
+/// `acknowledged` have to be there, or have been removed on purpose. What a crash has left of a
+/// compression or a removal is then done again.
 ///
 /// # Errors
 ///
 /// Says what is wrong.
-pub fn log(folder: &Path, acknowledged: u64) -> Result<u64, String> {
+pub fn log(folder: &Path, acknowledged: u64, kept: Kept) -> Result<u64, String> {
+    let lines = recovered(folder, acknowledged, kept)?;
+    if kept != Kept::Whole {
+        let log = kept
+            .options(folder)
+            .open()
+            .map_err(|error| format!("it does not open to be kept so: {error:?}"))?;
+        log.close()
+            .map_err(|error| format!("it does not close: {error:?}"))?;
+        compare(folder, lines, kept)?;
+    }
+    goes_on(folder, lines, kept)
+}
+
+/// Recovers a log and checks what is there; gives the number of its lines.
+fn recovered(folder: &Path, acknowledged: u64, kept: Kept) -> Result<u64, String> {
     recover_and_die(folder)?;
     let log = Log::open(folder)
         .open()
@@ -37,13 +81,17 @@ pub fn log(folder: &Path, acknowledged: u64) -> Result<u64, String> {
     let lines = log.progress().written;
     log.close()
         .map_err(|error| format!("it does not close: {error:?}"))?;
-    compare(folder, lines)?;
+    compare(folder, lines, kept)?;
     if lines < acknowledged {
         return Err(format!(
             "{acknowledged} records were acknowledged, {lines} are there"
         ));
     }
+    Ok(lines)
+}
 
+/// Appends one more line to the `lines` there are.
+fn goes_on(folder: &Path, lines: u64, kept: Kept) -> Result<u64, String> {
     let log = Log::open(folder)
         .open()
         .map_err(|error| format!("closed, it does not open: {error:?}"))?;
@@ -55,7 +103,7 @@ pub fn log(folder: &Path, acknowledged: u64) -> Result<u64, String> {
     }
     log.close()
         .map_err(|error| format!("it does not close: {error:?}"))?;
-    compare(folder, lines + 1)?;
+    compare(folder, lines + 1, kept)?;
     clean(folder)?;
     Ok(lines)
 }
@@ -99,33 +147,44 @@ pub fn clean(folder: &Path) -> Result<(), String> {
 }
 
 /// Compares the text with what was submitted, byte by byte.
-fn compare(folder: &Path, lines: u64) -> Result<(), String> {
-    let mut number = 0;
-    let mut reader =
-        Reader::open(folder).map_err(|error| format!("it cannot be read: {error:?}"))?;
-    loop {
-        let chunk = match reader.next_chunk() {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) => break,
-            Err(error) => return Err(format!("it cannot be read: {error:?}")),
-        };
-        for line in chunk.split_inclusive(|byte| *byte == b'\n') {
-            let mut expected = submitted::record(number);
-            expected.push(b'\n');
-            if line != expected {
-                return Err(format!(
-                    "line {} is {:?}",
-                    number + 1,
-                    String::from_utf8_lossy(line)
-                ));
-            }
-            number += 1;
+fn compare(folder: &Path, lines: u64, kept: Kept) -> Result<(), String> {
+    let text = read(folder)?;
+    let count = text.iter().filter(|byte| **byte == b'\n').count() as u64;
+    let removed = match kept {
+        Kept::Whole | Kept::Compressed => 0,
+        Kept::Last => lines.saturating_sub(count),
+    };
+    // Together with the segment that was written last, whose end a crash may take.
+    if removed > 0 && (text.len() as u64) < KEEP_SIZE - ROTATE_SIZE {
+        return Err(format!("{removed} lines are removed, and {count} left"));
+    }
+    let mut number = removed;
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        let mut expected = submitted::record(number);
+        expected.push(b'\n');
+        if line != expected {
+            return Err(format!(
+                "line {} is {:?}",
+                number + 1,
+                String::from_utf8_lossy(line)
+            ));
         }
+        number += 1;
     }
     if number != lines {
         return Err(format!("it counts {lines} lines and has {number}"));
     }
     Ok(())
+}
+
+fn read(folder: &Path) -> Result<Vec<u8>, String> {
+    let cannot = |error| format!("it cannot be read: {error:?}");
+    let mut reader = Reader::open(folder).map_err(cannot)?;
+    let mut text = Vec::new();
+    while let Some(chunk) = reader.next_chunk().map_err(cannot)? {
+        text.extend_from_slice(chunk);
+    }
+    Ok(text)
 }
 
 /// How a version of a file is put in place.

@@ -7,6 +7,20 @@ use super::tally::Tally;
 use super::{Place, conclude};
 use crate::shell;
 
+/// `-garbage` is a disk that was full of other bytes before.
+const FILE_SYSTEMS: [&str; 10] = [
+    "ext4",
+    "ext4-nodelalloc",
+    "ext4-writeback",
+    "xfs",
+    "btrfs",
+    "ext4-garbage",
+    "ext4-nodelalloc-garbage",
+    "ext4-writeback-garbage",
+    "xfs-garbage",
+    "btrfs-garbage",
+];
+
 /// How much to try.
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -16,8 +30,13 @@ pub(super) struct Arguments {
     states: u64,
 
     /// Only this file system; may be given more than once
-    #[arg(long, value_name = "NAME", value_parser = ["ext4", "xfs", "btrfs"])]
+    #[arg(long, value_name = "NAME", value_parser = FILE_SYSTEMS)]
     only: Vec<String>,
+
+    /// Only what has this in its name: a part of "log, always", "log, compressed", "log, only the
+    /// last is kept", "recovery of a log", "atomic write", "atomic batch"
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    workload: String,
 
     /// Of the random numbers
     #[arg(long, default_value_t = 1)]
@@ -35,6 +54,7 @@ pub(super) fn run(arguments: &Arguments, place: &Place) -> Result<()> {
         .arg(place.scratch.join("crash-matrix"))
         .arg(format!("--states={}", arguments.states))
         .arg(format!("--seed={}", arguments.seed))
+        .arg(format!("--workload={}", arguments.workload))
         .args(arguments.only.iter().map(|name| format!("--only={name}")));
     let tally = Tally::of(&mut matrix)?;
     conclude(tally)

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use rustix::process::geteuid;
-use withal_proofs::check::Way;
+use withal_proofs::check::{Kept, Way};
 use withal_proofs::tally::Tally;
 
 use crate::disk::{FILE_SYSTEMS, FileSystem};
@@ -34,6 +34,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     only: Vec<String>,
 
+    /// Only those of a workload's names that contain this
+    #[arg(long, default_value = "")]
+    workload: String,
+
     /// Of the random numbers
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -41,6 +45,8 @@ pub(crate) struct Arguments {
 
 /// How many crashed logs are recovered with a recorder below, to crash in the middle of that.
 const RECOVERIES: u64 = 20;
+/// How many file systems are tried at a time.
+const AT_ONCE: usize = 3;
 /// How many states are rebuilt from one recording before another is made.
 const PER_RECORDING: u64 = 500;
 
@@ -54,16 +60,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Tally> {
     ready(&chosen)?;
     match chosen.as_slice() {
         [alone] => one(alone, arguments),
-        several => side_by_side(several),
+        several => several
+            .chunks(AT_ONCE)
+            .try_fold(Tally::default(), |mut sum, some| {
+                sum.add(side_by_side(some, arguments)?);
+                Ok(sum)
+            }),
     }
 }
 
 /// Each in a process of its own: what one forks would hold the files of another open.
-fn side_by_side(file_systems: &[&FileSystem]) -> Result<Tally> {
+fn side_by_side(file_systems: &[&FileSystem], arguments: &Arguments) -> Result<Tally> {
     let mut children = Vec::new();
     for file_system in file_systems {
         let child = Command::new(std::env::current_exe()?)
-            .args(std::env::args_os().skip(1))
+            .arg("--scratch")
+            .arg(&arguments.scratch)
+            .arg("--kept")
+            .arg(&arguments.kept)
+            .arg(format!("--states={}", arguments.states))
+            .arg(format!("--seed={}", arguments.seed))
+            .arg(format!("--workload={}", arguments.workload))
             .arg(format!("--only={}", file_system.name))
             .stdout(Stdio::piped())
             .spawn()?;
@@ -142,29 +159,30 @@ fn one(file_system: &FileSystem, arguments: &Arguments) -> Result<Tally> {
         unmountable += outcome.unmountable;
     };
     let seed = arguments.seed;
+    let is_wanted = |workload: &str| workload.contains(&arguments.workload);
     // Half of the logs' states with a sync now and then, a quarter each of the others.
-    let log = |seed| Workload::Log {
-        seed,
-        records: 5_000,
-    };
-    let always = |seed| Workload::Always {
-        seed,
-        records: 1_500,
-    };
     let of_log = arguments.states.div_ceil(2);
     let of_others = arguments.states.div_ceil(4);
-    told(
-        "log",
-        record_and_replay(&replay, &log, &base, of_log, seed)?,
-    );
-    told(
-        "log, always",
-        record_and_replay(&replay, &always, &base, of_others, seed)?,
-    );
-    told(
-        "recovery of a log",
-        recoveries(&replay, &base, of_others, seed)?,
-    );
+    for (workload, kept, always, states) in [
+        ("log", Kept::Whole, false, of_log),
+        ("log, always", Kept::Whole, true, of_others),
+        ("log, compressed", Kept::Compressed, false, of_others),
+        ("log, only the last is kept", Kept::Last, false, of_others),
+    ] {
+        if is_wanted(workload) {
+            let log = |seed| log(seed, kept, always);
+            told(
+                workload,
+                record_and_replay(&replay, &log, &base, states, seed)?,
+            );
+        }
+    }
+    if is_wanted("recovery of a log") {
+        told(
+            "recovery of a log",
+            recoveries(&replay, &base, of_others, seed)?,
+        );
+    }
     let of_files = arguments.states.div_ceil(10);
     for way in Way::ALL {
         let versions = match way {
@@ -172,14 +190,25 @@ fn one(file_system: &FileSystem, arguments: &Arguments) -> Result<Tally> {
             _ => 150,
         };
         let file = |_| Workload::File { way, versions };
-        told(
-            way.as_str(),
-            record_and_replay(&replay, &file, &base, of_files, seed)?,
-        );
+        if is_wanted(way.as_str()) {
+            told(
+                way.as_str(),
+                record_and_replay(&replay, &file, &base, of_files, seed)?,
+            );
+        }
     }
     println!("{name}: {sum}, {unmountable} more did not mount");
     fs::remove_dir_all(&scratch)?;
     Ok(sum)
+}
+
+fn log(seed: u64, kept: Kept, always: bool) -> Workload {
+    Workload::Log {
+        seed,
+        records: if always { 1_500 } else { 5_000 },
+        always,
+        kept,
+    }
 }
 
 /// As many recordings as the number of states deserves.
@@ -215,10 +244,7 @@ fn recoveries(replay: &Replay<'_>, base: &Path, states: u64, seed: u64) -> Resul
     let mut outcome = Outcome::default();
     let first = Recording::make(
         replay.file_system,
-        Workload::Log {
-            seed: seed + 1_000,
-            records: 5_000,
-        },
+        log(seed + 1_000, Kept::Whole, false),
         base.to_owned(),
         0,
         replay.scratch,
@@ -235,7 +261,12 @@ fn recoveries(replay: &Replay<'_>, base: &Path, states: u64, seed: u64) -> Resul
         let crashed = replay.scratch.join("first");
         let seed = seed + number;
         let acknowledged = replay.crash(&first, seed, &crashed)?;
-        let again = Workload::Log { seed, records: 60 };
+        let again = Workload::Log {
+            seed,
+            records: 60,
+            always: false,
+            kept: Kept::Whole,
+        };
         let recording = Recording::make(
             replay.file_system,
             again,

@@ -6,8 +6,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
-use clap::builder::PossibleValue;
-use withal_proofs::check::{self, Way};
+use withal_proofs::check::{self, Kept, Way};
 
 use crate::device::{self, Loop, Mounted};
 use crate::disk::{self, FileSystem};
@@ -16,10 +15,13 @@ use crate::recorder::{Event, Recorder};
 /// What is run and what must be there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Workload {
-    /// A log, some of whose records are made durable
-    Log { seed: u64, records: u64 },
-    /// A log, all of whose records are durable when acknowledged
-    Always { seed: u64, records: u64 },
+    /// A log, some of whose records are made durable, or all when they are acknowledged
+    Log {
+        seed: u64,
+        records: u64,
+        always: bool,
+        kept: Kept,
+    },
     /// Files written atomically
     File { way: Way, versions: u64 },
 }
@@ -28,35 +30,48 @@ impl Workload {
     /// Checks what a crash has left; gives how much of the workload is there.
     pub(crate) fn check(self, root: &Path, acknowledged: u64) -> Result<u64, String> {
         match self {
-            Workload::Log { .. } | Workload::Always { .. } => {
-                check::log(&root.join("log"), acknowledged)
-            }
+            Workload::Log { kept, .. } => check::log(&root.join("log"), acknowledged, kept),
             Workload::File { way, .. } => check::file(way, &root.join("file"), acknowledged),
+        }
+    }
+
+    /// How the check of what was left is told to check this.
+    pub(crate) fn kept(self) -> String {
+        match self {
+            Workload::Log { kept, .. } => name(&kept),
+            Workload::File { .. } => name(&Kept::Whole),
         }
     }
 
     fn command(self, root: &Path, mark: &Path) -> Result<Command> {
         let mut command = Command::new(check::writer()?);
         let _ = match self {
-            Workload::Log { seed, records } | Workload::Always { seed, records } => command
+            Workload::Log {
+                seed,
+                records,
+                always,
+                kept,
+            } => command
                 .arg("log")
                 .arg(root.join("log"))
-                .args([format!("--seed={seed}"), format!("--records={records}")]),
-            Workload::File { way, versions } => {
-                let way = way.to_possible_value();
-                let way = way.as_ref().map_or("", PossibleValue::get_name);
-                command
-                    .arg("file")
-                    .arg(root.join("file"))
-                    .args([format!("--versions={versions}"), format!("--way={way}")])
-            }
+                .args([format!("--seed={seed}"), format!("--records={records}")])
+                .arg(format!("--kept={}", name(&kept)))
+                .args(always.then_some("--always")),
+            Workload::File { way, versions } => command
+                .arg("file")
+                .arg(root.join("file"))
+                .args([format!("--versions={versions}")])
+                .arg(format!("--way={}", name(&way))),
         };
-        if matches!(self, Workload::Always { .. }) {
-            let _ = command.arg("--always");
-        }
         let _ = command.arg("--mark").arg(mark);
         Ok(command)
     }
+}
+
+/// A value as it stands on a command line.
+fn name(value: &impl ValueEnum) -> String {
+    let value = value.to_possible_value();
+    value.map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 /// What a workload has done to a disk.
@@ -112,7 +127,7 @@ impl Recording {
         let ran = {
             let device = Loop::over(&served.join("disk"))?;
             let mounted =
-                match Mounted::on(&device.device, file_system.name, file_system.mount, &root) {
+                match Mounted::on(&device.device, file_system.kind, file_system.mount, &root) {
                     Ok(mounted) => mounted,
                     Err(error) => return Ok(Made::Unmountable(error)),
                 };

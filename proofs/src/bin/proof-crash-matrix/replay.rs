@@ -65,7 +65,7 @@ impl Replay<'_> {
             let device = Loop::over(&crashed)?;
             let mounted = Mounted::on(
                 &device.device,
-                self.file_system.name,
+                self.file_system.kind,
                 self.file_system.mount,
                 &root,
             );
@@ -128,11 +128,12 @@ impl Replay<'_> {
         let kept_shown = kept.display();
         println!(
             "  replay: mount -o loop,{} {kept_shown} /mnt && {} replay /mnt/log --acknowledged \
-             {acknowledged}; umount /mnt",
+             {acknowledged} --kept {}; umount /mnt",
             self.file_system.mount,
             std::env::current_exe()?
                 .with_file_name("proof-log")
-                .display()
+                .display(),
+            recording.workload.kept()
         );
         Ok(())
     }

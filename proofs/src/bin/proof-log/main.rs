@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use withal_proofs::check;
+use withal_proofs::check::{self, Kept};
 use withal_proofs::tally::Tally;
 
 /// Kills writers of a log and checks what they leave.
@@ -39,6 +39,9 @@ enum Proof {
         /// How many records were acknowledged
         #[arg(long, default_value_t = 0)]
         acknowledged: u64,
+        /// What became of ended segments
+        #[arg(long, value_enum, default_value_t = Kept::Whole)]
+        kept: Kept,
     },
 }
 
@@ -49,7 +52,8 @@ fn main() -> ExitCode {
         Proof::Replay {
             folder,
             acknowledged,
-        } => replay(folder, acknowledged),
+            kept,
+        } => replay(folder, acknowledged, kept),
     };
     match ended {
         Ok(tally) => {
@@ -63,10 +67,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn replay(folder: PathBuf, acknowledged: u64) -> Result<Tally> {
+fn replay(folder: PathBuf, acknowledged: u64, kept: Kept) -> Result<Tally> {
     let copy = folder.with_extension("replayed");
     evidence::copy(&folder, &copy)?;
-    let checked = check::log(&copy, acknowledged);
+    let checked = check::log(&copy, acknowledged, kept);
     std::fs::remove_dir_all(copy)?;
     let mut tally = Tally::default();
     tally.count(checked.is_ok());

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use withal_proofs::check;
+use withal_proofs::check::{self, Kept};
 use withal_proofs::submitted;
 use withal_proofs::tally::Tally;
 
@@ -140,8 +140,8 @@ impl<'s> Stage<'s> {
                     let ended = strace::inject(&self.writer, &arguments, input, &injection)?;
                     let acknowledged = self.acknowledged()?;
                     evidence::copy_if_there(&self.log, &self.left)?;
-                    let checked =
-                        judge(&ended).and_then(|()| check::log(&self.log, acknowledged).map(drop));
+                    let checked = judge(&ended)
+                        .and_then(|()| check::log(&self.log, acknowledged, Kept::Whole).map(drop));
                     tally.count(checked.is_ok());
                     if let Err(how) = checked {
                         let how = format!("{}, {injection}: {how}", self.scene.name);

@@ -11,9 +11,9 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use rustix::fs::{Advice, fadvise};
-use withal_log::{Durability, Log};
+use withal_log::Durability;
 use withal_os::{AtomicBatch, AtomicWriter};
-use withal_proofs::check::Way;
+use withal_proofs::check::{Kept, Way};
 use withal_proofs::dice::Dice;
 use withal_proofs::submitted;
 
@@ -33,6 +33,10 @@ pub(crate) struct LogArguments {
     /// Every record is durable when it is acknowledged
     #[arg(long)]
     always: bool,
+
+    /// What becomes of ended segments
+    #[arg(long, value_enum, default_value_t = Kept::Whole)]
+    kept: Kept,
 
     /// Of the random numbers
     #[arg(long, default_value_t = 1)]
@@ -84,10 +88,8 @@ fn append_all(arguments: &LogArguments, mark: &File) -> Result<()> {
         true => Durability::Always,
         false => Durability::Interval(Duration::from_secs(3600)),
     };
-    let log = Log::open(&arguments.folder)
-        .durability(durability)
-        .rotate_size(150_000)
-        .open()?;
+    let options = arguments.kept.options(&arguments.folder);
+    let log = options.durability(durability).open()?;
     let begun = log.progress();
     tell(mark, begun.durable)?;
     let (mut number, end) = (begun.written, begun.written + arguments.records);
