@@ -85,6 +85,22 @@ impl Log {
 
     /// Appends one record: any bytes but a newline at the end, which is added.
     ///
+    /// A newline inside of it is stored as two bytes that are none, so that it stays one record;
+    /// [`append_lines`](Log::append_lines) splits there instead.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("log");
+    /// let log = withal_log::Log::open(&path).open()?;
+    /// log.append("one\nrecord")?;
+    /// log.append_lines("two\nrecords")?;
+    /// log.close()?;
+    /// let records = withal_log::Reader::open(&path)?.records();
+    /// let records: Vec<Vec<u8>> = records.collect::<Result<_, _>>()?;
+    /// assert_eq!(records, [&b"one\nrecord"[..], b"two", b"records"]);
+    /// # Ok::<(), withal_log::LogError>(())
+    /// ```
+    ///
     /// When it returns, the record is as safe as [`Durability`] says. It gives the number of the
     /// record's last line, from 1, as [`wait_durable`](Log::wait_durable) takes it.
     ///
