@@ -8,6 +8,7 @@ use crate::compress::Compressed;
 use crate::error::LogError;
 use crate::name::{Name, Part, parse};
 use crate::scan::Scan;
+use crate::sidecar::SIZE;
 use crate::storage::{File, Storage};
 
 /// The segments of a log, in order.
@@ -177,6 +178,23 @@ impl SegmentFiles {
         damage.map_err(|error| {
             LogError::io(format!("cannot read `{}`", storage.display(&file)), error)
         })
+    }
+
+    /// Whether its text counts only as far as the sidecar covers it.
+    pub(crate) fn is_strict(&self, storage: &Arc<dyn Storage>) -> Result<bool, LogError> {
+        let file = self.name.sidecar();
+        let mut header = [0; SIZE];
+        let read = storage
+            .open(&file, false)
+            .and_then(|file| file.read_full(&mut header, 0));
+        match read {
+            Ok(_) => Ok(Scan::new(&header).is_strict()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(LogError::io(
+                format!("cannot read `{}`", storage.display(&file)),
+                error,
+            )),
+        }
     }
 
     /// The whole sidecar; empty if there is none.

@@ -46,13 +46,15 @@ pub use error::{LogError, LogErrorKind};
 #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
 pub use layer::{Lost, Pressure, TracingLayer, tracing_layer};
 pub use log::{Log, LogOptions, Progress, Ticket};
-pub use options::{Durability, OnFull};
+pub use options::{Durability, OnFull, TailRule};
 pub use read::{Reader, ReverseReader, last_lines};
 pub use records::Records;
 pub use recover::Recovery;
 #[doc(hidden)]
 pub use repair::repair_in;
 pub use repair::{RepairAction, RepairKind, RepairOptions, repair};
+#[doc(hidden)]
+pub use stats::stats_in;
 pub use stats::{Stats, stats};
 pub use text::{decode, is_continued, is_unended};
 #[doc(hidden)]

@@ -15,9 +15,10 @@ use withal_core::{ContextManager, Entry, Error, ExitCase, Notice, NoticeKind, em
 
 use crate::error::{LogError, LogErrorKind, nested};
 use crate::keeper::{Ended, Keeper};
-use crate::options::{Durability, OnFull, Settings};
+use crate::options::{Durability, OnFull, Settings, TailRule};
 use crate::queue::{Level, Queue};
 use crate::recover::{self, Recovery};
+use crate::segment::Series;
 use crate::storage::{Disk, Storage};
 use crate::sync::{Builder, JoinHandle, Mutex, ThreadId, thread};
 use crate::text::End;
@@ -447,6 +448,14 @@ impl LogOptions {
         self
     }
 
+    /// Where its text ends after a crash; by default as the file system that it lies on asks for.
+    ///
+    /// A segment that was begun under the other rule is ended first.
+    pub fn tail_rule(mut self, tail_rule: TailRule) -> LogOptions {
+        self.settings.tail_rule = Some(tail_rule);
+        self
+    }
+
     /// The longest line in bytes, by default 1 MiB. A longer record is stored as several, and read
     /// as one.
     pub fn max_line(mut self, bytes: usize) -> LogOptions {
@@ -541,8 +550,19 @@ impl LogOptions {
             .lock("LOCK")
             .map_err(|error| cannot("write", error))?
             .into();
+        let tail_rule = match settings.tail_rule {
+            Some(tail_rule) => tail_rule,
+            None => {
+                let file_system = storage.file_system();
+                let file_system = file_system.map_err(|error| cannot("look at", error))?;
+                file_system.tail_rule
+            }
+        };
         let log_id = recover::identity(&storage)?;
-        let (segment, recovery) = recover::open(&storage, log_id, (settings.clock)())?;
+        let series = Series { log_id, tail_rule };
+        let now = (settings.clock)();
+        let (segment, recovery) = recover::open(&storage, series, now)?;
+        let segment = recover::under(&storage, series, segment, now)?;
         let ended = Ended::new(&storage, &settings);
         let (names, told) = channel();
         let keeper = match has_keeper {
@@ -557,7 +577,7 @@ impl LogOptions {
         };
         let keeping = has_keeper.then(|| spawn("withal-log-keep", keep));
         let keeping = keeping.transpose().map_err(no_thread)?;
-        let writer = Writer::new(storage, settings, log_id, segment, keeper);
+        let writer = Writer::new(storage, settings, series, segment, keeper);
         let queue = Arc::new(Queue::new(writer));
         let (working, held, worked_on) = (Arc::clone(&queue), Arc::clone(&lock), path.clone());
         let worker = spawn("withal-log", move || {

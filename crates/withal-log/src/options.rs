@@ -1,8 +1,13 @@
 //! How a log is written.
 
+use std::fmt;
 use std::time::Duration;
 
 /// What an acknowledged record is safe from.
+///
+/// It is the same on all file systems. Where a crash may leave anything of what was not synced, the
+/// log is [strict](TailRule::Strict), and each of the writes and syncs below is one of the checksums,
+/// too: to wait for them may take twice as long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Durability {
@@ -30,6 +35,47 @@ impl Default for Durability {
     }
 }
 
+/// Where the text of a log ends after a crash.
+///
+/// What a crash leaves of text that was written and not synced depends on the file system. A segment
+/// keeps the rule with which it was written, wherever it is opened.
+///
+/// ```
+/// use withal_log::{Log, TailRule, stats};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("log");
+/// let log = Log::open(&path).tail_rule(TailRule::Strict).open()?;
+/// log.append("first")?;
+/// log.close()?;
+/// assert_eq!(stats(&path)?.tail_rule, TailRule::Strict);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TailRule {
+    /// Behind the last line before the first zero byte: for file systems that leave less of the
+    /// text, or zeros. Those are XFS, btrfs, tmpfs, and ext4 unless mounted with both `nodelalloc`
+    /// and `data=writeback`.
+    #[default]
+    Text,
+    /// Where its checksums end: for all other file systems, which may leave anything. Each write of
+    /// text is one of the sidecar, too, and so is each sync: to wait for them may take twice as
+    /// long, and each write takes 64 bytes more of the disk.
+    Strict,
+}
+
+impl fmt::Display for TailRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TailRule::Text => "text",
+            TailRule::Strict => "strict",
+        })
+    }
+}
+
 /// What to do with records while the disk is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -52,6 +98,8 @@ pub(crate) struct Settings {
     pub(crate) on_full: OnFull,
     /// What to write where lines were dropped.
     pub(crate) drop_line: Option<String>,
+    /// What the file system asks for, if it is not given.
+    pub(crate) tail_rule: Option<TailRule>,
     /// The longest line that is not split, in bytes.
     pub(crate) max_line: usize,
     /// From how many bytes on a sync begins beside the writing.
@@ -71,6 +119,7 @@ impl Default for Settings {
             durability: Durability::default(),
             on_full: OnFull::Block(None),
             drop_line: None,
+            tail_rule: None,
             max_line: 1 << 20,
             sync_beside: 4 << 20,
             rotate_size: 64 << 20,

@@ -13,7 +13,7 @@ use crate::files::{Files, SegmentFiles};
 use crate::hole::{is_damage, next_line, whole_parts};
 use crate::name::Name;
 use crate::records::Records;
-use crate::recover::{read_from, whole_lines};
+use crate::recover::{read_from, sound_entries, whole_lines};
 use crate::scan::Scan;
 use crate::sidecar::Flags;
 use crate::storage::{Disk, File, Storage};
@@ -87,8 +87,8 @@ struct Current {
     end: Option<u64>,
     /// Where the window ends.
     stop: Option<u64>,
-    /// Up to where the text is durable, if that matters.
-    durable: Option<u64>,
+    /// Up to where the text may be given, if not all of it.
+    limit: Option<u64>,
     /// Whether it has come to the end of what there is before.
     is_end_seen: bool,
 }
@@ -192,7 +192,7 @@ impl Reader {
         let Some(current) = &mut self.current else {
             return Ok(self);
         };
-        current.offset = current.offset.min(current.durable.unwrap_or(u64::MAX));
+        current.offset = current.offset.min(current.limit.unwrap_or(u64::MAX));
         if count == 0 {
             return Ok(self);
         }
@@ -378,7 +378,7 @@ impl Reader {
         let Some(current) = &mut self.current else {
             return Ok(0);
         };
-        let left = current.limit().map(|limit| limit - current.offset);
+        let left = current.readable_to().map(|end| end - current.offset);
         let left = left.map_or(CHUNK, |left| usize::try_from(left).unwrap_or(CHUNK));
         let start = self.buffer.len();
         self.buffer.resize(start + left.min(CHUNK), 0);
@@ -420,7 +420,7 @@ impl Reader {
             return Ok(None);
         };
         let at = current.offset - self.buffer.len() as u64;
-        let limit = current.limit().into_iter().chain(end).min();
+        let limit = current.readable_to().into_iter().chain(end).min();
         let found = next_line(&*current.text, from, limit.unwrap_or(u64::MAX));
         let found = found.map_err(|error| {
             let name = current.display(&self.storage);
@@ -463,9 +463,10 @@ impl Reader {
         };
         let at = current.offset - self.buffer.len() as u64;
         let is_stopped = current.stop.is_some_and(|stop| at >= stop);
-        if let (Some(durable), None, false) = (current.durable, current.end, is_stopped) {
-            current.durable = Some(checkpoint(&self.storage, &current.files)?);
-            if current.durable > Some(durable) {
+        if let (Some(before), None, false) = (current.limit, current.end, is_stopped) {
+            let Current { files, text, .. } = &*current;
+            current.limit = limit(&self.storage, files, &**text, self.is_durable_only)?;
+            if current.limit > Some(before) {
                 return Ok(Then::More);
             }
         }
@@ -477,7 +478,7 @@ impl Reader {
             return Ok(Then::Nothing);
         };
         // All of a segment is durable before there is a next one.
-        current.durable = None;
+        current.limit = None;
         let is_missing = match current.end {
             // The window leaves the rest of it out; what comes next may lie in it again.
             Some(_) if is_stopped => false,
@@ -629,9 +630,9 @@ impl Reader {
         let base = files.name.base;
         let end = following.map(|next| next.name.base - base);
         let (start, stop) = self.window.part(&self.storage, &files)?;
-        let durable = match self.is_durable_only && end.is_none() {
-            true => Some(checkpoint(&self.storage, &files)?),
-            false => None,
+        let limit = match end {
+            None => limit(&self.storage, &files, &*text, self.is_durable_only)?,
+            Some(_) => None,
         };
         let position = self.position.take().unwrap_or(base);
         self.removed += base.saturating_sub(position);
@@ -642,7 +643,7 @@ impl Reader {
             offset: start.max(position.saturating_sub(base)),
             end,
             stop,
-            durable,
+            limit,
             is_end_seen: false,
         });
         Ok(())
@@ -651,8 +652,8 @@ impl Reader {
 
 impl Current {
     /// Up to where it may be read, if not to the end of what there is.
-    fn limit(&self) -> Option<u64> {
-        let limits = [self.end, self.stop, self.durable];
+    fn readable_to(&self) -> Option<u64> {
+        let limits = [self.end, self.stop, self.limit];
         let limit = limits.into_iter().flatten().min();
         limit.map(|limit| limit.max(self.offset))
     }
@@ -759,9 +760,42 @@ fn settled(storage: &Arc<dyn Storage>) -> Result<Vec<SegmentFiles>, LogError> {
     }
 }
 
+/// Up to where the text of the last segment may be given, if not all of it.
+fn limit(
+    storage: &Arc<dyn Storage>,
+    files: &SegmentFiles,
+    text: &dyn File,
+    is_durable_only: bool,
+) -> Result<Option<u64>, LogError> {
+    if !is_durable_only && !files.is_strict(storage)? {
+        return Ok(None);
+    }
+    let scan = Scan::new(&files.read_sidecar(storage)?);
+    match is_durable_only {
+        true => Ok(Some(scan.checkpoint())),
+        false => sound(storage, files, text, &scan).map(Some),
+    }
+}
+
 /// Up to where the text of a segment was noted to be durable.
 fn checkpoint(storage: &Arc<dyn Storage>, files: &SegmentFiles) -> Result<u64, LogError> {
     Ok(Scan::new(&files.read_sidecar(storage)?).checkpoint())
+}
+
+/// Up to where the text of a strict segment is text, whatever is behind. What was durable is: damage
+/// to it is for `verify` to tell, as in any segment.
+fn sound(
+    storage: &Arc<dyn Storage>,
+    files: &SegmentFiles,
+    text: &dyn File,
+    scan: &Scan,
+) -> Result<u64, LogError> {
+    let sound = text.size().and_then(|len| sound_entries(scan, text, len));
+    let (_, end) = sound.map_err(|error| {
+        let name = storage.display(&files.name.text());
+        LogError::io(format!("cannot read `{name}`"), error)
+    })?;
+    Ok(end.max(scan.checkpoint()))
 }
 
 /// Goes back over the ends of records, until none of `count` is `wanted` any more; gives what is
@@ -819,8 +853,12 @@ fn whole_end(
         LogError::io(format!("cannot read `{name}`"), error)
     };
     let size = text.size().map_err(cannot)?;
+    let scan = Scan::new(&files.read_sidecar(storage)?);
+    if scan.is_strict() {
+        return sound(storage, files, text, &scan);
+    }
     // What is not known to be durable, a crash may have torn.
-    let durable = checkpoint(storage, files)?.min(size);
+    let durable = scan.checkpoint().min(size);
     let rest = read_from(text, durable, size).map_err(cannot)?;
     Ok(durable + whole_lines(&rest) as u64)
 }

@@ -13,7 +13,7 @@ use crate::error::{LogError, LogErrorKind};
 use crate::events;
 use crate::files::{Files, Lost, SegmentFiles, read_all};
 use crate::scan::Scan;
-use crate::segment::{Found, Segment, Tail};
+use crate::segment::{Found, Segment, Series, Tail, strict};
 use crate::sidecar::{BadHeader, Flags, Header, SIZE, checksum};
 use crate::storage::{File, Storage};
 
@@ -34,7 +34,7 @@ pub struct Recovery {
 /// The segment to write to, made if there is none.
 pub(crate) fn open(
     storage: &Arc<dyn Storage>,
-    log_id: u128,
+    series: Series,
     now: u64,
 ) -> Result<(Segment, Option<Recovery>), LogError> {
     let files = Files::list(storage)?;
@@ -72,13 +72,13 @@ pub(crate) fn open(
     }
     let [before @ .., last] = files.segments() else {
         let tail = after(lost, Tail::default());
-        return Ok((create(storage, log_id, tail, now)?, None));
+        return Ok((create(storage, series, tail, now)?, None));
     };
     let is_only_compressed = last.is_compressed && !last.has_text;
     if lost.is_some() || is_only_compressed {
         let scan = Scan::new(&last.read_sidecar(storage)?);
         if let Some(tail) = ended_tail(last, &scan) {
-            return Ok((create(storage, log_id, after(lost, tail), now)?, None));
+            return Ok((create(storage, series, after(lost, tail), now)?, None));
         }
     }
     if is_only_compressed {
@@ -88,7 +88,22 @@ pub(crate) fn open(
             "its sidecar does not say where it ends",
         ));
     }
-    reopen(storage, log_id, last, before.last(), now)
+    reopen(storage, series, last, before.last(), now)
+}
+
+/// Has the log go on by the rule with which it is opened: a segment keeps that it was begun with.
+pub(crate) fn under(
+    storage: &Arc<dyn Storage>,
+    series: Series,
+    mut segment: Segment,
+    now: u64,
+) -> Result<Segment, LogError> {
+    if segment.tail_rule() == series.tail_rule {
+        return Ok(segment);
+    }
+    let ended = segment.seal(now).and_then(|()| segment.finish());
+    ended.map_err(|error| cannot("end", storage, &segment.name.text(), error))?;
+    create(storage, series, segment.tail(), now)
 }
 
 /// Where the log goes on behind a segment that is lost, if there is one.
@@ -131,7 +146,7 @@ fn ended_tail(files: &SegmentFiles, scan: &Scan) -> Option<Tail> {
 
 fn reopen(
     storage: &Arc<dyn Storage>,
-    log_id: u128,
+    series: Series,
     files: &SegmentFiles,
     before: Option<&SegmentFiles>,
     now: u64,
@@ -163,22 +178,26 @@ fn reopen(
         if scan.covered() > len {
             return Err(missing(storage, files, &scan, len));
         }
-        return Ok((create(storage, log_id, tail, now)?, None));
+        // Who has written it may have been killed before that was durable.
+        let file = files.name.sidecar();
+        let synced = storage.open(&file, true).and_then(|file| file.sync_data());
+        synced.map_err(|error| cannot("sync", storage, &file, error))?;
+        return Ok((create(storage, series, tail, now)?, None));
     }
     if scan.durable() > len {
         return Err(missing(storage, files, &scan, len));
     }
     if is_damaged(&scan, len) {
-        return leave(storage, log_id, files, before, &scan, &*text, now);
+        return leave(storage, series, files, before, &scan, &*text, now);
     }
     let header = match scan.header {
         Ok(header) => header,
-        Err(_) => new_header(storage, log_id, files, before)?,
+        Err(_) => new_header(storage, series, files, before)?,
     };
     let cannot_read = |error| cannot("read", storage, &name, error);
     let (kept, covered) = sound_entries(&scan, &*text, len).map_err(cannot_read)?;
     let rest = read_from(&*text, covered, len).map_err(cannot_read)?;
-    let whole = whole_lines(&rest);
+    let whole = kept_lines(&scan, &rest);
     let end = covered + whole as u64;
     let clean = kept == scan.entries.len() && scan.rest == 0 && scan.header.is_ok();
     let sidecar = mend_sidecar(storage, files, &header, kept, scan.header.is_ok())
@@ -202,6 +221,7 @@ fn reopen(
         },
         sidecar_len: (SIZE + kept * SIZE) as u64,
         checkpoint: scan.checkpoint().min(covered),
+        strict: strict(&header),
     });
     let (lines, _) = rest.split_at(whole);
     let mended = mend_text(&mut segment, lines, now);
@@ -234,7 +254,7 @@ pub(crate) fn is_damaged(scan: &Scan, len: u64) -> bool {
 /// text is all that can still be checked, so it is left as it is.
 fn leave(
     storage: &Arc<dyn Storage>,
-    log_id: u128,
+    series: Series,
     files: &SegmentFiles,
     before: Option<&SegmentFiles>,
     scan: &Scan,
@@ -250,12 +270,15 @@ fn leave(
         .iter()
         .find(|entry| entry.flags.has(Flags::SEAL));
     let rest = read_from(text, durable, len).map_err(cannot_read)?;
-    let whole = whole_lines(&rest) as u64;
+    let whole = match scan.is_strict() {
+        true => sound_end(scan, text, len).map_err(cannot_read)? - durable,
+        false => whole_lines(&rest) as u64,
+    };
     let end = seal.map_or(durable + whole, |seal| seal.end);
     let known = scan.furthest().filter(|entry| entry.end <= end);
     let (from, lines) = match known {
         Some(entry) => (entry.end, entry.total_lines),
-        None => (0, new_header(storage, log_id, files, before)?.base_lines),
+        None => (0, new_header(storage, series, files, before)?.base_lines),
     };
     let uncounted = read_from(text, from, end).map_err(cannot_read)?;
     if seal.is_none() && end < len {
@@ -282,7 +305,7 @@ fn leave(
         cut: if seal.is_some() { 0 } else { len - end },
         uncovered: 0,
     };
-    Ok((create(storage, log_id, tail, now)?, Some(recovery)))
+    Ok((create(storage, series, tail, now)?, Some(recovery)))
 }
 
 /// Has the sidecar of the last segment tell of no more text than there is, which is less than was
@@ -316,6 +339,8 @@ pub(crate) fn shorten(
 
 /// How many entries hold, and up to where they reach: those beyond the checkpoint may cover text
 /// that never came to the disk.
+///
+/// In a strict segment that may look like anything, so one that does not match is a tear there.
 pub(crate) fn sound_entries(scan: &Scan, text: &dyn File, len: u64) -> io::Result<(usize, u64)> {
     let checkpoint = scan.checkpoint();
     let mut covered = 0;
@@ -327,13 +352,39 @@ pub(crate) fn sound_entries(scan: &Scan, text: &dyn File, len: u64) -> io::Resul
             let block = read_from(text, entry.end - u64::from(entry.len), entry.end)?;
             // Zeros are a tear. Anything else is damage that we cannot tell from a tear, so it
             // stays, and `verify` names it.
-            if checksum(0, &block) != entry.crc && memchr(0, &block).is_some() {
+            let is_tear = || scan.is_strict() || memchr(0, &block).is_some();
+            if checksum(0, &block) != entry.crc && is_tear() {
                 return Ok((index, covered));
             }
         }
         covered = entry.end;
     }
     Ok((scan.entries.len(), covered))
+}
+
+/// Where the last block ends that matches its checksum, or what was durable: in a strict segment
+/// whose sidecar is damaged.
+pub(crate) fn sound_end(scan: &Scan, text: &dyn File, len: u64) -> io::Result<u64> {
+    let mut end = scan.durable();
+    for entry in scan.entries.iter().chain(&scan.behind) {
+        let is_further = entry.end > end && entry.end <= len;
+        if is_further && entry.flags.has(Flags::BLOCK) {
+            let start = entry.end.saturating_sub(u64::from(entry.len));
+            let block = read_from(text, start, entry.end)?;
+            if checksum(0, &block) == entry.crc {
+                end = entry.end;
+            }
+        }
+    }
+    Ok(end)
+}
+
+/// How much is kept of the text behind the last block that holds.
+pub(crate) fn kept_lines(scan: &Scan, rest: &[u8]) -> usize {
+    match scan.is_strict() {
+        true => 0,
+        false => whole_lines(rest),
+    }
 }
 
 /// How much of `rest` is whole lines, before the first zero.
@@ -366,7 +417,7 @@ pub(crate) fn cut(
 
 /// Makes the text durable, then covers what had no checksum.
 fn mend_text(segment: &mut Segment, lines: &[u8], now: u64) -> io::Result<()> {
-    segment.sync_all_text()?;
+    segment.sync_found()?;
     segment.recovered(lines, now);
     segment.note_all_durable(now);
     segment.flush()?;
@@ -396,12 +447,13 @@ fn mend_sidecar(
 /// The header of a segment whose sidecar is lost, from the one before it.
 pub(crate) fn new_header(
     storage: &Arc<dyn Storage>,
-    log_id: u128,
+    series: Series,
     files: &SegmentFiles,
     before: Option<&SegmentFiles>,
 ) -> Result<Header, LogError> {
     let mut header = Header {
-        log_id,
+        log_id: series.log_id,
+        tail_rule: series.tail_rule,
         base: files.name.base,
         base_lines: 0,
         previous_len: 0,
@@ -421,11 +473,11 @@ pub(crate) fn new_header(
 /// Makes the first segment after `tail`.
 fn create(
     storage: &Arc<dyn Storage>,
-    log_id: u128,
+    series: Series,
     tail: Tail,
     now: u64,
 ) -> Result<Segment, LogError> {
-    Segment::create(storage, log_id, tail, now)
+    Segment::create(storage, series, tail, now)
         .map_err(|error| cannot("make a segment in", storage, "", error))
 }
 

@@ -10,11 +10,11 @@ use serde_json::json;
 use crate::error::{LogError, LogErrorKind};
 use crate::events;
 use crate::files::{Files, SegmentFiles};
-use crate::options::Settings;
+use crate::options::{Settings, TailRule};
 use crate::read::open_disk;
 use crate::recover::{self, read_from};
 use crate::scan::Scan;
-use crate::segment::BLOCK;
+use crate::segment::{BLOCK, Series};
 use crate::sidecar::{self, Entry, Flags, Header, checksum};
 use crate::storage::Storage;
 use crate::verify::{ProblemKind, verify_in};
@@ -161,16 +161,16 @@ impl Repair<'_> {
         let Some((last, ended)) = segments.split_last() else {
             return Ok(());
         };
-        let log_id = self.identity()?;
+        let series = self.series()?;
         let mut before: Option<&SegmentFiles> = None;
         for (segment, next) in ended.iter().zip(segments.iter().skip(1)) {
             if !self.cut_torn_hash(segment)? && self.is_ended_badly(segment)? {
                 let end = next.name.base - segment.name.base;
-                self.reindex(log_id, segment, before, end)?;
+                self.reindex(series, segment, before, end)?;
             }
             before = Some(segment);
         }
-        self.last(log_id, last, before)?;
+        self.last(series, last, before)?;
         let shortened = |action: &RepairAction| matches!(action.kind, RepairKind::Shortened { .. });
         let shortened = self.actions.iter().any(shortened);
         for problem in verify_in(self.storage, progress)?.problems {
@@ -187,6 +187,17 @@ impl Repair<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What the segments have in common that are made.
+    fn series(&mut self) -> Result<Series, LogError> {
+        let file_system = self.storage.file_system();
+        Ok(Series {
+            log_id: self.identity()?,
+            tail_rule: file_system
+                .map_err(|error| self.cannot("", error))?
+                .tail_rule,
+        })
     }
 
     /// What identifies the log.
@@ -238,7 +249,7 @@ impl Repair<'_> {
     /// Makes the sidecar of a segment anew, for its text up to `end`.
     fn reindex(
         &mut self,
-        log_id: u128,
+        series: Series,
         segment: &SegmentFiles,
         before: Option<&SegmentFiles>,
         end: u64,
@@ -251,7 +262,12 @@ impl Repair<'_> {
         if self.options.dry_run {
             return Ok(());
         }
-        let header = recover::new_header(self.storage, log_id, segment, before)?;
+        // It ends with a seal, so nothing of it can be torn.
+        let series = Series {
+            tail_rule: TailRule::Text,
+            ..series
+        };
+        let header = recover::new_header(self.storage, series, segment, before)?;
         let text = segment.open_text(self.storage)?;
         let size = text.size().map_err(|error| self.cannot(&file, error))?;
         let sidecar = index(&*text, size.min(end), &header, self.now);
@@ -271,7 +287,7 @@ impl Repair<'_> {
     /// The last segment is repaired by opening it.
     fn last(
         &mut self,
-        log_id: u128,
+        series: Series,
         last: &SegmentFiles,
         before: Option<&SegmentFiles>,
     ) -> Result<(), LogError> {
@@ -284,7 +300,7 @@ impl Repair<'_> {
         let is_ended = scan.is_ended();
         let can_be_made_anew = is_damaged || scan.rest > 0 || (is_lost && is_ended);
         if self.options.reindex && last.has_text && can_be_made_anew {
-            self.reindex_last(log_id, last, before)?;
+            self.reindex_last(series, last, before, &scan)?;
         } else if is_lost && (is_ended || is_damaged) {
             // All that can be known of it is in its sidecar, and stays there.
             return Ok(());
@@ -302,7 +318,7 @@ impl Repair<'_> {
                 false => self.foresee(last, &*text, size, &scan),
             };
         }
-        let (mut segment, recovery) = recover::open(self.storage, log_id, self.now)?;
+        let (mut segment, recovery) = recover::open(self.storage, series, self.now)?;
         let released = segment.release().and_then(|()| segment.sync_sidecar());
         released.map_err(|error| self.cannot(&name, error))?;
         if let Some(recovery) = recovery {
@@ -312,19 +328,24 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Makes the sidecar of the last segment anew; what is no whole line of its text is cut.
+    /// Makes the sidecar of the last segment anew; what is no whole line of its text is cut, and in a
+    /// strict one what no checksum is there for.
     fn reindex_last(
         &mut self,
-        log_id: u128,
+        series: Series,
         last: &SegmentFiles,
         before: Option<&SegmentFiles>,
+        scan: &Scan,
     ) -> Result<(), LogError> {
         let name = last.name.text();
         let cannot = |error| self.cannot(&name, error);
         let text = self.storage.open(&name, true).map_err(cannot)?;
         let size = text.size().map_err(cannot)?;
         let bytes = read_from(&*text, 0, size).map_err(cannot)?;
-        let whole = recover::whole_lines(&bytes) as u64;
+        let whole = match scan.is_strict() {
+            true => recover::sound_end(scan, &*text, size).map_err(cannot)?,
+            false => recover::whole_lines(&bytes) as u64,
+        };
         if whole < size {
             let bytes = size - whole;
             self.act(self.storage.display(&name), RepairKind::Cut { bytes });
@@ -332,7 +353,7 @@ impl Repair<'_> {
         if whole < size && !self.options.dry_run {
             recover::cut(self.storage, last, &*text, &bytes, whole)?;
         }
-        self.reindex(log_id, last, before, whole)
+        self.reindex(series, last, before, whole)
     }
 
     /// What opening the last segment would do.
@@ -350,7 +371,7 @@ impl Repair<'_> {
         let sound = recover::sound_entries(scan, text, size);
         let (_, covered) = sound.map_err(|error| self.cannot(&name, error))?;
         let rest = read_from(text, covered, size).map_err(|error| self.cannot(&name, error))?;
-        let whole = recover::whole_lines(&rest) as u64;
+        let whole = recover::kept_lines(scan, &rest) as u64;
         let file = self.storage.display(&name);
         self.recovered(file, size - covered - whole, whole);
         Ok(())

@@ -1,5 +1,6 @@
 //! Reading a sidecar, however damaged.
 
+use crate::options::TailRule;
 use crate::sidecar::{self, BadHeader, Entry, Flags, Header, Raw, SIZE};
 
 /// What a sidecar tells, as far as it is whole.
@@ -17,7 +18,8 @@ pub(crate) struct Scan {
     /// Entries that are whole, and stand behind what is not.
     pub(crate) behind: Vec<Entry>,
     /// Whether something is broken as no crash breaks it: the header, which is durable before there
-    /// is any text, or an entry that was written, for none lies in two sectors.
+    /// is any text, or an entry that was written, for none lies in two sectors. In a strict segment a
+    /// crash breaks any that was not synced, so then something behind it must be a checkpoint.
     pub(crate) is_damaged: bool,
 }
 
@@ -50,7 +52,10 @@ impl Scan {
             if !scan.take(raw, &mut lines) {
                 scan.rest = SIZE;
                 scan.look_behind(raws.as_slice());
-                scan.is_damaged = *raw != [0; SIZE];
+                scan.is_damaged = match scan.is_strict() {
+                    true => scan.behind.iter().any(Entry::is_checkpoint),
+                    false => *raw != [0; SIZE],
+                };
                 break;
             }
         }
@@ -65,7 +70,7 @@ impl Scan {
             self.hash = self.hash.or_else(|| sidecar::decode_hash(raw, chain));
             return self.hash.is_some();
         }
-        let Some(entry) = Entry::decode(raw, chain) else {
+        let Some(entry) = Entry::decode(raw, chain).filter(|entry| self.owns(entry)) else {
             return false;
         };
         let start = self.covered();
@@ -88,7 +93,20 @@ impl Scan {
     /// Looks for whole entries behind what is broken.
     fn look_behind(&mut self, raws: &[Raw]) {
         let entries = raws.iter().filter_map(Entry::decode_alone);
-        self.behind.extend(entries.map(|(entry, _)| entry));
+        let entries = entries.map(|(entry, _)| entry);
+        let own = entries.filter(|entry| self.owns(entry)).collect();
+        self.behind = own;
+    }
+
+    /// Whether an entry was written into this sidecar, as far as one can tell.
+    fn owns(&self, entry: &Entry) -> bool {
+        !self.is_strict() || entry.header == self.chain(0)
+    }
+
+    /// Whether the text ends where its checksums do.
+    pub(crate) fn is_strict(&self) -> bool {
+        let rule = self.header.map(|header| header.tail_rule);
+        rule == Ok(TailRule::Strict)
     }
 
     /// The furthest entry of all that are whole.
@@ -99,9 +117,8 @@ impl Scan {
 
     /// Up to where the text was durable, as any whole entry says.
     pub(crate) fn durable(&self) -> u64 {
-        let says =
-            |entry: &&Entry| entry.flags.has(Flags::CHECKPOINT) || entry.flags.has(Flags::SEAL);
-        let behind = self.behind.iter().filter(says).map(|entry| entry.end);
+        let says = self.behind.iter().filter(|entry| entry.is_checkpoint());
+        let behind = says.map(|entry| entry.end);
         behind.fold(self.checkpoint(), u64::max)
     }
 

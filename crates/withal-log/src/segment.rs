@@ -8,6 +8,7 @@ use memchr::{memchr, memchr_iter, memrchr};
 
 use crate::batch::Batch;
 use crate::name::{self, Name};
+use crate::options::TailRule;
 use crate::recover::read_from;
 use crate::sidecar::{self, Entry, Flags, Header, checksum};
 use crate::storage::{File, Storage};
@@ -33,6 +34,13 @@ pub(crate) struct Tail {
     pub(crate) chain: u32,
 }
 
+/// What all segments have in common that a writer makes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Series {
+    pub(crate) log_id: u128,
+    pub(crate) tail_rule: TailRule,
+}
+
 /// The last segment of a log, open for writing.
 #[derive(Debug)]
 pub(crate) struct Segment {
@@ -47,7 +55,9 @@ pub(crate) struct Segment {
     /// The same for the lines of the log.
     pub(crate) lines: u64,
     pub(crate) durable_lines: u64,
-    /// The text after the last entry.
+    /// In a strict segment, the checksum of its header: each of its entries has it.
+    strict: Option<u32>,
+    /// The text after the last entry; in a strict segment there is none.
     block: Block,
     /// The blocks before it that are not durable.
     unsynced: Vec<Block>,
@@ -92,6 +102,20 @@ pub(crate) struct Found {
     pub(crate) chain: u32,
     pub(crate) sidecar_len: u64,
     pub(crate) checkpoint: u64,
+    /// In a strict segment, the checksum of its header.
+    pub(crate) strict: Option<u32>,
+}
+
+/// How far a segment had come before a write.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    len: u64,
+    lines: u64,
+    block: Block,
+    unsynced: usize,
+    chain: u32,
+    entries: usize,
+    pushed: (u64, u64),
 }
 
 /// Writing stopped part of the way.
@@ -106,12 +130,13 @@ impl Segment {
     /// Makes the segment that follows `tail`, durably. `now` is in milliseconds since 1970.
     pub(crate) fn create(
         storage: &Arc<dyn Storage>,
-        log_id: u128,
+        series: Series,
         tail: Tail,
         now: u64,
     ) -> io::Result<Segment> {
         let header = Header {
-            log_id,
+            log_id: series.log_id,
+            tail_rule: series.tail_rule,
             base: tail.end,
             base_lines: tail.lines,
             previous_len: tail.previous_len,
@@ -148,6 +173,7 @@ impl Segment {
             chain: sidecar::chain(&raw),
             sidecar_len: raw.len() as u64,
             checkpoint: 0,
+            strict: strict(&header),
         }))
     }
 
@@ -162,6 +188,7 @@ impl Segment {
             durable: found.covered,
             lines: found.lines,
             durable_lines: found.lines,
+            strict: found.strict,
             block: Block::default(),
             unsynced: Vec::new(),
             marks: Flags::default(),
@@ -178,6 +205,51 @@ impl Segment {
 
     /// Adds whole lines, written between `first` and `last`.
     pub(crate) fn write(&mut self, lines: &[u8], first: u64, last: u64) -> Result<(), Stopped> {
+        match self.strict {
+            None => self.append(lines, first, last),
+            Some(_) => self.append_covered(lines, first, last),
+        }
+    }
+
+    /// As `append`, and has the sidecar cover them, or takes them back: after a crash text counts
+    /// only as far as it is covered.
+    fn append_covered(&mut self, lines: &[u8], first: u64, last: u64) -> Result<(), Stopped> {
+        let before = self.mark();
+        let appended = self.append(lines, first, last);
+        self.cut(self.len);
+        let Err(error) = self.flush() else {
+            return appended;
+        };
+        let taken_back = self.take_back(before);
+        let error = taken_back.err().unwrap_or(error);
+        Err(Stopped { written: 0, error })
+    }
+
+    fn mark(&self) -> Mark {
+        Mark {
+            len: self.len,
+            lines: self.lines,
+            block: self.block,
+            unsynced: self.unsynced.len(),
+            chain: self.chain,
+            entries: self.entries.len(),
+            pushed: self.pushed,
+        }
+    }
+
+    /// Removes what was added since `mark`.
+    fn take_back(&mut self, mark: Mark) -> io::Result<()> {
+        self.len = mark.len;
+        self.lines = mark.lines;
+        self.block = mark.block;
+        self.unsynced.truncate(mark.unsynced);
+        self.chain = mark.chain;
+        self.entries.truncate(mark.entries);
+        self.pushed = mark.pushed;
+        self.release()
+    }
+
+    fn append(&mut self, lines: &[u8], first: u64, last: u64) -> Result<(), Stopped> {
         if let Err(error) = self.reserve(lines.len() as u64) {
             return Err(Stopped { written: 0, error });
         }
@@ -294,10 +366,12 @@ impl Segment {
             flags: Flags::BLOCK | block.flags | self.marks,
             total_lines: self.lines,
             dropped: block.dropped,
+            ..Entry::default()
         });
     }
 
-    fn push(&mut self, entry: Entry) {
+    fn push(&mut self, mut entry: Entry) {
+        entry.header = self.strict.unwrap_or_default();
         let raw = entry.encode(self.chain);
         self.chain = sidecar::chain(&raw);
         self.entries.extend_from_slice(&raw);
@@ -312,12 +386,15 @@ impl Segment {
         self.marks = Flags::default();
     }
 
-    /// Makes the text durable.
+    /// Makes the text durable, and what covers it if it counts only so far.
     ///
     /// After an error the segment must be poisoned: a second sync would lie.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         if self.durable < self.len {
             self.text.sync_data()?;
+            if self.is_strict() {
+                self.sidecar.sync_data()?;
+            }
             self.all_durable();
         }
         Ok(())
@@ -377,17 +454,30 @@ impl Segment {
     /// Notes in the sidecar how much is durable.
     pub(crate) fn note_checkpoint(&mut self, now: u64) {
         if self.checkpoint < self.durable && self.durable == self.len {
-            self.cut(self.len);
+            let dropped = self.cut_for_checkpoint();
             self.push(Entry {
                 end: self.durable,
                 first: now,
                 last: now,
-                flags: Flags::CHECKPOINT,
+                flags: Flags::CHECKPOINT | told(dropped),
                 total_lines: self.lines,
+                dropped,
                 ..Entry::default()
             });
             self.checkpoint = self.durable;
         }
+    }
+
+    /// Ends the block before a checkpoint or a seal; gives how many dropped lines that has to tell of.
+    ///
+    /// In a strict segment nothing may stand before a checkpoint that was not synced: if that came to
+    /// the disk alone, what is torn before it would be taken for damage.
+    fn cut_for_checkpoint(&mut self) -> u32 {
+        if self.is_strict() {
+            return std::mem::take(&mut self.block).dropped;
+        }
+        self.cut(self.len);
+        0
     }
 
     /// Whether so many entries are not in the sidecar that it is worth writing them.
@@ -419,20 +509,27 @@ impl Segment {
     }
 
     /// Ends the segment, whose text is durable. `finish` makes that durable, too.
-    pub(crate) fn seal(&mut self, now: u64) {
+    pub(crate) fn seal(&mut self, now: u64) -> io::Result<()> {
         debug_assert_eq!(self.durable, self.len);
-        self.cut(self.len);
+        if self.is_strict() {
+            // As before a checkpoint, nothing before a seal may be less durable than that.
+            self.flush()?;
+            self.sidecar.sync_data()?;
+        }
+        let dropped = self.cut_for_checkpoint();
         self.push(Entry {
             end: self.len,
             first: now,
             last: now,
-            flags: Flags::CHECKPOINT | Flags::SEAL,
+            flags: Flags::CHECKPOINT | Flags::SEAL | told(dropped),
             total_lines: self.lines,
+            dropped,
             ..Entry::default()
         });
         // Nothing may come behind it, if there is no space for the next segment yet.
         self.checkpoint = self.len;
         self.sealed = true;
+        Ok(())
     }
 
     /// Makes the end of a sealed segment durable. It can be tried again.
@@ -528,9 +625,26 @@ impl Segment {
         Ok(())
     }
 
-    /// Makes text durable that recovery found.
-    pub(crate) fn sync_all_text(&self) -> io::Result<()> {
-        self.text.sync_data()
+    /// Makes text durable that recovery found, and what covers it if it counts only so far.
+    pub(crate) fn sync_found(&self) -> io::Result<()> {
+        self.text.sync_data()?;
+        match self.is_strict() {
+            true => self.sidecar.sync_data(),
+            false => Ok(()),
+        }
+    }
+
+    /// Where its text ends after a crash.
+    pub(crate) fn tail_rule(&self) -> TailRule {
+        match self.strict {
+            Some(_) => TailRule::Strict,
+            None => TailRule::Text,
+        }
+    }
+
+    /// Whether its text counts only as far as the sidecar covers it.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.strict.is_some()
     }
 
     /// Notes that everything is durable: recovery has made sure of it.
@@ -563,6 +677,20 @@ impl Segment {
             previous_len: self.len,
             chain: self.chain,
         }
+    }
+}
+
+/// What each entry has in a strict segment, whose header this is.
+pub(crate) fn strict(header: &Header) -> Option<u32> {
+    let is_strict = header.tail_rule == TailRule::Strict;
+    is_strict.then(|| sidecar::chain(&header.encode()))
+}
+
+/// The flags of an entry that tells of so many dropped lines.
+fn told(dropped: u32) -> Flags {
+    match dropped {
+        0 => Flags::default(),
+        _ => Flags::BLOCK | Flags::DROPPED,
     }
 }
 

@@ -6,6 +6,8 @@ use std::ops::{BitOr, BitOrAssign};
 
 use crc32c::{crc32c, crc32c_append};
 
+use crate::options::TailRule;
+
 /// The size of the header and of each entry: none straddles a sector.
 pub(crate) const SIZE: usize = 64;
 
@@ -30,7 +32,12 @@ pub(crate) struct Header {
     pub(crate) previous_len: u64,
     /// The checksum of the last entry of the segment before it.
     pub(crate) previous_chain: u32,
+    /// How its text is written, and where it ends after a crash.
+    pub(crate) tail_rule: TailRule,
 }
+
+/// The flag of a header whose segment is written strictly.
+const STRICT: u16 = 1;
 
 /// Why a header cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +53,11 @@ impl Header {
         let mut raw = Writer::new();
         raw.put(&MAGIC);
         raw.put(&VERSION.to_le_bytes());
-        raw.put(&[0; 2]);
+        let flags = match self.tail_rule {
+            TailRule::Text => 0,
+            TailRule::Strict => STRICT,
+        };
+        raw.put(&flags.to_le_bytes());
         raw.put(&self.previous_chain.to_le_bytes());
         raw.put(&self.log_id.to_le_bytes());
         raw.put(&self.base.to_le_bytes());
@@ -65,8 +76,12 @@ impl Header {
         if version != VERSION {
             return Err(BadHeader::Version(version));
         }
-        let _flags: [u8; 2] = fields.take();
+        let flags = u16::from_le_bytes(fields.take());
         Ok(Header {
+            tail_rule: match flags & STRICT {
+                0 => TailRule::Text,
+                _ => TailRule::Strict,
+            },
             previous_chain: u32::from_le_bytes(fields.take()),
             log_id: u128::from_le_bytes(fields.take()),
             base: u64::from_le_bytes(fields.take()),
@@ -142,6 +157,9 @@ pub(crate) struct Entry {
     pub(crate) total_lines: u64,
     /// How many lines were dropped just before it.
     pub(crate) dropped: u32,
+    /// In a strict segment the checksum of its header, by which the entry is known from what other
+    /// files have left on the disk; else 0.
+    pub(crate) header: u32,
 }
 
 /// The offset of `flags`, which stand at the same place in every kind of entry.
@@ -161,7 +179,7 @@ impl Entry {
         raw.put(&self.total_lines.to_le_bytes());
         raw.put(&chain.to_le_bytes());
         raw.put(&self.dropped.to_le_bytes());
-        raw.put(&[0; 4]);
+        raw.put(&self.header.to_le_bytes());
         raw.finish(CHECKED)
     }
 
@@ -186,11 +204,17 @@ impl Entry {
             lines: u32::from_le_bytes(fields.take()),
             flags: Flags(u32::from_le_bytes(fields.take())),
             total_lines: u64::from_le_bytes(fields.take()),
-            dropped: 0,
+            ..Entry::default()
         };
         let before = u32::from_le_bytes(fields.take());
         entry.dropped = u32::from_le_bytes(fields.take());
+        entry.header = u32::from_le_bytes(fields.take());
         Some((entry, before))
+    }
+
+    /// Whether the text up to its end was durable before it was written.
+    pub(crate) fn is_checkpoint(&self) -> bool {
+        self.flags.has(Flags::CHECKPOINT) || self.flags.has(Flags::SEAL)
     }
 }
 
@@ -281,6 +305,7 @@ mod tests {
         base_lines: 3,
         previous_len: 2,
         previous_chain: 9,
+        tail_rule: TailRule::Text,
     };
 
     fn entry() -> Entry {
@@ -294,6 +319,7 @@ mod tests {
             flags: Flags::BLOCK | Flags::RECOVERED,
             total_lines: 5,
             dropped: 6,
+            header: 7,
         }
     }
 
@@ -301,6 +327,11 @@ mod tests {
     fn headers_and_entries_come_back() {
         let raw = HEADER.encode();
         assert_eq!(Header::decode(&raw), Ok(HEADER));
+        let strict = Header {
+            tail_rule: TailRule::Strict,
+            ..HEADER
+        };
+        assert_eq!(Header::decode(&strict.encode()), Ok(strict));
         let raw = entry().encode(chain(&raw));
         assert_eq!(Entry::decode(&raw, chain(&HEADER.encode())), Some(entry()));
         assert!(flags(&raw).has(Flags::BLOCK));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::error::LogError;
 use crate::files::Files;
+use crate::options::TailRule;
 use crate::read::open_disk;
 use crate::scan::Scan;
 use crate::sidecar::Flags;
@@ -49,6 +50,12 @@ pub struct Stats {
     pub first: Option<u64>,
     /// When the last line was written, in milliseconds since 1970.
     pub last: Option<u64>,
+    /// Where the text of the last segment ends after a crash; that of the next one, if there is none.
+    pub tail_rule: TailRule,
+    /// The file system it lies on.
+    pub file_system: String,
+    /// The rule of segments that are made there, unless it is [given](crate::LogOptions::tail_rule).
+    pub file_system_rule: TailRule,
     /// Each block's time and number of lines.
     blocks: Vec<(u64, u32)>,
 }
@@ -84,12 +91,30 @@ pub fn stats(path: impl AsRef<Path>) -> Result<Stats, LogError> {
     stats_in(&open_disk(path.as_ref())?)
 }
 
-fn stats_in(storage: &Arc<dyn Storage>) -> Result<Stats, LogError> {
-    let mut stats = Stats::default();
+/// What the log holds in any storage: for tests.
+///
+/// # Errors
+///
+/// As `stats`.
+#[doc(hidden)]
+pub fn stats_in(storage: &Arc<dyn Storage>) -> Result<Stats, LogError> {
+    let file_system = storage.file_system().map_err(|error| {
+        let doing = format!("cannot look at `{}`", storage.display(""));
+        LogError::io(doing, error)
+    })?;
+    let mut stats = Stats {
+        tail_rule: file_system.tail_rule,
+        file_system: file_system.name,
+        file_system_rule: file_system.tail_rule,
+        ..Stats::default()
+    };
     for files in Files::list(storage)?.segments() {
         let sidecar = files.read_sidecar(storage)?;
         let scan = Scan::new(&sidecar);
         stats.segments += 1;
+        if let Ok(header) = scan.header {
+            stats.tail_rule = header.tail_rule;
+        }
         stats.compressed += u64::from(!files.has_text);
         stats.sidecar_bytes += sidecar.len() as u64;
         let size = files.disk_size(storage)? - sidecar.len() as u64;

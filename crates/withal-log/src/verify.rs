@@ -402,9 +402,14 @@ impl Check<'_> {
             // Nothing is written behind a seal.
             self.problem(&name, seal, len - seal, ProblemKind::CorruptText);
         }
+        let mut held = scan.entries.len();
+        if self.is_cut_strictly(&scan) {
+            let sound = recover::sound_entries(&scan, &*text, len);
+            (held, _) = sound.map_err(cannot)?;
+        }
         let mut covered = 0;
         let mut hasher = scan.hash.map(|_| blake3::Hasher::new());
-        for (index, entry) in scan.entries.iter().enumerate() {
+        for (index, entry) in scan.entries.iter().take(held).enumerate() {
             if entry.end > limit {
                 break;
             }
@@ -505,6 +510,11 @@ impl Check<'_> {
         }
     }
 
+    /// Whether recovery cuts it where its checksums end.
+    fn is_cut_strictly(&self, scan: &Scan) -> bool {
+        scan.is_strict() && self.next.is_none() && !scan.is_ended()
+    }
+
     /// Looks at the text that no entry covers.
     fn tail(
         &mut self,
@@ -533,7 +543,9 @@ impl Check<'_> {
         self.report.uncovered += limit.saturating_sub(covered);
         // Where text is missing that was durable, half a line is a part of that.
         let is_short = scan.durable() > limit;
-        let torn = torn.or((last != b'\n' && !is_short).then_some(covered));
+        let is_uncovered = covered < limit && self.is_cut_strictly(scan);
+        let is_torn = (last != b'\n' || is_uncovered) && !is_short;
+        let torn = torn.or(is_torn.then_some(covered));
         let name = self.files.name.text();
         let is_ended = scan.is_ended() && self.next.is_none();
         if let Some(torn) = torn {

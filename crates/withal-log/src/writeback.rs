@@ -16,6 +16,8 @@ pub(crate) struct Mark {
     /// How many bytes its text had, and how many lines the log.
     pub(crate) len: u64,
     pub(crate) lines: u64,
+    /// Whether that counts only as far as the sidecar covers it.
+    pub(crate) is_strict: bool,
 }
 
 /// What became of a sync: if it succeeded, all up to the mark is durable.
@@ -131,32 +133,39 @@ impl Writeback {
     }
 }
 
-/// Syncs segments, the last of which it keeps open.
+/// Syncs segments, the last of which it keeps open: its text, and its sidecar if it is strict.
 #[derive(Debug)]
 struct Syncer {
     storage: Arc<dyn Storage>,
-    text: Option<(Name, Box<dyn File>)>,
+    open: Option<(Name, Vec<Box<dyn File>>)>,
 }
 
 impl Syncer {
     fn new(storage: &Arc<dyn Storage>) -> Syncer {
         Syncer {
             storage: Arc::clone(storage),
-            text: None,
+            open: None,
         }
     }
 
     fn sync(&mut self, mark: Mark) -> Receipt {
-        let result = self.open(&mark.segment).and_then(File::sync_data);
+        let files = self.open(&mark);
+        let result = files.and_then(|files| files.iter().try_for_each(|file| file.sync_data()));
         Receipt { mark, result }
     }
 
-    fn open(&mut self, name: &Name) -> io::Result<&dyn File> {
-        let text = match self.text.take() {
-            Some((open, text)) if open == *name => text,
-            _ => self.storage.open(&name.text(), false)?,
+    fn open(&mut self, mark: &Mark) -> io::Result<&[Box<dyn File>]> {
+        let name = &mark.segment;
+        let files = match self.open.take() {
+            Some((open, files)) if open == *name => files,
+            _ => {
+                let sidecar = mark.is_strict.then(|| name.sidecar());
+                let names = [name.text()].into_iter().chain(sidecar);
+                let files = names.map(|file| self.storage.open(&file, false));
+                files.collect::<io::Result<_>>()?
+            }
         };
-        let (_, text) = self.text.insert((name.clone(), text));
-        Ok(&**text)
+        let (_, files) = self.open.insert((name.clone(), files));
+        Ok(files)
     }
 }

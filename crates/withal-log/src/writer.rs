@@ -15,7 +15,7 @@ use crate::events::{self, Tally};
 use crate::keeper::Keeper;
 use crate::options::{Durability, OnFull, Settings};
 use crate::retention::Removed;
-use crate::segment::{Segment, Stopped, Tail};
+use crate::segment::{Segment, Series, Stopped, Tail};
 use crate::storage::Storage;
 use crate::writeback::{Mark, Receipt, Writeback};
 
@@ -45,7 +45,7 @@ pub(crate) struct Written {
 pub(crate) struct Writer {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) settings: Settings,
-    log_id: u128,
+    series: Series,
     segment: Segment,
     keeper: Keeper,
     /// What has been written and is not durable, should it have to be written again; without a
@@ -74,7 +74,7 @@ impl Writer {
     pub(crate) fn new(
         storage: Arc<dyn Storage>,
         settings: Settings,
-        log_id: u128,
+        series: Series,
         segment: Segment,
         keeper: Keeper,
     ) -> Writer {
@@ -84,7 +84,7 @@ impl Writer {
             drop_line: DropLine::new(settings.drop_line.clone(), settings.max_line),
             storage,
             settings,
-            log_id,
+            series,
             segment,
             keeper,
             unsynced: VecDeque::new(),
@@ -253,6 +253,7 @@ impl Writer {
                 segment: self.segment.name.clone(),
                 len: self.segment.len,
                 lines: self.segment.lines,
+                is_strict: self.segment.is_strict(),
             });
             self.syncing = self.unsynced.len();
         }
@@ -334,7 +335,7 @@ impl Writer {
         }
         // A failed sync has begun a new one.
         if self.is_due(now) {
-            self.segment.seal(now);
+            self.segment.seal(now)?;
             return self.next_segment();
         }
         Ok(())
@@ -360,7 +361,7 @@ impl Writer {
     fn next_segment(&mut self) -> io::Result<()> {
         self.segment.finish()?;
         let now = (self.settings.clock)();
-        let mut next = Segment::create(&self.storage, self.log_id, self.segment.tail(), now)?;
+        let mut next = Segment::create(&self.storage, self.series, self.segment.tail(), now)?;
         next.dropped(self.segment.dropped_behind());
         let ended = std::mem::replace(&mut self.segment, next).name;
         self.keeper.ended(&ended);
@@ -523,7 +524,7 @@ impl Writer {
         unsynced: &VecDeque<Batch>,
         now: u64,
     ) -> io::Result<Segment> {
-        let mut next = Segment::create(&self.storage, self.log_id, tail, now)?;
+        let mut next = Segment::create(&self.storage, self.series, tail, now)?;
         let written = unsynced.iter().try_for_each(|batch| {
             let write = next.write(&batch.bytes, batch.first, batch.last);
             write.map_err(|stopped| stopped.error)

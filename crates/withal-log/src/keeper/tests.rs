@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use super::*;
 use crate::log::Log;
 use crate::options::Durability;
-use crate::storage::{Disk, File};
+use crate::storage::{Disk, File, FileSystem};
 
 /// A directory that knows who has the turn when files are renamed or removed.
 #[derive(Debug)]
@@ -33,6 +33,10 @@ impl Watched {
 impl Storage for Watched {
     fn display(&self, name: &str) -> String {
         self.disk.display(name)
+    }
+
+    fn file_system(&self) -> io::Result<FileSystem> {
+        self.disk.file_system()
     }
 
     fn lock(&self, name: &str) -> io::Result<Box<dyn Any + Send + Sync>> {

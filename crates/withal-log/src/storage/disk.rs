@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, fallocate};
 use withal_os::{FileLock, write_atomic};
 
-use super::{File, Storage};
+use super::{File, FileSystem, Storage, file_system};
 
 /// A directory of the file system.
 #[derive(Debug)]
@@ -94,6 +94,10 @@ impl Disk {
 impl Storage for Disk {
     fn display(&self, name: &str) -> String {
         self.path.join(name).display().to_string()
+    }
+
+    fn file_system(&self) -> io::Result<FileSystem> {
+        file_system::of(&self.directory, &self.path)
     }
 
     fn lock(&self, name: &str) -> io::Result<Box<dyn Any + Send + Sync>> {

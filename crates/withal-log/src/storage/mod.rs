@@ -4,6 +4,7 @@
 //! them that loses, tears and fails as disks do.
 
 mod disk;
+mod file_system;
 
 use std::any::Any;
 use std::fmt;
@@ -11,13 +12,31 @@ use std::io;
 
 pub use disk::Disk;
 
+use crate::options::TailRule;
+
 /// How much of a file a bad sector takes with it.
 const PAGE: u64 = 4096;
+
+/// What a directory lies on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSystem {
+    /// What it is called.
+    pub name: String,
+    /// How far text that was not synced can be trusted after a crash.
+    pub tail_rule: TailRule,
+}
 
 /// A directory, whose files are named by a path relative to it.
 pub trait Storage: fmt::Debug + Send + Sync {
     /// How messages name a file.
     fn display(&self, name: &str) -> String;
+
+    /// The file system it lies on.
+    ///
+    /// # Errors
+    ///
+    /// Why that cannot be known.
+    fn file_system(&self) -> io::Result<FileSystem>;
 
     /// Keeps other writers out until the answer is dropped.
     ///

@@ -6,11 +6,16 @@ use withal_log::{
     repair_in, verify_in,
 };
 
-use crate::disk::FaultDisk;
+use crate::disk::{FaultDisk, Lost};
 
 /// A log of three segments, closed.
 fn log(records: usize) -> FaultDisk {
-    let disk = FaultDisk::default();
+    log_where(Lost::Zeros, records)
+}
+
+/// One that is strict where anything may be left of what is lost.
+fn log_where(lost: Lost, records: usize) -> FaultDisk {
+    let disk = FaultDisk::leaving(lost);
     let log = Log::open("log")
         .durability(Durability::Always)
         .rotate_size(200);
@@ -20,6 +25,16 @@ fn log(records: usize) -> FaultDisk {
     }
     log.close().unwrap();
     disk
+}
+
+/// A whole log of either kind and one of its files, for each.
+fn each_file() -> Vec<(FaultDisk, String)> {
+    let logs = [Lost::Zeros, Lost::Anything].map(|lost| log_where(lost, 24));
+    let files = |log: FaultDisk| {
+        let files = segment_files(&log).into_iter();
+        files.map(move |file| (log.clone(), file))
+    };
+    logs.into_iter().flat_map(files).collect()
 }
 
 fn segment_files(disk: &FaultDisk) -> Vec<String> {
@@ -43,8 +58,7 @@ fn a_whole_log_is_clean() {
 
 #[test]
 fn one_flipped_bit_anywhere_is_found_and_named() {
-    let whole = log(24);
-    for file in segment_files(&whole) {
+    for (whole, file) in each_file() {
         let len = whole.read(&file).unwrap().len();
         for byte in 0..len {
             let disk = whole.after_kill();
@@ -107,8 +121,9 @@ proptest! {
         which in 0_usize..6,
         bytes in proptest::collection::vec(any::<u8>(), 0..400),
         keep in 0_usize..300,
+        is_strict: bool,
     ) {
-        let disk = log(24);
+        let disk = log_where(if is_strict { Lost::Anything } else { Lost::Zeros }, 24);
         let files = segment_files(&disk);
         disk.damage(&files[which % files.len()], |content| {
             content.truncate(keep);
@@ -151,8 +166,7 @@ fn a_whole_log_needs_no_repair() {
 
 #[test]
 fn any_damaged_sidecar_can_be_made_anew() {
-    let whole = log(24);
-    for file in segment_files(&whole) {
+    for (whole, file) in each_file() {
         if file.ends_with(".log") {
             continue;
         }

@@ -3,9 +3,11 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use withal_log::storage::{File, Storage};
+use withal_log::TailRule;
+use withal_log::storage::{File, FileSystem, Storage};
 
 /// What goes wrong, at which operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,16 @@ pub(crate) enum Fault {
     Half(io::ErrorKind),
     /// A write takes one byte less than it was given.
     Short,
+}
+
+/// What is found where something was written and did not come to the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// Zeros: on file systems whose text can be trusted.
+    #[default]
+    Zeros,
+    /// Whatever was there before: `AB`, lines, or what other files have had at the same place.
+    Anything,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -49,6 +61,7 @@ struct World {
     locked: bool,
     /// Made only after what they point to is durable.
     links: BTreeMap<String, String>,
+    lost: Lost,
 }
 
 #[derive(Clone, Debug)]
@@ -76,6 +89,18 @@ impl Default for FaultDisk {
 }
 
 impl FaultDisk {
+    /// One that leaves this of what is lost, and says so.
+    pub(crate) fn leaving(lost: Lost) -> FaultDisk {
+        let disk = FaultDisk::default();
+        disk.world().lost = lost;
+        disk
+    }
+
+    /// Whether logs on it are strict by themselves.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.world().lost == Lost::Anything
+    }
+
     fn world(&self) -> MutexGuard<'_, World> {
         self.0.lock().unwrap()
     }
@@ -160,20 +185,21 @@ impl FaultDisk {
         let contents = world
             .contents
             .iter()
-            .map(|content| survive(content, dice))
+            .map(|content| survive(content, &world, dice))
             .collect();
         FaultDisk(Arc::new(Mutex::new(World {
             contents,
             history: vec![names.clone()],
             names,
+            lost: world.lost,
             ..World::default()
         })))
     }
 }
 
-/// An append-only file comes back shorter, or with zeros in it, or whole; what a sync has promised
-/// is there.
-fn survive(content: &Content, dice: &mut Dice) -> Content {
+/// An append-only file comes back shorter, or with what is lost in it, or whole; what a sync has
+/// promised is there.
+fn survive(content: &Content, world: &World, dice: &mut Dice) -> Content {
     let Content { durable, now, .. } = content;
     let common = durable.iter().zip(now).take_while(|(a, b)| a == b).count();
     let mut left = if common < durable.len() && dice.roll(2) == 0 {
@@ -189,12 +215,12 @@ fn survive(content: &Content, dice: &mut Dice) -> Content {
         };
         let mut left = now[..len].to_vec();
         // Pieces that did not come to the disk although the length did.
-        let piece = [1, 7, 512, 4096][dice.roll(4) as usize];
+        let piece = [1, 7, 64, 512, 4096][dice.roll(5) as usize];
         let mut at = safe;
         while at < len {
             let end = (at + piece).min(len);
             if dice.roll(3) == 0 {
-                left[at..end].fill(0);
+                world.lose(&mut left, at..end, dice);
             }
             at = end;
         }
@@ -202,7 +228,8 @@ fn survive(content: &Content, dice: &mut Dice) -> Content {
     };
     if let Some(from) = content.spoiled_from {
         let from = from.min(left.len());
-        left[from..].fill(0);
+        let end = left.len();
+        world.lose(&mut left, from..end, dice);
     }
     Content {
         durable: left.clone(),
@@ -216,6 +243,23 @@ fn crashed() -> io::Error {
 }
 
 impl World {
+    /// Puts into a part of a file what was there before it was written.
+    fn lose(&self, bytes: &mut [u8], part: Range<usize>, dice: &mut Dice) {
+        let of_another = match self.lost {
+            Lost::Zeros => return bytes[part].fill(0),
+            Lost::Anything => &self.contents[dice.roll(self.contents.len() as u64) as usize].now,
+        };
+        let kind = dice.roll(4);
+        for at in part {
+            bytes[at] = match kind {
+                0 => 0xAB,
+                1 => b"invented\n"[at % 9],
+                2 => b'\n',
+                _ => of_another.get(at).copied().unwrap_or(b'x'),
+            };
+        }
+    }
+
     /// Counts an operation, and says what goes wrong with it.
     fn step(&mut self) -> io::Result<Option<Fault>> {
         if self.crashed {
@@ -267,6 +311,17 @@ impl World {
 impl Storage for FaultDisk {
     fn display(&self, name: &str) -> String {
         name.to_owned()
+    }
+
+    fn file_system(&self) -> io::Result<FileSystem> {
+        let tail_rule = match self.is_strict() {
+            false => TailRule::Text,
+            true => TailRule::Strict,
+        };
+        Ok(FileSystem {
+            name: "memory".to_owned(),
+            tail_rule,
+        })
     }
 
     fn lock(&self, _: &str) -> io::Result<Box<dyn Any + Send + Sync>> {
@@ -443,10 +498,14 @@ impl File for FaultFile {
         match synced {
             Ok(()) => {
                 world.syncs += 1;
+                let lost = match world.lost {
+                    Lost::Zeros => 0,
+                    Lost::Anything => 0xAB,
+                };
                 let content = &mut world.contents[self.1];
                 content.durable = content.now.clone();
                 if let Some(from) = content.spoiled_from {
-                    content.durable[from..].fill(0);
+                    content.durable[from..].fill(lost);
                 }
             }
             Err(_) => {

@@ -20,5 +20,6 @@ mod hooks;
 mod layer;
 mod policies;
 mod reading;
+mod strict;
 #[cfg(feature = "tokio")]
 mod tokio;
