@@ -112,7 +112,8 @@ Exit status:
 
 pub(super) const STATS: &str = "\
 It reads the sidecars only, so that it is fast, and knows what they know: the last second of a log
-that is being written may be missing.
+that is being written may be missing. The tail rule says where the text ends after a crash: at the
+first zero (text), or where the checksums end (strict), as on file systems that may leave anything.
 
 Examples:
   withal log stats app.log

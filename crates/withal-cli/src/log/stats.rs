@@ -48,6 +48,9 @@ fn as_json(stats: &Stats) -> serde_json::Value {
         "sidecar_bytes": stats.sidecar_bytes,
         "first": stats.first.map(time),
         "last": stats.last.map(time),
+        "tail_rule": stats.tail_rule.to_string(),
+        "file_system": stats.file_system,
+        "file_system_tail_rule": stats.file_system_rule.to_string(),
     })
 }
 
@@ -69,10 +72,25 @@ fn print(stats: &Stats, output: &mut Output) -> anyhow::Result<()> {
     ))?;
     output.line(format_args!("first      {}", known(stats.first)))?;
     output.line(format_args!("last       {}", known(stats.last)))?;
+    output.line(format_args!("tail rule  {}", tail_rule(stats)))?;
     if stats.lines > 0 {
         output.line(format_args!("over time  {}", bars(&stats.histogram(PARTS))))?;
     }
     Ok(())
+}
+
+/// Where its text ends after a crash, and why there.
+fn tail_rule(stats: &Stats) -> String {
+    let Stats {
+        tail_rule,
+        file_system,
+        file_system_rule,
+        ..
+    } = stats;
+    match tail_rule == file_system_rule {
+        true => format!("{tail_rule}: it is on {file_system}"),
+        false => format!("{tail_rule}: it was written so, though it is on {file_system}"),
+    }
 }
 
 fn time(milliseconds: u64) -> String {

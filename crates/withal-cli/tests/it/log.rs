@@ -8,6 +8,7 @@ use std::process::Output;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use withal_log::{Log, TailRule};
 
 use crate::support::{Sandbox, wait_until};
 
@@ -591,6 +592,38 @@ fn stats_know_lines_and_bytes() {
         json.contains("\"lines\":2") && json.contains("\"text_bytes\":8"),
         "{json}"
     );
+}
+
+#[test]
+fn stats_say_where_the_text_ends_after_a_crash_and_why() {
+    let sandbox = Sandbox::new();
+    write(&sandbox, &[], b"one\n");
+    let stats = || {
+        let json = text(&log(&sandbox, &["stats", "d", "--json"], 0).stdout);
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        ["tail_rule", "file_system_tail_rule", "file_system"].map(|key| json[key].to_string())
+    };
+    let [rule, asked_for, file_system] = stats().map(|value| value.replace('"', ""));
+    assert_eq!(rule, asked_for);
+    let told = text(&log(&sandbox, &["stats", "d"], 0).stdout);
+    let expected = format!("tail rule  {rule}: it is on {file_system}\n");
+    assert!(told.contains(&expected), "{told}");
+
+    // As it is when it comes from elsewhere.
+    let other = match rule.as_str() {
+        "text" => TailRule::Strict,
+        _ => TailRule::Text,
+    };
+    let written = Log::open(sandbox.path("d"))
+        .tail_rule(other)
+        .open()
+        .unwrap();
+    written.close().unwrap();
+    let [rule, asked_for, _] = stats();
+    assert_ne!(rule, asked_for);
+    let told = text(&log(&sandbox, &["stats", "d"], 0).stdout);
+    let expected = format!("tail rule  {other}: it was written so, though it is on {file_system}");
+    assert!(told.contains(&expected), "{told}");
 }
 
 fn acknowledged(sandbox: &Sandbox) -> usize {
