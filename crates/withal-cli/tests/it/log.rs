@@ -544,6 +544,25 @@ fn stamps_go_on_behind_a_hole() {
 }
 
 #[test]
+fn a_line_does_not_go_on_over_a_hole() {
+    let sandbox = Sandbox::new();
+    let [first, second, third] = ["a", "b", "c"].map(|byte| byte.repeat(100));
+    let line = format!("{first}{second}{third}\n");
+    let options = ["--max-line", "100", "--rotate-size", "100"];
+    write(&sandbox, &options, line.as_bytes());
+    assert_eq!(text(&cat(&sandbox)), line);
+    let lost = segments(&sandbox)[1].clone();
+    fs::remove_file(&lost).unwrap();
+    fs::remove_file(lost.with_extension("idx")).unwrap();
+    for options in [&["cat"][..], &["cat", "--grep", "a|c"], &["tail"]] {
+        let told = read_around_holes(&sandbox, options, &format!("{first}\n{third}\n"));
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+    let reversed = format!("{third}\n{first}\n");
+    read_around_holes(&sandbox, &["cat", "--reverse"], &reversed);
+}
+
+#[test]
 fn a_damaged_frame_is_passed_over_by_whole_lines() {
     let sandbox = Sandbox::new();
     let input = numbers(0..500_000);

@@ -1,5 +1,7 @@
 //! Reading on behind what is missing or damaged.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use withal_log::{Durability, Log, LogError, LogErrorKind, LogOptions, Reader, ReverseReader};
 
@@ -186,6 +188,26 @@ fn what_was_durable_is_missed_at_the_end_and_what_a_crash_has_torn_is_not() {
     let disk = whole.after_kill();
     disk.damage(&last, |text| text.extend_from_slice(b"torn\0\0\0"));
     assert_eq!(check(&read(&disk), &lines), [0; 0]);
+}
+
+#[test]
+fn what_was_not_durable_is_torn_though_the_sidecar_covers_it() {
+    let disk = FaultDisk::default();
+    let never = Durability::Interval(Duration::from_secs(3600));
+    let log = Log::open("log").durability(never);
+    let log = log.open_in(disk.storage()).unwrap();
+    let line = format!("{}\n", "x".repeat(99));
+    log.append_lines(line.repeat(20_000)).unwrap();
+    let crashed = disk.after_kill();
+    log.close().unwrap();
+    let sidecar = crashed.read(&names(&crashed, ".idx")[0]).unwrap();
+    assert!(sidecar.len() > 16 * 64, "{}", sidecar.len());
+    crashed.damage(&names(&crashed, ".log")[0], |text| text[950..].fill(0));
+    let whole = || Found::Line(line.clone());
+    assert_eq!(
+        read(&crashed),
+        std::iter::repeat_with(whole).take(9).collect::<Vec<_>>()
+    );
 }
 
 #[test]
