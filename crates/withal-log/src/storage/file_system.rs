@@ -183,8 +183,8 @@ mod tests {
 
     const MOUNTS: &str = "\
 27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,nodelalloc,data=writeback
-28 27 0:25 / /merged rw - overlay overlay rw,lowerdir=/low,upperdir=/up\\040here,workdir=/work
-29 27 0:25 /sub /merged/a\\040b rw - overlay overlay rw,lowerdir=/low,upperdir=/up\\040here,workdir=/work
+28 27 0:25 / /merged rw - overlay overlay rw,lowerdir=/low,upperdir=/up\\040here,workdir=/wd
+29 27 0:25 /sub /merged/a\\040b rw - overlay overlay rw,lowerdir=/low,upperdir=/up\\040here,workdir=/wd
 30 27 0:26 / /relative rw - overlay overlay rw,lowerdir=low,upperdir=up
 31 27 0:27 / /share rw - nfs4 server:/ rw";
 
