@@ -8,7 +8,7 @@ use super::{Place, conclude};
 use crate::shell;
 
 /// `-garbage` is a disk that was full of other bytes before.
-const FILE_SYSTEMS: [&str; 10] = [
+const FILE_SYSTEMS: [&str; 11] = [
     "ext4",
     "ext4-nodelalloc",
     "ext4-writeback",
@@ -17,6 +17,7 @@ const FILE_SYSTEMS: [&str; 10] = [
     "ext4-garbage",
     "ext4-nodelalloc-garbage",
     "ext4-writeback-garbage",
+    "ext4-nodelalloc-writeback-garbage",
     "xfs-garbage",
     "btrfs-garbage",
 ];

@@ -42,7 +42,6 @@ const EXT4: FileSystem = FileSystem {
     old: Old::Zeros,
 };
 
-// Not both at once: text that is older than the file then comes to be read, whoever writes it.
 const EXT4_NODELALLOC: FileSystem = FileSystem {
     name: "ext4-nodelalloc",
     mount: "nodelalloc",
@@ -52,6 +51,13 @@ const EXT4_NODELALLOC: FileSystem = FileSystem {
 const EXT4_WRITEBACK: FileSystem = FileSystem {
     name: "ext4-writeback",
     mount: "data=writeback",
+    ..EXT4
+};
+
+/// Text that is older than the file comes to be read here, whoever writes it: logs are strict.
+const EXT4_BOTH: FileSystem = FileSystem {
+    name: "ext4-nodelalloc-writeback",
+    mount: "nodelalloc,data=writeback",
     ..EXT4
 };
 
@@ -83,6 +89,7 @@ pub(crate) const FILE_SYSTEMS: &[FileSystem] = &[
     EXT4.on_garbage("ext4-garbage"),
     EXT4_NODELALLOC.on_garbage("ext4-nodelalloc-garbage"),
     EXT4_WRITEBACK.on_garbage("ext4-writeback-garbage"),
+    EXT4_BOTH.on_garbage("ext4-nodelalloc-writeback-garbage"),
     XFS.on_garbage("xfs-garbage"),
     BTRFS.on_garbage("btrfs-garbage"),
 ];
