@@ -361,14 +361,18 @@ fn a_lost_sidecar_is_not_made_anew_unasked() {
     assert_eq!(verdict(&disk), Verdict::Clean);
 }
 
+/// Several blocks of lines.
+fn many_lines() -> String {
+    let number = |number| format!("record number {number:06}\n");
+    (0..20_000).map(number).collect()
+}
+
 #[test]
 fn a_repair_of_lost_text_keeps_the_checksums_of_what_is_there() {
     let disk = FaultDisk::default();
     let log = Log::open("log").durability(Durability::Always);
     let log = log.open_in(disk.storage()).unwrap();
-    let lines: String = (0..20_000)
-        .map(|number| format!("record number {number:06}\n"))
-        .collect();
+    let lines = many_lines();
     for half in lines.as_bytes().chunks(lines.len() / 4) {
         log.append_lines(half).unwrap();
     }
@@ -434,9 +438,7 @@ fn a_sidecar_that_was_made_anew_has_blocks_of_whole_lines() {
     let disk = FaultDisk::default();
     let log = Log::open("log").durability(Durability::Always);
     let log = log.open_in(disk.storage()).unwrap();
-    let lines: String = (0..20_000)
-        .map(|number| format!("record number {number:06}\n"))
-        .collect();
+    let lines = many_lines();
     log.append_lines(&lines).unwrap();
     log.close().unwrap();
     let sidecar = files_of(&disk, ".idx").pop().unwrap();
