@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 use withal_benches::{Bench, US};
-use withal_core::{BoxError, with};
+use withal_core::{AsyncContextManager as _, BoxError, ExitCase, with};
+use withal_testkit::proxy::{Direction, Proxy};
 use withal_testkit::servers::{PostgresServer, postgres};
 
 use crate::peers::{Bb8, Deadpool, Peer, Sqlx, Withal};
@@ -21,6 +22,8 @@ use crate::peers::{Bb8, Deadpool, Peer, Sqlx, Withal};
 /// How many connections a pool holds.
 const SIZE: usize = 8;
 const ACCOUNTS: u64 = 1000;
+/// What a message takes to a server elsewhere, and its answer back.
+const TRIP: Duration = Duration::from_millis(2);
 const SCHEMA: &str = "CREATE TABLE accounts (id bigint PRIMARY KEY, balance bigint NOT NULL);
     INSERT INTO accounts SELECT id, 1000000 FROM generate_series(1, 1000) AS id;
     CREATE TABLE lines AS SELECT id::bigint, 'name ' || id AS name, repeat('x', 100) AS line
@@ -46,18 +49,33 @@ fn measure(runtime: &Runtime, server: &PostgresServer) -> Result<(), BoxError> {
         withal.set_up(SCHEMA).await?;
         withal.close().await
     })?;
+    let proxy = runtime.block_on(Proxy::to(server.addr()).enter())?;
+    proxy.delay(Direction::ToServer, TRIP);
+    let urls = Urls {
+        away: server.url_at(proxy.addr()),
+        here: url.clone(),
+    };
     let mut bench = Bench::from_arguments();
     let pools = [
-        add::<Withal>(&mut bench, runtime, US, &url)?,
-        add::<Deadpool>(&mut bench, runtime, "deadpool-postgres, Fast", &url)?,
-        add::<Sqlx>(&mut bench, runtime, "sqlx", &url)?,
-        add::<Bb8>(&mut bench, runtime, "bb8-postgres", &url)?,
+        add::<Withal>(&mut bench, runtime, US, &urls)?,
+        add::<Deadpool>(&mut bench, runtime, "deadpool-postgres, Fast", &urls)?,
+        add::<Sqlx>(&mut bench, runtime, "sqlx", &urls)?,
+        add::<Bb8>(&mut bench, runtime, "bb8-postgres", &urls)?,
     ];
     rows::add(&mut bench, runtime, &url)?;
     asyncpg::add(&mut bench, &url)?;
     memory::add(&mut bench, &url)?;
     bench.run()?;
-    pools.into_iter().try_for_each(|close| close(runtime))
+    pools.into_iter().try_for_each(|close| close(runtime))?;
+    runtime.block_on(Proxy::exit(proxy, ExitCase::Succeeded))?;
+    Ok(())
+}
+
+/// Of the same server.
+struct Urls {
+    here: String,
+    /// By way of a network.
+    away: String,
 }
 
 type Close = Box<dyn FnOnce(&Runtime) -> Result<(), BoxError>>;
@@ -75,17 +93,32 @@ fn add<'a, P: Peer>(
     bench: &mut Bench<'a>,
     runtime: &'a Runtime,
     who: &'static str,
-    url: &str,
+    urls: &Urls,
 ) -> Result<Close, BoxError> {
-    let synced = runtime.block_on(P::open(url.to_owned()))?;
-    let unsynced = format!("{url}?options=-c%20synchronous_commit%3Doff");
-    let unsynced = runtime.block_on(P::open(unsynced))?;
-    for (name, tasks, work) in [
-        ("take a connection and give it back", 1, Work::CheckOut),
-        ("the same, 64 tasks on 8", 64, Work::CheckOut),
-        ("take one, query a row, give it back", 1, Work::Query),
+    let synced = runtime.block_on(P::open(urls.here.clone()))?;
+    let open_unsynced = |url: &str| {
+        let url = format!("{url}?options=-c%20synchronous_commit%3Doff");
+        runtime.block_on(P::open(url))
+    };
+    let unsynced = open_unsynced(&urls.here)?;
+    let away = open_unsynced(&urls.away)?;
+    for (name, tasks, work, peer) in [
+        (
+            "take a connection and give it back",
+            1,
+            Work::CheckOut,
+            &synced,
+        ),
+        ("the same, 64 tasks on 8", 64, Work::CheckOut, &synced),
+        (
+            "take one, query a row, give it back",
+            1,
+            Work::Query,
+            &synced,
+        ),
+        ("the same, the server 2 ms away", 1, Work::Query, &away),
     ] {
-        let peer = synced.clone();
+        let peer = peer.clone();
         bench.case(name, who, move |repeats| {
             run(runtime, &peer, tasks, repeats, work)
         });
@@ -95,6 +128,7 @@ fn add<'a, P: Peer>(
         ("transfers, 32 tasks", 32, &unsynced),
         ("transfers on the disk, 1 task", 1, &synced),
         ("transfers on the disk, 32 tasks", 32, &synced),
+        ("transfers, 1 task, the server 2 ms away", 1, &away),
     ] {
         let peer = peer.clone();
         bench.rate(name, who, move |repeats| {
@@ -104,7 +138,8 @@ fn add<'a, P: Peer>(
     Ok(Box::new(|runtime| {
         runtime.block_on(async {
             synced.close().await?;
-            unsynced.close().await
+            unsynced.close().await?;
+            away.close().await
         })
     }))
 }
