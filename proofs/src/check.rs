@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use withal_log::{Log, LogOptions, Reader, Verdict, verify};
+use withal_log::{Log, LogOptions, Reader, TailRule, Verdict, stats, verify};
 
 use crate::submitted;
 
@@ -31,8 +31,9 @@ pub enum Kept {
 
 /// How large a segment of such a log grows.
 const ROTATE_SIZE: u64 = 150_000;
-/// How much of it [`Kept::Last`] keeps.
-const KEEP_SIZE: u64 = 2 * ROTATE_SIZE;
+/// How much of it [`Kept::Last`] keeps, sidecars and all, and how large its segments grow.
+const KEEP_SIZE: u64 = 300_000;
+const KEPT_SIZE: u64 = KEEP_SIZE / 4;
 
 impl Kept {
     /// How to open a log that is kept so.
@@ -41,7 +42,7 @@ impl Kept {
         match self {
             Kept::Whole => options,
             Kept::Compressed => options.compress(1),
-            Kept::Last => options.keep_size(KEEP_SIZE),
+            Kept::Last => options.rotate_size(KEPT_SIZE).keep_size(KEEP_SIZE),
         }
     }
 }
@@ -154,8 +155,7 @@ fn compare(folder: &Path, lines: u64, kept: Kept) -> Result<(), String> {
         Kept::Whole | Kept::Compressed => 0,
         Kept::Last => lines.saturating_sub(count),
     };
-    // Together with the segment that was written last, whose end a crash may take.
-    if removed > 0 && (text.len() as u64) < KEEP_SIZE - ROTATE_SIZE {
+    if removed > 0 && (text.len() as u64) < least_kept(folder)? {
         return Err(format!("{removed} lines are removed, and {count} left"));
     }
     let mut number = removed;
@@ -175,6 +175,17 @@ fn compare(folder: &Path, lines: u64, kept: Kept) -> Result<(), String> {
         return Err(format!("it counts {lines} lines and has {number}"));
     }
     Ok(())
+}
+
+/// How much text is kept at least where some was removed: a segment less than is to be kept, and less
+/// the one that was written last, whose end a crash may take.
+fn least_kept(folder: &Path) -> Result<u64, String> {
+    let stats = stats(folder).map_err(|error| format!("it has no statistics: {error:?}"))?;
+    Ok(match stats.tail_rule {
+        // Here each line has an entry in the sidecar, more than half as long as itself.
+        TailRule::Strict => KEPT_SIZE,
+        _ => KEEP_SIZE - 2 * KEPT_SIZE,
+    })
 }
 
 fn read(folder: &Path) -> Result<Vec<u8>, String> {

@@ -37,7 +37,7 @@ enum Start {
     Nothing,
     /// Records that were written by a process that was killed, and part of another after them.
     Torn,
-    /// The same, with a sidecar that is cut in the middle of an entry.
+    /// The same, with half an entry at the end of the sidecar.
     TornTwice,
 }
 
@@ -78,6 +78,8 @@ const SPOILED: &[(&str, bool)] = &[
     ("error=EIO", true),
 ];
 
+/// How long an entry of a sidecar is.
+const ENTRY: usize = 64;
 /// How many records the killed process of a torn log had written.
 const BEFORE: u64 = 9;
 
@@ -210,11 +212,15 @@ impl<'s> Stage<'s> {
             .open(&text)
             .and_then(|file| std::io::Write::write_all(&mut &file, torn))?;
         if matches!(self.scene.start, Start::TornTwice) {
-            let sidecar = OpenOptions::new()
-                .write(true)
-                .open(text.with_extension("idx"))?;
-            let len = sidecar.metadata()?.len();
-            sidecar.set_len(len.saturating_sub(30))?;
+            let sidecar = text.with_extension("idx");
+            // As it was written last, or, if there is no entry yet, the header: that is durable.
+            let entry = fs::read(&sidecar)?;
+            let (_, entry) = entry.split_at(entry.len().saturating_sub(ENTRY));
+            let (torn, _) = entry.split_at(entry.len() / 2);
+            OpenOptions::new()
+                .append(true)
+                .open(&sidecar)
+                .and_then(|file| std::io::Write::write_all(&mut &file, torn))?;
         }
         Ok(())
     }

@@ -168,9 +168,9 @@ impl AsyncContextManager for Make {
             Some(Err(error)) => error,
             None => anyhow::anyhow!("cancelled"),
         };
-        // It may be there, or half of what was asked for in it.
+        // It may be there, or half of what was asked for in it; or the server makes it still.
         if is_begun.into_inner()
-            && let Err(error) = drop_database(&server, &self.name).await
+            && let Err(error) = drop_half_made(&server, &self.name).await
         {
             emit_error(NoticeKind::TeardownFailed, None, format!("{error:#}"));
         }
@@ -254,7 +254,13 @@ async fn drop_database(server: &str, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ends sessions that may still make it for somebody who was killed.
+/// The same while it may still be made: a session that was given up ends by and by.
+async fn drop_half_made(server: &str, name: &str) -> anyhow::Result<()> {
+    end_makers(server, name).await?;
+    drop_database(server, name).await
+}
+
+/// Ends sessions that may still make it for somebody who was killed, or has given up.
 async fn end_makers(server: &str, name: &str) -> anyhow::Result<()> {
     const END: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                        WHERE application_name = $1 AND pid <> pg_backend_pid()";
