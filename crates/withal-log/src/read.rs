@@ -168,7 +168,9 @@ impl Reader {
                 break;
             }
             if let Some(current) = &mut self.current {
-                current.offset = whole_end(&self.storage, &current.files, &*current.text)?;
+                let scan = Scan::new(&current.files.read_sidecar(&self.storage)?);
+                let Current { files, text, .. } = &*current;
+                current.offset = whole_end(&self.storage, files, &**text, &scan)?;
             }
             if !self.is_followed()? {
                 break;
@@ -204,10 +206,8 @@ impl Reader {
                 return Ok(self);
             };
             let found = look_back(&*current.text, current.offset, count, &mut wanted);
-            let found = found.map_err(|error| {
-                let name = self.storage.display(&current.files.name.text());
-                LogError::io(format!("cannot read `{name}`"), error)
-            })?;
+            let found =
+                found.map_err(|error| cannot_read(&self.storage, &current.files.name, error))?;
             if let Some(offset) = found {
                 current.offset = offset;
                 return Ok(self);
@@ -396,17 +396,17 @@ impl Reader {
         let Some(current) = &self.current else {
             return LogError::io("cannot read the log", error);
         };
-        let name = current.display(&self.storage);
-        let doing = format!("cannot read `{name}`");
+        let name = current.files.name.clone();
         if !is_damage(&error) {
-            return LogError::io(doing, error);
+            return cannot_read(&self.storage, &name, error);
         }
         let behind = current.text.behind_damage(current.offset);
         match self.skip_hole(behind, None) {
             Ok(Some(hole)) => {
+                let name = self.storage.display(&name.text());
                 LogError::caused(LogErrorKind::Corrupt, not_as_written(&name, &hole), error)
             }
-            Ok(None) => LogError::io(doing, error),
+            Ok(None) => cannot_read(&self.storage, &name, error),
             // The damage is met again.
             Err(other) => other,
         }
@@ -422,10 +422,8 @@ impl Reader {
         let at = current.offset - self.buffer.len() as u64;
         let limit = current.readable_to().into_iter().chain(end).min();
         let found = next_line(&*current.text, from, limit.unwrap_or(u64::MAX));
-        let found = found.map_err(|error| {
-            let name = current.display(&self.storage);
-            LogError::io(format!("cannot read `{name}`"), error)
-        })?;
+        let found =
+            found.map_err(|error| cannot_read(&self.storage, &current.files.name, error))?;
         let Some(next) = found.or(limit) else {
             return Ok(None);
         };
@@ -562,11 +560,8 @@ impl Reader {
         // It may have come since it was looked for.
         let mut byte = [0];
         let read = current.text.read_full(&mut byte, current.offset);
-        let read = read.map_err(|error| {
-            let name = current.display(&self.storage);
-            LogError::io(format!("cannot read `{name}`"), error)
-        })?;
-        if current.offset >= durable || (read, byte) != (read, [0]) {
+        let _read = read.map_err(|error| cannot_read(&self.storage, &current.files.name, error))?;
+        if current.offset >= durable || byte != [0] {
             return Ok(None);
         }
         self.missing_before(durable)
@@ -721,6 +716,11 @@ fn open_if_there(
     }
 }
 
+fn cannot_read(storage: &Arc<dyn Storage>, name: &Name, error: io::Error) -> LogError {
+    let name = storage.display(&name.text());
+    LogError::io(format!("cannot read `{name}`"), error)
+}
+
 /// A segment is missing, and how many bytes with it, if that is known.
 fn missing(storage: &Arc<dyn Storage>, name: &Name, bytes: Option<u64>) -> LogError {
     let name = storage.display(&name.text());
@@ -791,10 +791,7 @@ fn sound(
     scan: &Scan,
 ) -> Result<u64, LogError> {
     let sound = text.size().and_then(|len| sound_entries(scan, text, len));
-    let (_, end) = sound.map_err(|error| {
-        let name = storage.display(&files.name.text());
-        LogError::io(format!("cannot read `{name}`"), error)
-    })?;
+    let (_, end) = sound.map_err(|error| cannot_read(storage, &files.name, error))?;
     Ok(end.max(scan.checkpoint()))
 }
 
@@ -847,16 +844,13 @@ fn whole_end(
     storage: &Arc<dyn Storage>,
     files: &SegmentFiles,
     text: &dyn File,
+    scan: &Scan,
 ) -> Result<u64, LogError> {
-    let cannot = |error| {
-        let name = storage.display(&files.name.text());
-        LogError::io(format!("cannot read `{name}`"), error)
-    };
-    let size = text.size().map_err(cannot)?;
-    let scan = Scan::new(&files.read_sidecar(storage)?);
     if scan.is_strict() {
-        return sound(storage, files, text, &scan);
+        return sound(storage, files, text, scan);
     }
+    let cannot = |error| cannot_read(storage, &files.name, error);
+    let size = text.size().map_err(cannot)?;
     // What is not known to be durable, a crash may have torn.
     let durable = scan.checkpoint().min(size);
     let rest = read_from(text, durable, size).map_err(cannot)?;
@@ -1029,9 +1023,10 @@ impl ReverseReader {
     }
 
     fn cannot_read(&self, error: io::Error) -> LogError {
-        let name = self.text.as_ref().map(|(name, _)| name.text());
-        let name = self.storage.display(&name.unwrap_or_default());
-        LogError::io(format!("cannot read `{name}`"), error)
+        match &self.text {
+            Some((name, _)) => cannot_read(&self.storage, name, error),
+            None => LogError::io("cannot read the log", error),
+        }
     }
 
     fn open_before(&mut self) -> Result<bool, LogError> {
@@ -1047,8 +1042,9 @@ impl ReverseReader {
         let end = match self.end {
             Some(end) => end - files.name.base,
             None => {
-                let whole = whole_end(&self.storage, &files, &*text)?;
-                whole.max(checkpoint(&self.storage, &files)?)
+                let scan = Scan::new(&files.read_sidecar(&self.storage)?);
+                let whole = whole_end(&self.storage, &files, &*text, &scan)?;
+                whole.max(scan.checkpoint())
             }
         };
         let (start, stop) = self.window.part(&self.storage, &files)?;

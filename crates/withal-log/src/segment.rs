@@ -454,18 +454,23 @@ impl Segment {
     /// Notes in the sidecar how much is durable.
     pub(crate) fn note_checkpoint(&mut self, now: u64) {
         if self.checkpoint < self.durable && self.durable == self.len {
-            let dropped = self.cut_for_checkpoint();
-            self.push(Entry {
-                end: self.durable,
-                first: now,
-                last: now,
-                flags: Flags::CHECKPOINT | told(dropped),
-                total_lines: self.lines,
-                dropped,
-                ..Entry::default()
-            });
-            self.checkpoint = self.durable;
+            self.push_checkpoint(Flags::CHECKPOINT, now);
         }
+    }
+
+    /// Notes that all text is durable.
+    fn push_checkpoint(&mut self, flags: Flags, now: u64) {
+        let dropped = self.cut_for_checkpoint();
+        self.push(Entry {
+            end: self.len,
+            first: now,
+            last: now,
+            flags: flags | told(dropped),
+            total_lines: self.lines,
+            dropped,
+            ..Entry::default()
+        });
+        self.checkpoint = self.len;
     }
 
     /// Ends the block before a checkpoint or a seal; gives how many dropped lines that has to tell of.
@@ -516,18 +521,8 @@ impl Segment {
             self.flush()?;
             self.sidecar.sync_data()?;
         }
-        let dropped = self.cut_for_checkpoint();
-        self.push(Entry {
-            end: self.len,
-            first: now,
-            last: now,
-            flags: Flags::CHECKPOINT | Flags::SEAL | told(dropped),
-            total_lines: self.lines,
-            dropped,
-            ..Entry::default()
-        });
+        self.push_checkpoint(Flags::CHECKPOINT | Flags::SEAL, now);
         // Nothing may come behind it, if there is no space for the next segment yet.
-        self.checkpoint = self.len;
         self.sealed = true;
         Ok(())
     }

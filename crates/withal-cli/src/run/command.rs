@@ -195,7 +195,7 @@ fn why_not_executable(file: &Path) -> &'static str {
 
 /// Why a program cannot be started.
 #[derive(Debug)]
-pub(super) enum Unusable {
+enum Unusable {
     /// It is called nothing.
     Unnamed,
     NotFound,
@@ -221,7 +221,20 @@ impl fmt::Display for Unusable {
 
 /// Looks for what is started as `program` in `directory`, with these folders in `PATH`. What depends
 /// on a directory that is not known is taken to be there.
-pub(super) fn find_executable(
+///
+/// # Errors
+///
+/// It is not there, or cannot be executed.
+pub(super) fn check_executable(
+    program: &OsStr,
+    path: Option<&OsStr>,
+    directory: Option<&Path>,
+) -> anyhow::Result<()> {
+    let found = find_executable(program, path, directory);
+    found.map_err(|why| anyhow::anyhow!("cannot start `{}`: {why}", shown(program)))
+}
+
+fn find_executable(
     program: &OsStr,
     path: Option<&OsStr>,
     directory: Option<&Path>,

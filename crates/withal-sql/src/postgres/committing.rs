@@ -177,6 +177,10 @@ async fn commit_and_reset(client: &Client) -> Result<Committed, tokio_postgres::
     Ok(Committed::WithReset)
 }
 
+/// Sent with `BEGIN`: no transaction has it that was begun by others, nor one that has ended. No
+/// savepoint is before it, so that none undoes it.
+pub(super) const MARK: &str = "; SET LOCAL withal.transaction = ours";
+
 /// Divides by zero in a transaction without the mark.
 const COMMIT_MARKED: &str = "SELECT 1 / \
     (current_setting('withal.transaction', true) IS NOT DISTINCT FROM 'ours')::int; COMMIT";

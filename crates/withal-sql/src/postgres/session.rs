@@ -14,7 +14,7 @@ use tokio_postgres::{Client, Statement};
 
 use super::ahead::{Ahead, Seat, lock};
 use super::cache::Cache;
-use super::committing::{Committing, Way};
+use super::committing::{Committing, MARK, Way};
 use super::config::Config;
 use super::connect::{Canceller, Connected, Pump, connect};
 use super::types::Param;
@@ -714,10 +714,6 @@ fn failed(state: &Mutex<State>, failure: Failure) -> Error {
 }
 
 const NOT_CLEAN: &str = "it could not be made clean after its last use";
-
-/// Sent with `BEGIN`: no transaction has it that was begun by others, nor one that has ended. No
-/// savepoint is before it, so that none undoes it.
-const MARK: &str = "; SET LOCAL withal.transaction = ours";
 
 /// What gives names of tables another meaning has one of these words.
 const RENAMING: [&str; 7] = [

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use withal_core::BoxError;
 use withal_scope::{async_with, scope, with_ref};
-use withal_sql::{Cursor, Error, ErrorKind, Isolation, Session, params, retry_serializable};
+use withal_sql::{
+    Cursor, Database, Error, ErrorKind, Isolation, Session, params, retry_serializable,
+};
 use withal_testkit::proxy::{Direction, Proxy};
 use withal_testkit::servers::postgres;
 
@@ -888,6 +890,16 @@ async fn a_transaction_is_committed_whatever_savepoints_and_settings_it_has_had(
     .await;
 }
 
+/// The next user has the same session, and nothing that the last one has prepared by SQL.
+async fn check_nothing_prepared(db: &Database) -> Result<(), BoxError> {
+    let conn = db.lease().await?;
+    let theirs = "SELECT count(*) FROM pg_prepared_statements WHERE from_sql";
+    let theirs: i64 = conn.query_one_as(theirs, &[]).await?;
+    assert_eq!((theirs, db.pool().counters().created), (0, 1));
+    conn.release().await;
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_was_prepared_before_a_transaction_is_not_for_the_next_user() {
     with_postgres(1, async |db| {
@@ -898,11 +910,7 @@ async fn what_was_prepared_before_a_transaction_is_not_for_the_next_user() {
         })
         .await?;
         conn.release().await;
-        let conn = db.lease().await?;
-        let theirs = "SELECT count(*) FROM pg_prepared_statements WHERE from_sql";
-        let theirs: i64 = conn.query_one_as(theirs, &[]).await?;
-        assert_eq!((theirs, db.pool().counters().created), (0, 1));
-        conn.release().await;
+        check_nothing_prepared(&db).await?;
         Ok(())
     })
     .await;
@@ -919,11 +927,7 @@ async fn what_was_prepared_inside_of_a_do_is_not_for_the_next_user() {
                 true => with_ref(conn.begin(), async |tx| Ok(tx.execute(DO, &[]).await?)).await?,
             };
             conn.release().await;
-            let conn = db.lease().await?;
-            let theirs = "SELECT count(*) FROM pg_prepared_statements WHERE from_sql";
-            let theirs: i64 = conn.query_one_as(theirs, &[]).await?;
-            assert_eq!((theirs, db.pool().counters().created), (0, 1));
-            conn.release().await;
+            check_nothing_prepared(&db).await?;
         }
         Ok(())
     })

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::is_known;
+use crate::message::shown;
 
 /// A directory that is not there, or is none.
 #[derive(Debug)]
@@ -66,4 +67,12 @@ pub(super) fn check_of(
         Some(parent) => check(parent, |why| text(parent, why)),
         None => Ok(()),
     }
+}
+
+/// The same for the directory of a file that is opened, or made, there.
+pub(super) fn check_opens(file: &Path) -> anyhow::Result<()> {
+    check_of(file, |directory, Why { error, remedy }| {
+        let (file, directory) = (shown(file), shown(directory));
+        format!("cannot open `{file}`: the directory `{directory}/`; {remedy}: {error}")
+    })
 }

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::{Attributes, Recovery, SEARCH_PATH, Template, Ties, is_known};
 use crate::message::shown;
 use crate::process;
-use crate::run::command::find_executable;
+use crate::run::command::check_executable;
 use crate::run::{RUN, RunId, Service, Services};
 
 /// A program and its arguments, no shell between them.
@@ -88,8 +88,7 @@ pub(super) fn check(argv: &[OsString], directory: &Path) -> anyhow::Result<()> {
         return Ok(());
     };
     let path = std::env::var_os(SEARCH_PATH);
-    let found = find_executable(program, path.as_deref(), Some(directory));
-    found.map_err(|why| anyhow::anyhow!("cannot start `{}`: {why}", shown(program)))
+    check_executable(program, path.as_deref(), Some(directory))
 }
 
 /// withal's stderr, for what a process prints that has nothing to do with the command's output.

@@ -8,7 +8,7 @@ use super::directory::{self, Missing, Why};
 use super::template::{is_known, placeholder};
 use super::{Attributes, Planned, SearchPath, Setting, Taken, Template, Ties, Unresolved, taken};
 use crate::message::{nearby, shown};
-use crate::run::command::find_executable;
+use crate::run::command::check_executable;
 use crate::suggest;
 
 /// What one gate would be.
@@ -195,8 +195,7 @@ impl<'a> Previews<'a> {
         if self.runs_programs {
             return Ok(());
         }
-        let found = find_executable(program, path.as_deref(), directory);
-        found.map_err(|why| anyhow::anyhow!("cannot start `{}`: {why}", shown(program)))
+        check_executable(program, path.as_deref(), directory)
     }
 
     fn wrong(&mut self, gate: usize, error: anyhow::Error) {

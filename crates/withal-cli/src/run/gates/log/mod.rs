@@ -18,7 +18,7 @@ use tokio::task::spawn_blocking;
 use withal_core::{AsyncContextManager, ExitCase};
 use withal_log::{Log as Engine, LogError, LogErrorKind, LogOptions, OnFull};
 
-use super::directory::{Why, check_of};
+use super::directory::check_opens;
 use super::source::{self, EndGuard};
 use super::{Busy, Equip, Kind, NoUndo, Setting, Taken, Template, Ties, is_known, taken};
 use crate::log::{CHUNK, check_may_be_log, size};
@@ -130,11 +130,7 @@ impl Kind for Log {
     }
 
     fn check(open: &Open) -> anyhow::Result<()> {
-        check_of(&open.path, |directory, why| {
-            let (log, directory) = (shown(&open.path), shown(directory));
-            let Why { error, remedy } = why;
-            format!("cannot open `{log}`: the directory `{directory}/`; {remedy}: {error}")
-        })?;
+        check_opens(&open.path)?;
         match is_known(&open.path) {
             true => check_may_be_log(&open.path),
             false => Ok(()),

@@ -17,11 +17,10 @@ use tokio::task::{JoinSet, spawn_blocking};
 use withal_core::{AsyncContextManager, ExitCase};
 use withal_scope::cancellable;
 
-use super::directory::{Why, check_of};
+use super::directory::check_opens;
 use super::helper::{self, Argv, Helper, Owner};
 use super::keys::{self, Port};
 use super::{Attributes, Equip, Kind, NoUndo, OnlyKeys, Setting, Taken, Template, Ties, source};
-use crate::message::shown;
 use crate::run::name_run;
 use output::{Output, Printing};
 use ready::{Ready, Watch};
@@ -112,13 +111,8 @@ impl Kind for Service {
     fn check(start: &Start) -> anyhow::Result<()> {
         helper::check(&start.argv, start.directory())?;
         start.watch.check(start.directory())?;
-        start.output.iter().try_for_each(|output| {
-            check_of(output, |directory, why| {
-                let (output, directory) = (shown(output), shown(directory));
-                let Why { error, remedy } = why;
-                format!("output: cannot open `{output}`: the directory `{directory}/`; {remedy}: {error}")
-            })
-        })
+        let checked = start.output.as_deref().map_or(Ok(()), check_opens);
+        checked.context("output")
     }
 
     fn takes(&self, _gate: &Self::Gate) -> Vec<Taken> {
