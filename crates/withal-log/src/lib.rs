@@ -21,7 +21,9 @@ mod read;
 mod records;
 mod recover;
 mod repair;
+mod restore;
 mod retention;
+mod ring;
 mod scan;
 mod segment;
 mod sidecar;
@@ -46,7 +48,7 @@ pub use error::{LogError, LogErrorKind};
 #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
 pub use layer::{Lost, Pressure, TracingLayer, tracing_layer};
 pub use log::{Log, LogOptions, Progress, Ticket};
-pub use options::{Durability, OnFull, TailRule};
+pub use options::{CommitRing, Durability, OnFull, TailRule};
 pub use read::{Reader, ReverseReader, last_lines};
 pub use records::Records;
 pub use recover::Recovery;

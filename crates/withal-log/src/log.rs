@@ -15,14 +15,14 @@ use withal_core::{ContextManager, Entry, Error, ExitCase, Notice, NoticeKind, em
 
 use crate::error::{LogError, LogErrorKind, nested};
 use crate::keeper::{Ended, Keeper};
-use crate::options::{Durability, OnFull, Settings, TailRule};
+use crate::options::{CommitRing, Durability, OnFull, Settings, TailRule};
 use crate::queue::{Level, Queue};
-use crate::recover::{self, Recovery};
+use crate::recover::{self, Opened, Recovery};
 use crate::segment::Series;
 use crate::storage::{Disk, Storage};
 use crate::sync::{Builder, JoinHandle, Mutex, ThreadId, thread};
 use crate::text::End;
-use crate::writer::Writer;
+use crate::writer::{Rings, Writer};
 
 /// An open log. Clones append to the same.
 ///
@@ -456,6 +456,12 @@ impl LogOptions {
         self
     }
 
+    /// Whether durable records go by way of a commit ring; by default once there are many.
+    pub fn commit_ring(mut self, commit_ring: CommitRing) -> LogOptions {
+        self.settings.commit_ring = commit_ring;
+        self
+    }
+
     /// The longest line in bytes, by default 1 MiB. A longer record is stored as several, and read
     /// as one.
     pub fn max_line(mut self, bytes: usize) -> LogOptions {
@@ -518,6 +524,13 @@ impl LogOptions {
         self
     }
 
+    /// How large the commit ring is, in pages' bytes: for tests.
+    #[doc(hidden)]
+    pub fn ring_size(mut self, bytes: u64) -> LogOptions {
+        self.settings.ring_size = bytes;
+        self
+    }
+
     /// Opens it; call [`Log::close`] on every path, or use the manager.
     ///
     /// # Errors
@@ -561,8 +574,13 @@ impl LogOptions {
         let log_id = recover::identity(&storage)?;
         let series = Series { log_id, tail_rule };
         let now = (settings.clock)();
-        let (segment, recovery) = recover::open(&storage, series, now)?;
+        let Opened {
+            segment,
+            recovery,
+            ring,
+        } = recover::open(&storage, series, now)?;
         let segment = recover::under(&storage, series, segment, now)?;
+        let ring = Rings::new(&storage, series, &settings, ring);
         let ended = Ended::new(&storage, &settings);
         let (names, told) = channel();
         let keeper = match has_keeper {
@@ -577,7 +595,7 @@ impl LogOptions {
         };
         let keeping = has_keeper.then(|| spawn("withal-log-keep", keep));
         let keeping = keeping.transpose().map_err(no_thread)?;
-        let writer = Writer::new(storage, settings, series, segment, keeper);
+        let writer = Writer::new(storage, settings, series, segment, ring, keeper);
         let queue = Arc::new(Queue::new(writer));
         let (working, held, worked_on) = (Arc::clone(&queue), Arc::clone(&lock), path.clone());
         let worker = spawn("withal-log", move || {

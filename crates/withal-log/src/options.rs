@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::ring;
+
 /// What an acknowledged record is safe from.
 ///
 /// It is the same on all file systems. Where a crash may leave anything of what was not synced, the
@@ -24,7 +26,8 @@ pub enum Durability {
         /// How much may wait.
         bytes: usize,
     },
-    /// Synced at once. Records that come while a sync runs share the next one.
+    /// Synced at once. Records that come while a sync runs share the next one. Where there are many,
+    /// they are synced in a [commit ring](CommitRing).
     Always,
 }
 
@@ -76,6 +79,50 @@ impl fmt::Display for TailRule {
     }
 }
 
+/// Whether durable records go by way of a commit ring.
+///
+/// That is a file of 8 MiB beside the segments, in which a record becomes durable by one write of
+/// the disk, where to sync a text that grows takes two; the text is synced once a second. Opening the
+/// log after a crash, or [`repair`](crate::repair()), puts back what is in the ring and was torn in
+/// the text. It is there for [`Durability::Always`], on ext4 and XFS; elsewhere it is of no use, and
+/// not made.
+///
+/// ```
+/// use withal_log::{CommitRing, Durability, Log};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("log");
+/// let options = Log::open(&path).durability(Durability::Always);
+/// let log = options.commit_ring(CommitRing::Never).open()?;
+/// log.append("durable, by a sync")?;
+/// log.close()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CommitRing {
+    /// Once a hundred syncs were waited for: a log that is written rarely needs none.
+    #[default]
+    Auto,
+    /// From the first record on.
+    Always,
+    /// A file that is left of an earlier time is removed.
+    Never,
+}
+
+impl CommitRing {
+    /// After how many syncs it is made, if ever.
+    pub(crate) fn due(self) -> Option<u32> {
+        match self {
+            CommitRing::Auto => Some(100),
+            CommitRing::Always => Some(0),
+            CommitRing::Never => None,
+        }
+    }
+}
+
 /// What to do with records while the disk is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -100,6 +147,8 @@ pub(crate) struct Settings {
     pub(crate) drop_line: Option<String>,
     /// What the file system asks for, if it is not given.
     pub(crate) tail_rule: Option<TailRule>,
+    pub(crate) commit_ring: CommitRing,
+    pub(crate) ring_size: u64,
     /// The longest line that is not split, in bytes.
     pub(crate) max_line: usize,
     /// From how many bytes on a sync begins beside the writing.
@@ -120,6 +169,8 @@ impl Default for Settings {
             on_full: OnFull::Block(None),
             drop_line: None,
             tail_rule: None,
+            commit_ring: CommitRing::default(),
+            ring_size: ring::SIZE,
             max_line: 1 << 20,
             sync_beside: 4 << 20,
             rotate_size: 64 << 20,

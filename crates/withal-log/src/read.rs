@@ -14,6 +14,8 @@ use crate::hole::{is_damage, next_line, whole_parts};
 use crate::name::Name;
 use crate::records::Records;
 use crate::recover::{read_from, sound_entries, whole_lines};
+use crate::restore;
+use crate::ring::{self, Outstanding};
 use crate::scan::Scan;
 use crate::sidecar::Flags;
 use crate::storage::{Disk, File, Storage};
@@ -556,13 +558,17 @@ impl Reader {
         if (was_seen && !is_torn) || current.end.is_some() || is_stopped {
             return Ok(None);
         }
+        let is_limited = current.limit.is_some();
         let durable = checkpoint(&self.storage, &current.files)?;
         // It may have come since it was looked for.
         let mut byte = [0];
         let read = current.text.read_full(&mut byte, current.offset);
         let _read = read.map_err(|error| cannot_read(&self.storage, &current.files.name, error))?;
         if current.offset >= durable || byte != [0] {
-            return Ok(None);
+            return match is_limited || was_seen {
+                true => Ok(None),
+                false => not_restored(&self.storage),
+            };
         }
         self.missing_before(durable)
     }
@@ -721,6 +727,21 @@ fn cannot_read(storage: &Arc<dyn Storage>, name: &Name, error: io::Error) -> Log
     LogError::io(format!("cannot read `{name}`"), error)
 }
 
+/// What is in the commit ring, and not in the text that ends here.
+fn not_restored(storage: &Arc<dyn Storage>) -> Result<Option<LogError>, LogError> {
+    let (Outstanding { saved, .. }, _) = restore::outstanding(storage)?;
+    Ok((saved > 0).then(|| {
+        let ring = storage.display(ring::FILE);
+        LogError::new(
+            LogErrorKind::Corrupt,
+            format!(
+                "`{ring}` has {saved} bytes that a crash has torn from the end of the log; \
+                 `withal log repair` puts them back"
+            ),
+        )
+    }))
+}
+
 /// A segment is missing, and how many bytes with it, if that is known.
 fn missing(storage: &Arc<dyn Storage>, name: &Name, bytes: Option<u64>) -> LogError {
     let name = storage.display(&name.text());
@@ -840,7 +861,7 @@ fn goes_on_at(text: &dyn File, newline: u64) -> io::Result<bool> {
 }
 
 /// Where the last whole line of a segment ends.
-fn whole_end(
+pub(crate) fn whole_end(
     storage: &Arc<dyn Storage>,
     files: &SegmentFiles,
     text: &dyn File,
@@ -882,6 +903,8 @@ pub struct ReverseReader {
     /// The segments not read yet, and where the one after them begins.
     segments: Vec<SegmentFiles>,
     end: Option<u64>,
+    /// Whether it was looked whether something is missing at the end.
+    is_end_seen: bool,
     text: Option<(Name, Box<dyn File>)>,
     /// How many bytes were removed before they could be read.
     removed: u64,
@@ -916,6 +939,7 @@ impl ReverseReader {
             storage,
             segments,
             end: None,
+            is_end_seen: false,
             text: None,
             removed: 0,
             window: Window::default(),
@@ -1030,6 +1054,13 @@ impl ReverseReader {
     }
 
     fn open_before(&mut self) -> Result<bool, LogError> {
+        let was_seen = std::mem::replace(&mut self.is_end_seen, true);
+        if !was_seen
+            && self.window.until.is_none()
+            && let Some(error) = not_restored(&self.storage)?
+        {
+            return Err(error);
+        }
         let (files, text) = loop {
             let Some(files) = self.segments.pop() else {
                 return Ok(false);

@@ -12,6 +12,8 @@ use serde_json::json;
 use crate::error::{LogError, LogErrorKind};
 use crate::events;
 use crate::files::{Files, Lost, SegmentFiles, read_all};
+use crate::restore::{remove_ring, restore};
+use crate::ring::{self, Saved};
 use crate::scan::Scan;
 use crate::segment::{Found, Segment, Series, Tail, strict};
 use crate::sidecar::{BadHeader, Flags, Header, SIZE, checksum};
@@ -29,10 +31,58 @@ pub struct Recovery {
     pub cut: u64,
     /// How many bytes of whole lines had no checksum yet.
     pub uncovered: u64,
+    /// How many bytes of whole lines after that were only in the [commit
+    /// ring](crate::CommitRing), and are in the text now.
+    pub restored: u64,
 }
 
-/// The segment to write to, made if there is none.
+/// A log that has been opened for writing.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) segment: Segment,
+    pub(crate) recovery: Option<Recovery>,
+    /// The number of the next frame in the commit ring, if there is a ring.
+    pub(crate) ring: Option<u64>,
+}
+
+/// The segment to write to, made if there is none: all that was durable is in it, or before it.
 pub(crate) fn open(
+    storage: &Arc<dyn Storage>,
+    series: Series,
+    now: u64,
+) -> Result<Opened, LogError> {
+    let saved = Saved::read(storage, series.log_id)?;
+    let (segment, mut recovery) = open_text(storage, series, now)?;
+    let (segment, restored) = restore(storage, series, segment, &saved.frames, now)?;
+    if restored > 0 {
+        let recovery = recovery.get_or_insert_with(|| Recovery {
+            segment: segment.name.text(),
+            end: segment.len - restored,
+            cut: 0,
+            uncovered: 0,
+            restored,
+        });
+        recovery.restored = restored;
+    }
+    let mut ring = saved.next();
+    if let Some(at) = saved.damaged {
+        let file = storage.display(ring::FILE);
+        let message = format!("`{file}` cannot be read at byte {at}: it is made anew");
+        let error = LogError::new(LogErrorKind::Corrupt, message);
+        let facts = json!({ "file": ring::FILE, "at": at });
+        events::warn(storage, now, "commit ring damaged", &facts, &error);
+        remove_ring(storage);
+        ring = None;
+    }
+    Ok(Opened {
+        segment,
+        recovery,
+        ring,
+    })
+}
+
+/// As `open`, without what is in the commit ring only.
+fn open_text(
     storage: &Arc<dyn Storage>,
     series: Series,
     now: u64,
@@ -234,6 +284,7 @@ fn reopen(
         end,
         cut: len - end,
         uncovered: whole as u64,
+        restored: 0,
     };
     if clean && recovery.cut == 0 && recovery.uncovered == 0 {
         return Ok((segment, None));
@@ -304,6 +355,7 @@ fn leave(
         end,
         cut: if seal.is_some() { 0 } else { len - end },
         uncovered: 0,
+        restored: 0,
     };
     Ok((create(storage, series, tail, now)?, Some(recovery)))
 }
@@ -471,7 +523,7 @@ pub(crate) fn new_header(
 }
 
 /// Makes the first segment after `tail`.
-fn create(
+pub(crate) fn create(
     storage: &Arc<dyn Storage>,
     series: Series,
     tail: Tail,
@@ -513,6 +565,15 @@ pub(crate) fn identity(storage: &Arc<dyn Storage>) -> Result<u128, LogError> {
                 ),
             )
         }),
+    }
+}
+
+/// What identifies a log, if it has begun; that is looked at only.
+pub(crate) fn known_identity(storage: &Arc<dyn Storage>) -> Result<Option<u128>, LogError> {
+    let meta = read_meta(storage)?;
+    match meta.and_then(|meta| parse_meta(&meta)) {
+        Some(id) => Ok(Some(id)),
+        None => first_id(storage),
     }
 }
 
@@ -561,7 +622,12 @@ fn random_id() -> u128 {
     half() << 64 | half()
 }
 
-fn cannot(doing: &str, storage: &Arc<dyn Storage>, file: &str, error: io::Error) -> LogError {
+pub(crate) fn cannot(
+    doing: &str,
+    storage: &Arc<dyn Storage>,
+    file: &str,
+    error: io::Error,
+) -> LogError {
     LogError::io(format!("cannot {doing} `{}`", storage.display(file)), error)
 }
 
@@ -588,7 +654,7 @@ pub(crate) fn due(scan: &Scan) -> u64 {
     }
 }
 
-fn corrupt_segment(storage: &Arc<dyn Storage>, file: &str, how: &str) -> LogError {
+pub(crate) fn corrupt_segment(storage: &Arc<dyn Storage>, file: &str, how: &str) -> LogError {
     LogError::new(
         LogErrorKind::Corrupt,
         format!(

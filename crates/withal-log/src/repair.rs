@@ -12,7 +12,8 @@ use crate::events;
 use crate::files::{Files, SegmentFiles};
 use crate::options::{Settings, TailRule};
 use crate::read::open_disk;
-use crate::recover::{self, read_from};
+use crate::recover::{self, Opened, Recovery, read_from};
+use crate::ring::Saved;
 use crate::scan::Scan;
 use crate::segment::{BLOCK, Series};
 use crate::sidecar::{self, Entry, Flags, Header, checksum};
@@ -53,6 +54,11 @@ pub enum RepairKind {
         /// How many bytes it was.
         bytes: u64,
     },
+    /// Text that was only in the commit ring was put back.
+    Restored {
+        /// How many bytes it was.
+        bytes: u64,
+    },
     /// Text that was durable is gone from the end: the sidecar tells of no more than there is, and
     /// what it told before is kept in `quarantine/`.
     Shortened {
@@ -81,6 +87,9 @@ impl fmt::Display for RepairAction {
             }
             RepairKind::CutHash { bytes } => write!(f, "{bytes} bytes of a torn hash cut off"),
             RepairKind::Covered { bytes } => write!(f, "{bytes} bytes of whole lines covered"),
+            RepairKind::Restored { bytes } => {
+                write!(f, "{bytes} bytes put back from the commit ring")
+            }
             RepairKind::Shortened { missing } => {
                 write!(f, "{missing} durable bytes are gone from its end")
             }
@@ -177,7 +186,9 @@ impl Repair<'_> {
             let kind = problem.kind;
             let by_itself = self.options.dry_run
                 && match kind {
-                    ProblemKind::TornTail | ProblemKind::CorruptIdentity => true,
+                    ProblemKind::TornTail
+                    | ProblemKind::InCommitRing
+                    | ProblemKind::CorruptIdentity => true,
                     ProblemKind::CorruptSidecar => self.options.reindex,
                     ProblemKind::MissingText => shortened,
                     _ => false,
@@ -315,15 +326,18 @@ impl Repair<'_> {
         if self.options.dry_run {
             return match is_damaged || is_ended || (self.options.reindex && scan.rest > 0) {
                 true => Ok(()),
-                false => self.foresee(last, &*text, size, &scan),
+                false => self.foresee(series, last, &*text, size, &scan),
             };
         }
-        let (mut segment, recovery) = recover::open(self.storage, series, self.now)?;
+        let Opened {
+            mut segment,
+            recovery,
+            ..
+        } = recover::open(self.storage, series, self.now)?;
         let released = segment.release().and_then(|()| segment.sync_sidecar());
         released.map_err(|error| self.cannot(&name, error))?;
         if let Some(recovery) = recovery {
-            let file = self.storage.display(&recovery.segment);
-            self.recovered(file, recovery.cut, recovery.uncovered);
+            self.recovered(&recovery);
         }
         Ok(())
     }
@@ -359,6 +373,7 @@ impl Repair<'_> {
     /// What opening the last segment would do.
     fn foresee(
         &mut self,
+        series: Series,
         last: &SegmentFiles,
         text: &dyn crate::storage::File,
         size: u64,
@@ -372,17 +387,42 @@ impl Repair<'_> {
         let (_, covered) = sound.map_err(|error| self.cannot(&name, error))?;
         let rest = read_from(text, covered, size).map_err(|error| self.cannot(&name, error))?;
         let whole = recover::kept_lines(scan, &rest) as u64;
-        let file = self.storage.display(&name);
-        self.recovered(file, size - covered - whole, whole);
+        let end = covered + whole;
+        let saved = Saved::read(self.storage, series.log_id)?;
+        self.recovered(&Recovery {
+            segment: name,
+            end,
+            cut: size - end,
+            uncovered: whole,
+            restored: saved.outstanding(last.name.base + end).saved,
+        });
         Ok(())
     }
 
-    fn recovered(&mut self, file: String, cut: u64, covered: u64) {
-        if cut > 0 {
-            self.act(file.clone(), RepairKind::Cut { bytes: cut });
-        }
-        if covered > 0 {
-            self.act(file, RepairKind::Covered { bytes: covered });
+    fn recovered(&mut self, recovery: &Recovery) {
+        let file = self.storage.display(&recovery.segment);
+        let done = [
+            (
+                recovery.cut,
+                RepairKind::Cut {
+                    bytes: recovery.cut,
+                },
+            ),
+            (
+                recovery.uncovered,
+                RepairKind::Covered {
+                    bytes: recovery.uncovered,
+                },
+            ),
+            (
+                recovery.restored,
+                RepairKind::Restored {
+                    bytes: recovery.restored,
+                },
+            ),
+        ];
+        for (_, kind) in done.into_iter().filter(|(bytes, _)| *bytes > 0) {
+            self.act(file.clone(), kind);
         }
     }
 

@@ -55,6 +55,8 @@ pub(crate) struct Segment {
     /// The same for the lines of the log.
     pub(crate) lines: u64,
     pub(crate) durable_lines: u64,
+    /// How many bytes, and lines of the log, are durable here or in the commit ring.
+    pub(crate) committed: (u64, u64),
     /// In a strict segment, the checksum of its header: each of its entries has it.
     strict: Option<u32>,
     /// The text after the last entry; in a strict segment there is none.
@@ -188,6 +190,7 @@ impl Segment {
             durable: found.covered,
             lines: found.lines,
             durable_lines: found.lines,
+            committed: (found.covered, found.lines),
             strict: found.strict,
             block: Block::default(),
             unsynced: Vec::new(),
@@ -403,7 +406,13 @@ impl Segment {
     fn all_durable(&mut self) {
         self.durable = self.len;
         self.durable_lines = self.lines;
+        self.all_committed();
         self.unsynced.clear();
+    }
+
+    /// Takes note that the commit ring has all that is not durable here.
+    pub(crate) fn all_committed(&mut self) {
+        self.committed = (self.len, self.lines);
     }
 
     /// Takes note that its text is durable up to here.
@@ -413,6 +422,7 @@ impl Segment {
         }
         self.durable = len;
         self.durable_lines = lines;
+        self.committed = self.committed.max((len, lines));
         let mut end = self.uncovered_from();
         self.unsynced.retain(|block| {
             end += u64::from(block.len);
@@ -596,8 +606,15 @@ impl Segment {
 
     /// Takes back that the segment ended where it was durable: there can be no other, and what is
     /// behind that end is still in the file. `len` is how long the sidecar was.
+    ///
+    /// Of that, what the commit ring has must come from there: the next sync would say that it is
+    /// durable here.
     pub(crate) fn unpoison(&mut self, len: u64) -> io::Result<()> {
-        self.sidecar.truncate(len)
+        self.sidecar.truncate(len)?;
+        match self.committed.0 > self.durable {
+            true => self.text.truncate(self.durable),
+            false => Ok(()),
+        }
     }
 
     /// How long its sidecar is.

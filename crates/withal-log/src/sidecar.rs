@@ -68,7 +68,7 @@ impl Header {
     }
 
     pub(crate) fn decode(raw: &Raw) -> Result<Header, BadHeader> {
-        let mut fields = Reader(raw);
+        let mut fields = Fields(raw);
         if fields.take::<8>() != MAGIC || !is_whole(raw, CHECKED) {
             return Err(BadHeader::Damaged);
         }
@@ -194,7 +194,7 @@ impl Entry {
         if !is_whole(raw, CHECKED) || flags(raw).has(Flags::HASH) {
             return None;
         }
-        let mut fields = Reader(raw);
+        let mut fields = Fields(raw);
         let mut entry = Entry {
             end: u64::from_le_bytes(fields.take()),
             len: u32::from_le_bytes(fields.take()),
@@ -235,7 +235,7 @@ pub(crate) fn decode_hash(raw: &Raw, chain: u32) -> Option<blake3::Hash> {
     if !is_whole(raw, CHECKED) || !flags(raw).has(Flags::HASH) {
         return None;
     }
-    let mut fields = Reader(raw);
+    let mut fields = Fields(raw);
     let hash: [u8; 32] = fields.take();
     let _: [u8; 16] = fields.take();
     (u32::from_le_bytes(fields.take()) == chain).then(|| hash.into())
@@ -243,12 +243,12 @@ pub(crate) fn decode_hash(raw: &Raw, chain: u32) -> Option<blake3::Hash> {
 
 /// The checksum that the next entry chains to.
 pub(crate) fn chain(raw: &Raw) -> u32 {
-    let mut fields = Reader(raw.split_at(CHECKED).1);
+    let mut fields = Fields(raw.split_at(CHECKED).1);
     u32::from_le_bytes(fields.take())
 }
 
 pub(crate) fn flags(raw: &Raw) -> Flags {
-    let mut fields = Reader(raw.split_at(FLAGS).1);
+    let mut fields = Fields(raw.split_at(FLAGS).1);
     Flags(u32::from_le_bytes(fields.take()))
 }
 
@@ -284,10 +284,10 @@ impl Writer {
 }
 
 /// Takes fields off the front; there are never more than bytes.
-struct Reader<'r>(&'r [u8]);
+pub(crate) struct Fields<'r>(pub(crate) &'r [u8]);
 
-impl Reader<'_> {
-    fn take<const N: usize>(&mut self) -> [u8; N] {
+impl Fields<'_> {
+    pub(crate) fn take<const N: usize>(&mut self) -> [u8; N] {
         let (field, rest) = self.0.split_first_chunk().expect("fields fit an entry");
         self.0 = rest;
         *field

@@ -13,6 +13,8 @@ use crate::error::LogError;
 use crate::files::{Files, SegmentFiles};
 use crate::name::Name;
 use crate::recover::{self, read_from};
+use crate::restore;
+use crate::ring::{self, Outstanding};
 use crate::scan::Scan;
 use crate::sidecar::{BadHeader, Entry, Flags, Header, SIZE, checksum};
 use crate::storage::{Disk, File, Storage};
@@ -72,6 +74,9 @@ pub struct Problem {
 pub enum ProblemKind {
     /// The end was torn by a crash; the next writer, or `repair`, cuts it.
     TornTail,
+    /// Durable text was torn by a crash, or is not written yet, and is in the [commit
+    /// ring](crate::CommitRing); the next writer, or `repair`, puts it back.
+    InCommitRing,
     /// Text does not match its checksum.
     CorruptText,
     /// A sidecar is lost or damaged from here on; `repair` with `reindex` makes it anew.
@@ -130,7 +135,7 @@ impl Verification {
 impl ProblemKind {
     fn verdict(self) -> Verdict {
         match self {
-            ProblemKind::TornTail => Verdict::TornTail,
+            ProblemKind::TornTail | ProblemKind::InCommitRing => Verdict::TornTail,
             ProblemKind::CorruptText
             | ProblemKind::CorruptSidecar
             | ProblemKind::CorruptIdentity
@@ -145,6 +150,7 @@ impl fmt::Display for ProblemKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             ProblemKind::TornTail => "torn by a crash",
+            ProblemKind::InCommitRing => "durable text is in the commit ring only",
             ProblemKind::CorruptText => "text does not match its checksum",
             ProblemKind::CorruptSidecar => "sidecar is damaged or lost",
             ProblemKind::CorruptCompressed => "compressed text is damaged",
@@ -210,6 +216,9 @@ pub fn verify_in(
         report.add(follows(storage, before.as_ref(), &checked), checked.report);
         before = Some(checked.before);
     }
+    report
+        .problems
+        .extend(outstanding(storage, files.segments())?);
     let problem = |file: &str, len, kind| Problem::new(storage, file, 0, len, kind);
     for orphan in &files.orphans {
         if let Some(lost) = files.lost(storage, orphan)? {
@@ -227,6 +236,23 @@ pub fn verify_in(
         report.problems.push(damaged);
     }
     Ok(report)
+}
+
+/// What was durable behind the text.
+fn outstanding(
+    storage: &Arc<dyn Storage>,
+    segments: &[SegmentFiles],
+) -> Result<impl Iterator<Item = Problem>, LogError> {
+    let (Outstanding { saved, gone }, end) = restore::outstanding(storage)?;
+    let last = segments.last();
+    let file = last.map_or_else(|| ring::FILE.to_owned(), |last| last.name.text());
+    let at = end - last.map_or(0, |last| last.name.base.min(end));
+    let problems = [
+        (at, gone, ProblemKind::MissingText),
+        (at + gone, saved, ProblemKind::InCommitRing),
+    ];
+    let problems = problems.into_iter().filter(|(_, len, _)| *len > 0);
+    Ok(problems.map(move |(at, len, kind)| Problem::new(storage, &file, at, len, kind)))
 }
 
 /// What a segment is by itself; in the order of the segments, which are looked at side by side.

@@ -13,8 +13,10 @@ use crate::drop_line::DropLine;
 use crate::error::{LogError, LogErrorKind, is_full};
 use crate::events::{self, Tally};
 use crate::keeper::Keeper;
-use crate::options::{Durability, OnFull, Settings};
+use crate::options::{Durability, OnFull, Settings, TailRule};
+use crate::restore::remove_ring;
 use crate::retention::Removed;
+use crate::ring::{self, Place, Ring};
 use crate::segment::{Segment, Series, Stopped, Tail};
 use crate::storage::Storage;
 use crate::writeback::{Mark, Receipt, Writeback};
@@ -41,6 +43,38 @@ pub(crate) struct Written {
     pub(crate) spare: Vec<u8>,
 }
 
+/// Whether there is a commit ring.
+#[derive(Debug)]
+pub(crate) enum Rings {
+    None,
+    /// After how many syncs it is opened, and the number of its next frame.
+    Later(u32, u64),
+    One(Ring),
+}
+
+impl Rings {
+    /// For a log whose ring, if it has one, goes on with the frame of this number.
+    pub(crate) fn new(
+        storage: &Arc<dyn Storage>,
+        series: Series,
+        settings: &Settings,
+        next: Option<u64>,
+    ) -> Rings {
+        let is_of_use =
+            settings.durability == Durability::Always && series.tail_rule == TailRule::Text;
+        let due = settings.commit_ring.due().filter(|_| is_of_use);
+        match (due, next) {
+            (None, None) => Rings::None,
+            (None, Some(_)) => {
+                remove_ring(storage);
+                Rings::None
+            }
+            (Some(_), Some(next)) => Rings::Later(0, next),
+            (Some(due), None) => Rings::Later(due, 1),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) storage: Arc<dyn Storage>,
@@ -57,6 +91,7 @@ pub(crate) struct Writer {
     /// The sync that runs beside the writing, and how many batches of `unsynced` it is for.
     writeback: Option<Writeback>,
     syncing: usize,
+    ring: Rings,
     /// Empty buffers to use again: new ones cost a page fault for each page.
     spares: Vec<Vec<u8>>,
     last_checkpoint: u64,
@@ -76,6 +111,7 @@ impl Writer {
         settings: Settings,
         series: Series,
         segment: Segment,
+        ring: Rings,
         keeper: Keeper,
     ) -> Writer {
         Writer {
@@ -92,6 +128,7 @@ impl Writer {
             dirty_bytes: 0,
             writeback: None,
             syncing: 0,
+            ring,
             spares: Vec::new(),
             last_line: 0,
             dropped: Tally::new("lines dropped", ["lines", "times"]),
@@ -106,9 +143,9 @@ impl Writer {
         self.segment.lines
     }
 
-    /// Whether there is anything that a sync would make durable.
+    /// Whether there is anything that is not durable.
     pub(crate) fn is_dirty(&self) -> bool {
-        self.segment.durable < self.segment.len
+        self.segment.committed.0 < self.segment.len
     }
 
     /// Writes a batch, and with `sync` makes everything so far durable.
@@ -123,10 +160,92 @@ impl Writer {
             false => self.put(batch)?,
         };
         match sync {
-            true => self.sync()?,
+            true => self.make_durable()?,
             false => self.sync_beside()?,
         }
         Ok(written)
+    }
+
+    /// Makes everything written so far durable, here or in the commit ring.
+    fn make_durable(&mut self) -> Result<(), LogError> {
+        let now = (self.settings.clock)();
+        if self.is_checkpoint_due(now) || !self.commit_to_ring()? {
+            return self.sync();
+        }
+        Ok(())
+    }
+
+    /// Makes everything durable in the commit ring, if there is one and it has room; says so.
+    fn commit_to_ring(&mut self) -> Result<bool, LogError> {
+        self.open_ring_if_due();
+        if !matches!(self.ring, Rings::One(_)) {
+            return Ok(false);
+        }
+        if let Some(receipt) = self
+            .writeback
+            .as_mut()
+            .and_then(|beside| beside.receipt(false))
+        {
+            self.accept(receipt)?;
+        }
+        let Rings::One(ring) = &mut self.ring else {
+            return Ok(false);
+        };
+        let segment = &mut self.segment;
+        let base = segment.name.base;
+        ring.forget(base + segment.durable);
+        let (committed, lines) = segment.committed;
+        let len = segment.len - committed;
+        if len == 0 {
+            return Ok(true);
+        }
+        if !ring.has_room(len) {
+            return Ok(false);
+        }
+        let place = Place {
+            start: base + committed,
+            lines,
+            synced: base + segment.durable,
+        };
+        let text = last_bytes(&self.unsynced, segment.len - segment.durable - len);
+        if let Err(error) = ring.write(place, len, text) {
+            self.ring = Rings::None;
+            let name = self.storage.display(ring::FILE);
+            let error = LogError::io(format!("cannot write `{name}`, so it is left"), error);
+            let now = (self.settings.clock)();
+            events::warn(&self.storage, now, "commit ring failed", &json!({}), &error);
+            return Ok(false);
+        }
+        segment.all_committed();
+        if ring.is_half_full() && self.is_idle() {
+            self.begin_sync();
+        }
+        Ok(true)
+    }
+
+    /// Opens the commit ring once it is worth that.
+    fn open_ring_if_due(&mut self) {
+        let Rings::Later(syncs, next) = &mut self.ring else {
+            return;
+        };
+        if *syncs > 0 {
+            *syncs -= 1;
+            return;
+        }
+        self.ring = match Ring::open(
+            &self.storage,
+            self.settings.ring_size,
+            self.series.log_id,
+            *next,
+        ) {
+            Ok(ring) => ring.map_or(Rings::None, Rings::One),
+            Err(error) => {
+                let name = self.storage.display(ring::FILE);
+                let doing = format!("cannot make `{name}`: each record waits for a sync");
+                events::tell(&LogError::io(doing, error));
+                Rings::None
+            }
+        };
     }
 
     fn put(&mut self, batch: Batch) -> Result<Written, LogError> {
@@ -429,21 +548,30 @@ impl Writer {
         self.forget_unsynced();
         self.dirty_bytes = 0;
         let now = (self.settings.clock)();
-        // A clock that steps back must not end the checkpoints.
-        if now.abs_diff(self.last_checkpoint) >= CHECKPOINT_EVERY {
+        if self.is_checkpoint_due(now) {
             self.checkpoint(now);
         }
         Ok(())
     }
 
-    /// Whether more is durable than readers can know.
-    pub(crate) fn is_unnoted(&self) -> bool {
-        self.segment.checkpoint < self.segment.durable
+    fn is_checkpoint_due(&self, now: u64) -> bool {
+        // A clock that steps back must not end the checkpoints.
+        now.abs_diff(self.last_checkpoint) >= CHECKPOINT_EVERY
     }
 
-    /// Notes how much is durable, without a sync, if that is all there is.
+    /// Whether more is durable than readers can know.
+    pub(crate) fn is_unnoted(&self) -> bool {
+        self.segment.checkpoint < self.segment.committed.0
+    }
+
+    /// Notes how much is durable, if that is all there is to do.
     pub(crate) fn note_durable(&mut self) {
-        if self.stopped.is_none() && !self.is_dirty() && self.is_unnoted() {
+        if self.stopped.is_some() || self.is_dirty() || !self.is_unnoted() {
+            return;
+        }
+        // What the commit ring has is to be durable in the text first; if that cannot be, the log is
+        // stopped, and says so to whoever comes next.
+        if self.segment.durable == self.segment.len || self.sync().is_ok() {
             self.checkpoint((self.settings.clock)());
         }
     }
@@ -558,9 +686,12 @@ impl Writer {
             None => self.tell_dropped((self.settings.clock)()),
             Some(_) => Ok(None),
         };
-        let written = told.and_then(|_no_room| self.commit(Batch::default(), true));
+        let synced = told.and_then(|_no_room| match &self.stopped {
+            None => self.sync(),
+            Some(stopped) => Err(stopped.clone()),
+        });
         self.note_tallies((self.settings.clock)(), true);
-        drop(written?);
+        synced?;
         self.checkpoint((self.settings.clock)());
         let doing = format!("cannot end `{}`", self.display());
         let ended = self
@@ -568,12 +699,43 @@ impl Writer {
             .flush()
             .and_then(|()| self.segment.release())
             .and_then(|()| self.segment.sync_sidecar());
-        ended.map_err(|error| LogError::io(doing, error))
+        ended.map_err(|error| LogError::io(doing, error))?;
+        self.end_ring();
+        Ok(())
+    }
+
+    /// Notes in the commit ring that nothing in it is needed any more.
+    fn end_ring(&mut self) {
+        let tail = self.segment.tail();
+        let place = Place {
+            start: tail.end,
+            lines: tail.lines,
+            synced: tail.end,
+        };
+        let Rings::One(ring) = &mut self.ring else {
+            return;
+        };
+        ring.forget(tail.end);
+        if let Err(error) = ring.write(place, 0, [].into_iter()) {
+            // All of it is in the text: whoever opens the log next finds that.
+            let doing = format!("cannot write `{}`", self.storage.display(ring::FILE));
+            events::tell(&LogError::io(doing, error));
+        }
     }
 
     fn display(&self) -> String {
         self.storage.display(&self.segment.name.text())
     }
+}
+
+/// What comes behind the first `skip` bytes of some batches.
+fn last_bytes(batches: &VecDeque<Batch>, skip: u64) -> impl Iterator<Item = &[u8]> {
+    let mut skip = usize::try_from(skip).unwrap_or(usize::MAX);
+    batches.iter().map(move |batch| {
+        let (_, bytes) = batch.bytes.split_at(skip.min(batch.bytes.len()));
+        skip -= batch.bytes.len() - bytes.len();
+        bytes
+    })
 }
 
 /// The buffer without its content, to use again.

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use super::*;
 use crate::log::Log;
 use crate::options::Durability;
-use crate::storage::{Disk, File, FileSystem};
+use crate::storage::{Disk, File, FileSystem, Overwrite};
 
 /// A directory that knows who has the turn when files are renamed or removed.
 #[derive(Debug)]
@@ -57,6 +57,10 @@ impl Storage for Watched {
 
     fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
         self.disk.replace(name, content)
+    }
+
+    fn overwritten(&self, name: &str, len: u64) -> io::Result<Option<Box<dyn Overwrite>>> {
+        self.disk.overwritten(name, len)
     }
 
     fn point(&self, name: &str, target: &str) -> io::Result<()> {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, fallocate};
 use withal_os::{FileLock, write_atomic};
 
-use super::{File, FileSystem, Storage, file_system};
+use super::{File, FileSystem, Overwrite, Storage, file_system};
 
 /// A directory of the file system.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl Disk {
         }
     }
 
-    /// Makes a file that is not there, durably and with the mode of all others.
+    /// Makes or replaces a file, durably and with the mode of all others.
     fn make(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let (folder, file) = name.rsplit_once('/').unwrap_or((".", name));
         let temporary = format!("{folder}/.{file}.new");
@@ -144,6 +144,41 @@ impl Storage for Disk {
         }
     }
 
+    #[cfg(target_os = "linux")]
+    fn overwritten(&self, name: &str, len: u64) -> io::Result<Option<Box<dyn Overwrite>>> {
+        use rustix::fs::OFlags;
+
+        if !self.file_system()?.is_in_place {
+            return Ok(None);
+        }
+        let path = self.path.join(name);
+        let is_there = match fs::metadata(&path) {
+            Ok(there) => there.len() == len,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        if !is_there {
+            let len = usize::try_from(len).map_err(io::Error::other)?;
+            self.make(name, &vec![0; len])?;
+        }
+        let mut options = fs::OpenOptions::new();
+        let past_the_cache = (OFlags::DIRECT | OFlags::DSYNC).bits() as i32;
+        match options.write(true).custom_flags(past_the_cache).open(&path) {
+            Ok(file) => Ok(Some(Box::new(DirectFile(file)))),
+            // This file system has no way past the cache.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                self.remove(name)?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn overwritten(&self, _: &str, _: u64) -> io::Result<Option<Box<dyn Overwrite>>> {
+        Ok(None)
+    }
+
     fn point(&self, name: &str, target: &str) -> io::Result<()> {
         let temporary = self.path.join(format!(".{name}.new"));
         match fs::remove_file(&temporary) {
@@ -169,6 +204,18 @@ impl Storage for Disk {
 
     fn sync(&self) -> io::Result<()> {
         self.directory.sync_all()
+    }
+}
+
+/// Written past the system's cache, to the disk itself.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+struct DirectFile(fs::File);
+
+#[cfg(target_os = "linux")]
+impl Overwrite for DirectFile {
+    fn overwrite(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
     }
 }
 

@@ -28,7 +28,10 @@ pub(super) fn of(directory: &fs::File, path: &Path) -> io::Result<FileSystem> {
         _ => None,
     };
     if let Some(name) = known {
-        return Ok(named(name, TailRule::Text));
+        return Ok(FileSystem {
+            is_in_place: magic == XFS,
+            ..named(name, TailRule::Text)
+        });
     }
     let number = directory.metadata()?.dev();
     let device = Device {
@@ -57,6 +60,7 @@ fn named(name: &str, tail_rule: TailRule) -> FileSystem {
     FileSystem {
         name: name.to_owned(),
         tail_rule,
+        is_in_place: false,
     }
 }
 
@@ -67,7 +71,10 @@ fn ext4(options: &str) -> FileSystem {
     let is_ordered = has("data=ordered") || has("data=journal");
     match has("nodelalloc") && !is_ordered {
         true => named("ext4 with nodelalloc and data=writeback", TailRule::Strict),
-        false => named("ext4", TailRule::Text),
+        false => FileSystem {
+            is_in_place: true,
+            ..named("ext4", TailRule::Text)
+        },
     }
 }
 
@@ -88,8 +95,11 @@ fn overlay(mount: &Mount<'_>, directory: &fs::File, path: &Path) -> io::Result<F
     if opened.metadata()?.ino() != directory.metadata()?.ino() {
         return unknown();
     }
-    let FileSystem { name, tail_rule } = of(&opened, &upper)?;
-    Ok(named(&format!("overlay on {name}"), tail_rule))
+    let upper = of(&opened, &upper)?;
+    Ok(FileSystem {
+        name: format!("overlay on {}", upper.name),
+        ..upper
+    })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

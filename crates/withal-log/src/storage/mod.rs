@@ -14,8 +14,8 @@ pub use disk::Disk;
 
 use crate::options::TailRule;
 
-/// How much of a file a bad sector takes with it.
-const PAGE: u64 = 4096;
+/// How much of a file a bad sector takes with it, and what a disk replaces at once.
+pub const PAGE: u64 = 4096;
 
 /// What a directory lies on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct FileSystem {
     pub name: String,
     /// How far text that was not synced can be trusted after a crash.
     pub tail_rule: TailRule,
+    /// Whether what is replaced in a file stays where it lies, so that it is durable by one write.
+    pub is_in_place: bool,
 }
 
 /// A directory, whose files are named by a path relative to it.
@@ -74,6 +76,14 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Why it cannot be written; it is then as it was.
     fn replace(&self, name: &str, content: &[u8]) -> io::Result<()>;
 
+    /// Opens a file of `len` bytes whose pages are replaced where they lie; makes it durably and full
+    /// of zeros if there is none of that length. `None` where that is not quicker than to sync.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be made or opened.
+    fn overwritten(&self, name: &str, len: u64) -> io::Result<Option<Box<dyn Overwrite>>>;
+
     /// Makes `name` a symbolic link to `target`, or changes it to that, at once.
     ///
     /// # Errors
@@ -104,6 +114,17 @@ pub trait Storage: fmt::Debug + Send + Sync {
     ///
     /// Why the directory cannot be synced.
     fn sync(&self) -> io::Result<()>;
+}
+
+/// An open file of a [`Storage`] that has its length, and keeps its place on the disk.
+pub trait Overwrite: fmt::Debug + Send + Sync {
+    /// Replaces a part of it, durably: when it returns, a power loss leaves the new one. The address
+    /// of `bytes`, their length and `offset` are multiples of [`PAGE`].
+    ///
+    /// # Errors
+    ///
+    /// Why it could not. That part of it may then be anything.
+    fn overwrite(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 }
 
 /// An open file of a [`Storage`].

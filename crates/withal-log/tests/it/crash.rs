@@ -2,26 +2,60 @@
 //! nothing else is.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
 use withal_log::storage::Storage;
-use withal_log::{Durability, Log, LogError, LogOptions, OnFull, Reader, Verdict, verify_in};
+use withal_log::{
+    CommitRing, Durability, Log, LogError, LogErrorKind, LogOptions, OnFull, Reader, Verdict,
+    verify_in,
+};
 
 use crate::disk::{Dice, Fault, FaultDisk, Lost};
 
-fn clock() -> u64 {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static NOW: AtomicU64 = AtomicU64::new(1_763_680_800_000);
-    // So that checkpoints come often.
+static NOW: AtomicU64 = AtomicU64::new(1_763_680_800_000);
+
+/// So that checkpoints come often.
+fn fast_clock() -> u64 {
     NOW.fetch_add(700, Ordering::Relaxed)
+}
+
+/// So that they come between records.
+fn clock() -> u64 {
+    NOW.fetch_add(100, Ordering::Relaxed)
 }
 
 fn options(mode: Durability, rotate: u64) -> LogOptions {
     Log::open("log")
         .durability(mode)
         .rotate_size(rotate)
-        .clock(clock)
+        .commit_ring(CommitRing::Always)
+        .ring_size(RING)
+        .clock(match mode {
+            Durability::Always => clock,
+            _ => fast_clock,
+        })
+}
+
+/// Room for five small records, or one large one.
+const RING: u64 = 5 * 4096;
+
+/// What a reader gives before the next writer has come: all but what is in the commit ring only, and
+/// that it is told of.
+fn read_before(storage: &Arc<dyn Storage>) -> Vec<u8> {
+    let mut reader = Reader::open_in(Arc::clone(storage)).unwrap();
+    let mut text = Vec::new();
+    loop {
+        match reader.next_chunk() {
+            Ok(Some(chunk)) => text.extend_from_slice(chunk),
+            Ok(None) => return text,
+            Err(error) => {
+                assert_eq!(error.kind(), LogErrorKind::Corrupt, "{error}");
+                assert!(error.to_string().starts_with("`ring` has "), "{error}");
+            }
+        }
+    }
 }
 
 pub(crate) fn read(storage: &Arc<dyn Storage>) -> Result<Vec<u8>, LogError> {
@@ -39,6 +73,8 @@ struct Run {
     submitted: Vec<u8>,
     written: usize,
     durable: usize,
+    /// Whether what is written is durable.
+    is_always: bool,
 }
 
 /// What to do with a record of this many bytes.
@@ -77,7 +113,7 @@ fn append_all(log: &Log, steps: &[Step], run: &mut Run) -> Result<(), LogError> 
             Step::Sync => log.sync().map(|()| true)?,
         };
         run.written = run.submitted.len();
-        if is_durable {
+        if is_durable || run.is_always {
             run.durable = run.written;
         }
     }
@@ -143,7 +179,7 @@ fn check(left: Left, run: &Run, again: Option<u64>) {
         is_torn_at_most(&disk);
     }
     // Nor does a reader that comes before the next writer give anything else.
-    let before = read(&disk.storage()).unwrap();
+    let before = read_before(&disk.storage());
     assert!(
         run.submitted.starts_with(&before),
         "not a prefix before recovery: {:?}",
@@ -201,8 +237,20 @@ fn rotate() -> impl Strategy<Value = u64> {
 /// Acknowledged once written; synced only when asked.
 const WRITTEN: Durability = Durability::Interval(Duration::from_secs(3600));
 
+/// Acknowledged once written, or durable by way of the commit ring.
+fn mode() -> impl Strategy<Value = Durability> {
+    prop_oneof![Just(WRITTEN), Just(Durability::Always)]
+}
+
+fn begun(mode: Durability) -> Run {
+    Run {
+        is_always: mode == Durability::Always,
+        ..Run::default()
+    }
+}
+
 /// As many cases as `PROPTEST_CASES` says, and enough if it does not.
-fn config() -> ProptestConfig {
+pub(crate) fn config() -> ProptestConfig {
     match std::env::var_os("PROPTEST_CASES") {
         Some(_) => ProptestConfig::default(),
         None => ProptestConfig::with_cases(2_000),
@@ -214,6 +262,7 @@ proptest! {
 
     #[test]
     fn acknowledged_records_survive_a_crash_at_any_operation(
+        mode in mode(),
         lost in lost(),
         steps in steps(),
         rotate in rotate(),
@@ -226,8 +275,8 @@ proptest! {
     ) {
         let disk = FaultDisk::leaving(lost);
         disk.plan(at, Fault::Crash);
-        let mut done = Run::default();
-        let options = options(WRITTEN, rotate).sync_beside(beside);
+        let mut done = begun(mode);
+        let options = options(mode, rotate).sync_beside(beside);
         let options = if compress { options.compress(1) } else { options };
         let _ = run(&disk, options, &steps, &mut done);
         let left = match killed {
@@ -245,6 +294,7 @@ proptest! {
 
     #[test]
     fn blocks_that_came_to_the_disk_in_part_are_cut(
+        mode in mode(),
         lost in lost(),
         sizes in proptest::collection::vec(10_000_usize..70_000, 1..6),
         beside in beside(),
@@ -253,8 +303,8 @@ proptest! {
     ) {
         let disk = FaultDisk::leaving(lost);
         let steps: Vec<_> = sizes.into_iter().map(Step::Append).collect();
-        let mut done = Run::default();
-        let options = options(WRITTEN, 1 << 30).sync_beside(beside);
+        let mut done = begun(mode);
+        let options = options(mode, 1 << 30).sync_beside(beside);
         let log = options.open_in(disk.storage()).unwrap();
         append_all(&log, &steps, &mut done).unwrap();
         check(Left::by_power_loss(&disk, &done, seed), &done, again);
@@ -263,6 +313,7 @@ proptest! {
 
     #[test]
     fn one_failed_write_or_sync_loses_nothing(
+        mode in mode(),
         lost in lost(),
         steps in steps(),
         rotate in rotate(),
@@ -274,23 +325,24 @@ proptest! {
         let disk = FaultDisk::leaving(lost);
         let kind = std::io::ErrorKind::Other;
         disk.plan(at, if half { Fault::Half(kind) } else { Fault::Fails(kind) });
-        let mut done = Run::default();
-        let _ = run(&disk, options(WRITTEN, rotate).sync_beside(beside), &steps, &mut done);
+        let mut done = begun(mode);
+        let _ = run(&disk, options(mode, rotate).sync_beside(beside), &steps, &mut done);
         check(Left::by_power_loss(&disk, &done, seed), &done, None);
     }
 
     #[test]
-    fn short_writes_are_no_matter(lost in lost(), steps in steps(), rotate in rotate(), at in 0_u64..60) {
+    fn short_writes_are_no_matter(mode in mode(), lost in lost(), steps in steps(), rotate in rotate(), at in 0_u64..60) {
         let disk = FaultDisk::leaving(lost);
         disk.plan(at, Fault::Short);
-        let mut done = Run::default();
-        let failed = run(&disk, options(WRITTEN, rotate), &steps, &mut done);
+        let mut done = begun(mode);
+        let failed = run(&disk, options(mode, rotate), &steps, &mut done);
         prop_assert!(failed.is_none(), "{failed:?}");
         prop_assert_eq!(read(&disk.storage()).unwrap(), done.submitted);
     }
 
     #[test]
     fn a_full_disk_refuses_whole_records_and_goes_on(
+        mode in mode(),
         lost in lost(),
         sizes in proptest::collection::vec(0_usize..60, 1..16),
         from in 0_u64..40,
@@ -298,7 +350,7 @@ proptest! {
         rotate in rotate(),
     ) {
         let disk = FaultDisk::leaving(lost);
-        let options = options(WRITTEN, rotate).on_full(OnFull::Fail);
+        let options = options(mode, rotate).on_full(OnFull::Fail);
         let log = options.open_in(disk.storage()).unwrap();
         match lasts {
             Some(lasts) => disk.plan_full(from, from + lasts),

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use withal_log::TailRule;
-use withal_log::storage::{File, FileSystem, Storage};
+use withal_log::storage::{File, FileSystem, Overwrite, Storage};
 
 /// What goes wrong, at which operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,6 +176,13 @@ impl FaultDisk {
         FaultDisk(Arc::new(Mutex::new(world)))
     }
 
+    /// Takes all of the content that was not synced; names stay.
+    pub(crate) fn lose_unsynced(&self) {
+        for content in &mut self.world().contents {
+            content.now = content.durable.clone();
+        }
+    }
+
     /// The disk as a power loss leaves it: of what was not synced, some came through and some did
     /// not, by the dice.
     pub(crate) fn after_power_loss(&self, dice: &mut Dice) -> FaultDisk {
@@ -321,6 +328,7 @@ impl Storage for FaultDisk {
         Ok(FileSystem {
             name: "memory".to_owned(),
             tail_rule,
+            is_in_place: true,
         })
     }
 
@@ -385,6 +393,16 @@ impl Storage for FaultDisk {
         Ok(())
     }
 
+    fn overwritten(&self, name: &str, len: u64) -> io::Result<Option<Box<dyn Overwrite>>> {
+        let is_there = |content: &Vec<u8>| content.len() as u64 == len;
+        if !self.read(name).as_ref().is_some_and(is_there) {
+            self.world().space()?;
+            self.replace(name, &vec![0; len as usize])?;
+        }
+        let content = self.world().names[name];
+        Ok(Some(Box::new(FaultFile(self.clone(), content))))
+    }
+
     fn point(&self, name: &str, target: &str) -> io::Result<()> {
         let mut world = self.world();
         world.whole_step()?;
@@ -423,6 +441,36 @@ impl Storage for FaultDisk {
 
 #[derive(Debug)]
 struct FaultFile(FaultDisk, usize);
+
+impl Overwrite for FaultFile {
+    fn overwrite(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut world = self.0.world();
+        let fault = world.step()?;
+        let mut dice = Dice(world.operations + 1);
+        // Each sector comes to the disk or not, if it is not known that all do.
+        let comes = |dice: &mut Dice| fault.is_none() || dice.roll(2) == 0;
+        let content = &mut world.contents[self.1];
+        let mut at = offset as usize;
+        for sector in bytes.chunks(512) {
+            if comes(&mut dice) {
+                for copy in [&mut content.durable, &mut content.now] {
+                    copy[at..at + sector.len()].copy_from_slice(sector);
+                }
+            }
+            at += sector.len();
+        }
+        match fault {
+            Some(Fault::Crash) => Err(crashed()),
+            Some(Fault::Half(kind) | Fault::Fails(kind)) => Err(kind.into()),
+            // What a write lacks is written by the next one.
+            Some(Fault::Short) => {
+                drop(world);
+                self.overwrite(bytes, offset)
+            }
+            None => Ok(()),
+        }
+    }
+}
 
 impl File for FaultFile {
     fn append(&self, bytes: &[u8]) -> io::Result<usize> {
@@ -477,7 +525,11 @@ impl File for FaultFile {
     fn truncate(&self, len: u64) -> io::Result<()> {
         let mut world = self.0.world();
         world.whole_step()?;
-        world.contents[self.1].now.truncate(len as usize);
+        let content = &mut world.contents[self.1];
+        content.now.truncate(len as usize);
+        // What is written there from now on is another matter.
+        let is_spoiled = |from: &usize| *from < len as usize;
+        content.spoiled_from = content.spoiled_from.filter(is_spoiled);
         Ok(())
     }
 

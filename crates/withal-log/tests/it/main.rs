@@ -20,6 +20,7 @@ mod hooks;
 mod layer;
 mod policies;
 mod reading;
+mod ring;
 mod strict;
 #[cfg(feature = "tokio")]
 mod tokio;
