@@ -34,8 +34,9 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME", value_parser = FILE_SYSTEMS)]
     only: Vec<String>,
 
-    /// Only what has this in its name: a part of "log, always", "log, compressed", "log, only the
-    /// last is kept", "recovery of a log", "atomic write", "atomic batch"
+    /// Only what has this in its name: a part of "log, always", "log, in a ring", "log, compressed",
+    /// "log, only the last is kept", "recovery of a log", the last two also ", in a ring", "atomic
+    /// write", "atomic batch"
     #[arg(long, value_name = "TEXT", default_value = "")]
     workload: String,
 

@@ -23,6 +23,8 @@ without a newline comes back without one. One process writes a log, any number r
   batch=DUR,SIZE  power loss: synced once DUR has passed or SIZE has come together
   interval=DUR    kill -9 at once; a power loss costs at most DUR, or 16 MiB
   buffered        64 KiB or 100 ms are lost at kill -9; nothing is synced until the end
+Where many syncs are waited for, lines go into a commit ring first: a file of 8 MiB in the log's
+folder, in which they are durable by one write of the disk. --commit-ring never does without.
 
 On HUP, INT, QUIT and TERM, what has been read and what the pipe holds by then is written and
 synced, and the log is closed; a second one ends it at once.
@@ -96,7 +98,7 @@ Exit status:
 
 pub(super) const REPAIR: &str = "\
 It prints one line for each thing it does. The torn end is copied to quarantine/ in the log before
-it is cut. Text that does not match its checksum stays where it is: nothing is made up, nothing is
+it is cut; what of it is in the commit ring is put back. Text that does not match its checksum stays where it is: nothing is made up, nothing is
 thrown away. The next `withal log write` cuts a torn end, too.
 
 Examples:

@@ -6,7 +6,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use regex::bytes::Regex;
-use withal_log::{Durability, OnFull};
+use withal_log::{CommitRing, Durability, OnFull};
 
 use crate::cli::{duration, time_limit};
 
@@ -85,6 +85,15 @@ pub(super) fn on_full(text: &str) -> Result<OnFull, String> {
         None if text == "drop" => Ok(OnFull::Drop),
         None if text == "fail" => Ok(OnFull::Fail),
         _ => Err(ON_FULL_REMEDY.to_owned()),
+    }
+}
+
+pub(super) fn commit_ring(text: &str) -> Result<CommitRing, String> {
+    match text {
+        "auto" => Ok(CommitRing::Auto),
+        "always" => Ok(CommitRing::Always),
+        "never" => Ok(CommitRing::Never),
+        _ => Err("not a time for a commit ring; write `auto`, `always` or `never`".to_owned()),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use memchr::{memchr_iter, memrchr};
-use withal_log::{Durability, Log, LogError, LogErrorKind, LogOptions, OnFull};
+use withal_log::{CommitRing, Durability, Log, LogError, LogErrorKind, LogOptions, OnFull};
 
 use super::ack::Acks;
 use super::stamp::Format;
@@ -33,6 +33,11 @@ pub(crate) struct Arguments {
     /// What a line is safe from: always, batch=5ms,1MiB, interval=1s or buffered
     #[arg(short, long, value_name = "MODE", default_value = "interval=1s", value_parser = values::durability)]
     durability: Durability,
+
+    /// Whether lines become durable in a ring of 8 MiB beside the text: auto (once there are many),
+    /// always or never
+    #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = values::commit_ring)]
+    commit_ring: CommitRing,
 
     /// Begin a new file when one has this size
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = values::size)]
@@ -99,6 +104,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
             recovery.segment, recovery.cut
         ));
     }
+    if let Some(recovery) = log.recovery().filter(|recovery| recovery.restored > 0) {
+        messages.warn(format_args!(
+            "`{}`: {} bytes that a crash has torn are put back from the commit ring",
+            recovery.segment, recovery.restored
+        ));
+    }
     let acks = match arguments.ack {
         true => Some(Acks::new(&log, messages).context("cannot start a thread")?),
         false => None,
@@ -126,12 +137,19 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
 
 impl Arguments {
     pub(super) fn check(&self) -> anyhow::Result<()> {
-        match (&self.drop_line, self.on_full) {
-            (None, _) | (_, OnFull::Drop) => Ok(()),
-            (Some(_), _) => {
-                anyhow::bail!("--drop-line: nothing is dropped without `--on-full drop`")
-            }
+        if self.drop_line.is_some() && self.on_full != OnFull::Drop {
+            anyhow::bail!("--drop-line: nothing is dropped without `--on-full drop`");
         }
+        let is_durable = matches!(
+            self.durability,
+            Durability::Always | Durability::Batch { .. }
+        );
+        if self.commit_ring == CommitRing::Always && !is_durable {
+            anyhow::bail!(
+                "--commit-ring: nothing goes into it without `--durability always` or `batch`"
+            );
+        }
+        Ok(())
     }
 
     fn options(&self) -> LogOptions {
@@ -142,6 +160,7 @@ impl Arguments {
         };
         let mut options = Log::open(&self.path)
             .durability(durability)
+            .commit_ring(self.commit_ring)
             .on_full(self.on_full)
             .max_line(self.max_line)
             .rotate_size(self.rotate_size);

@@ -403,6 +403,108 @@ fn a_signal_ends_it_with_everything_that_was_read_on_the_disk() {
     }
 }
 
+/// Kills a writer that has acknowledged two lines, before their text is synced.
+fn kill_with_a_ring() -> Sandbox {
+    loop {
+        let sandbox = Sandbox::new();
+        let durable = ["--durability", "always", "--commit-ring", "always"];
+        let mut writer = sandbox.pipe(&[&["log", "write", "d", "--ack"], &durable[..]].concat());
+        let mut stdin = writer.stdin.take().unwrap();
+        let mut acks = BufReader::new(writer.stdout.take().unwrap()).lines();
+        for (line, number) in [("one\n", "1"), ("two\n", "2")] {
+            stdin.write_all(line.as_bytes()).unwrap();
+            assert_eq!(acks.next().unwrap().unwrap(), number);
+        }
+        writer.kill().unwrap();
+        writer.wait().unwrap();
+        let sidecar = segments(&sandbox).pop().unwrap().with_extension("idx");
+        // A checkpoint comes after a second.
+        if fs::metadata(sidecar).unwrap().len() == 64 {
+            return sandbox;
+        }
+    }
+}
+
+#[test]
+fn what_a_power_loss_takes_from_the_text_comes_back_from_the_ring() {
+    let sandbox = kill_with_a_ring();
+    let ring = sandbox.path("d").join("ring");
+    let stats = text(&log(&sandbox, &["stats", "d", "--json"], 0).stdout);
+    let is_in_place = ["ext4\"", "xfs\""].iter().any(|name| stats.contains(name));
+    assert_eq!(ring.exists(), is_in_place, "{stats}");
+    if !is_in_place {
+        return;
+    }
+    assert_eq!(fs::metadata(ring).unwrap().len(), 8 << 20);
+    assert_eq!(text(&cat(&sandbox)), "one\ntwo\n");
+
+    let torn = segments(&sandbox).pop().unwrap();
+    let torn = fs::File::options().write(true).open(torn).unwrap();
+    torn.set_len(5).unwrap();
+    let verified = text(&log(&sandbox, &["verify", "d"], 1).stdout);
+    assert!(
+        verified.contains(": byte 4 to 7: durable text is in the commit ring only\n"),
+        "{verified}"
+    );
+    let read = log(&sandbox, &["cat", "d"], 125);
+    assert_eq!(text(&read.stdout), "one\n");
+    assert_eq!(
+        text(&read.stderr),
+        "withal: `d/ring` has 4 bytes that a crash has torn from the end of the log; \
+         `withal log repair` puts them back; `withal log verify d` shows what is wrong\n"
+    );
+    let foreseen = text(&log(&sandbox, &["repair", "d", "--dry-run"], 0).stdout);
+    let repaired = text(&log(&sandbox, &["repair", "d"], 0).stdout);
+    assert_eq!(foreseen, repaired);
+    assert!(
+        repaired.contains(": 4 bytes put back from the commit ring\n"),
+        "{repaired}"
+    );
+    assert_eq!(text(&cat(&sandbox)), "one\ntwo\n");
+    log(&sandbox, &["verify", "d"], 0);
+
+    torn.set_len(0).unwrap();
+    let gone = text(&log(&sandbox, &["verify", "d"], 2).stdout);
+    assert!(
+        gone.contains(": byte 0 to 7: durable text is gone\n"),
+        "{gone}"
+    );
+}
+
+#[test]
+fn a_writer_says_what_it_has_put_back() {
+    let sandbox = kill_with_a_ring();
+    if !sandbox.path("d").join("ring").exists() {
+        return;
+    }
+    let torn = segments(&sandbox).pop().unwrap();
+    fs::File::options()
+        .write(true)
+        .open(torn)
+        .unwrap()
+        .set_len(0)
+        .unwrap();
+    let output = write(&sandbox, &[], b"three\n");
+    let stderr = text(&output.stderr);
+    let told = ": 8 bytes that a crash has torn are put back from the commit ring\n";
+    assert!(stderr.ends_with(told), "{stderr}");
+    assert_eq!(text(&cat(&sandbox)), "one\ntwo\nthree\n");
+    // Nobody asked for a ring this time.
+    assert!(!sandbox.path("d").join("ring").exists());
+}
+
+#[test]
+fn a_ring_is_for_lines_that_are_durable_at_once() {
+    let sandbox = Sandbox::new();
+    let refused = log(&sandbox, &["write", "d", "--commit-ring", "always"], 125);
+    let message = "--commit-ring: nothing goes into it without `--durability always` or `batch`";
+    assert_eq!(text(&refused.stderr), format!("withal: {message}\n"));
+    let refused = log(&sandbox, &["write", "d", "--commit-ring", "now"], 125);
+    let message = "not a time for a commit ring; write `auto`, `always` or `never`";
+    assert!(text(&refused.stderr).contains(message), "{refused:?}");
+    assert!(!sandbox.path("d").exists());
+}
+
 #[test]
 fn logging_goes_on_when_nobody_reads_stdout() {
     for (option, what) in [("--tee", "passed on"), ("--ack", "acknowledged")] {

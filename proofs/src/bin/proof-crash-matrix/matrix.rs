@@ -12,7 +12,7 @@ use withal_proofs::check::{Kept, Way};
 use withal_proofs::tally::Tally;
 
 use crate::disk::{FILE_SYSTEMS, FileSystem};
-use crate::recording::{Made, Recording, Workload};
+use crate::recording::{Durable, Made, Recording, Workload};
 use crate::replay::{Outcome, Replay};
 
 /// Rebuilds what a power loss can leave, and checks it.
@@ -163,25 +163,47 @@ fn one(file_system: &FileSystem, arguments: &Arguments) -> Result<Tally> {
     // Half of the logs' states with a sync now and then, a quarter each of the others.
     let of_log = arguments.states.div_ceil(2);
     let of_others = arguments.states.div_ceil(4);
-    for (workload, kept, always, states) in [
-        ("log", Kept::Whole, false, of_log),
-        ("log, always", Kept::Whole, true, of_others),
-        ("log, compressed", Kept::Compressed, false, of_others),
-        ("log, only the last is kept", Kept::Last, false, of_others),
+    for (workload, kept, durable, states) in [
+        ("log", Kept::Whole, Durable::Some, of_log),
+        ("log, always", Kept::Whole, Durable::All, of_others),
+        ("log, in a ring", Kept::Whole, Durable::Ringed, of_others),
+        (
+            "log, compressed",
+            Kept::Compressed,
+            Durable::Some,
+            of_others,
+        ),
+        (
+            "log, only the last is kept",
+            Kept::Last,
+            Durable::Some,
+            of_others,
+        ),
+        (
+            "log, only the last is kept, in a ring",
+            Kept::Last,
+            Durable::Ringed,
+            of_others,
+        ),
     ] {
         if is_wanted(workload) {
-            let log = |seed| log(seed, kept, always);
+            let log = |seed| log(seed, kept, durable);
             told(
                 workload,
                 record_and_replay(&replay, &log, &base, states, seed)?,
             );
         }
     }
-    if is_wanted("recovery of a log") {
-        told(
-            "recovery of a log",
-            recoveries(&replay, &base, of_others, seed)?,
-        );
+    for (workload, durable) in [
+        ("recovery of a log", Durable::Some),
+        ("recovery of a log, in a ring", Durable::Ringed),
+    ] {
+        if is_wanted(workload) {
+            told(
+                workload,
+                recoveries(&replay, &base, durable, of_others, seed)?,
+            );
+        }
     }
     let of_files = arguments.states.div_ceil(10);
     for way in Way::ALL {
@@ -202,11 +224,14 @@ fn one(file_system: &FileSystem, arguments: &Arguments) -> Result<Tally> {
     Ok(sum)
 }
 
-fn log(seed: u64, kept: Kept, always: bool) -> Workload {
+fn log(seed: u64, kept: Kept, durable: Durable) -> Workload {
     Workload::Log {
         seed,
-        records: if always { 1_500 } else { 5_000 },
-        always,
+        records: match durable {
+            Durable::Some => 5_000,
+            Durable::All | Durable::Ringed => 1_500,
+        },
+        durable,
         kept,
     }
 }
@@ -240,11 +265,17 @@ fn record_and_replay(
 }
 
 /// Crashes a log, records how it is recovered and goes on, and crashes that.
-fn recoveries(replay: &Replay<'_>, base: &Path, states: u64, seed: u64) -> Result<Outcome> {
+fn recoveries(
+    replay: &Replay<'_>,
+    base: &Path,
+    durable: Durable,
+    states: u64,
+    seed: u64,
+) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     let first = Recording::make(
         replay.file_system,
-        log(seed + 1_000, Kept::Whole, false),
+        log(seed + 1_000, Kept::Whole, durable),
         base.to_owned(),
         0,
         replay.scratch,
@@ -264,7 +295,7 @@ fn recoveries(replay: &Replay<'_>, base: &Path, states: u64, seed: u64) -> Resul
         let again = Workload::Log {
             seed,
             records: 60,
-            always: false,
+            durable,
             kept: Kept::Whole,
         };
         let recording = Recording::make(

@@ -12,14 +12,35 @@ use crate::device::{self, Loop, Mounted};
 use crate::disk::{self, FileSystem};
 use crate::recorder::{Event, Recorder};
 
+/// Which records are durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durable {
+    /// Those before a sync
+    Some,
+    /// All that are acknowledged
+    All,
+    /// The same, by way of the commit ring
+    Ringed,
+}
+
+impl Durable {
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Durable::Some => &[],
+            Durable::All => &["--always"],
+            Durable::Ringed => &["--always", "--ring"],
+        }
+    }
+}
+
 /// What is run and what must be there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Workload {
-    /// A log, some of whose records are made durable, or all when they are acknowledged
+    /// A log
     Log {
         seed: u64,
         records: u64,
-        always: bool,
+        durable: Durable,
         kept: Kept,
     },
     /// Files written atomically
@@ -49,14 +70,14 @@ impl Workload {
             Workload::Log {
                 seed,
                 records,
-                always,
+                durable,
                 kept,
             } => command
                 .arg("log")
                 .arg(root.join("log"))
                 .args([format!("--seed={seed}"), format!("--records={records}")])
                 .arg(format!("--kept={}", name(&kept)))
-                .args(always.then_some("--always")),
+                .args(durable.flags()),
             Workload::File { way, versions } => command
                 .arg("file")
                 .arg(root.join("file"))

@@ -93,9 +93,11 @@ fn write_and_kill(folder: &Path, from: &[u64], dice: &mut Dice) -> Result<Vec<Sa
         .arg(format!("--from={}", from.join(",")))
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
-    if dice.roll(2) == 0 {
-        let _ = command.arg("--always");
-    }
+    let _ = match dice.roll(3) {
+        0 => command.arg("--always"),
+        1 => command.args(["--always", "--ring"]),
+        _ => &mut command,
+    };
     let mut writer = command.spawn().context("the writer does not start")?;
     let mut pipe = writer.stdout.take().context("it has a pipe")?;
     // Some are killed while they open the log.

@@ -58,6 +58,16 @@ const SCENES: &[Scene] = &[
         start: Start::Nothing,
     },
     Scene {
+        name: "always, in the commit ring",
+        flags: &["--inline", "--always", "--ring"],
+        start: Start::Nothing,
+    },
+    Scene {
+        name: "always, in the commit ring, with its threads",
+        flags: &["--always", "--ring", "--records=20"],
+        start: Start::Nothing,
+    },
+    Scene {
         name: "recovery",
         flags: &["--inline", "--records=12"],
         start: Start::Torn,

@@ -17,6 +17,11 @@ use withal_proofs::check::{Kept, Way};
 use withal_proofs::dice::Dice;
 use withal_proofs::submitted;
 
+use crate::ringed;
+
+/// How large a commit ring is that comes round often.
+const RING: u64 = 256 * 1024;
+
 #[derive(Args, Debug)]
 pub(crate) struct LogArguments {
     /// The log
@@ -33,6 +38,10 @@ pub(crate) struct LogArguments {
     /// Every record is durable when it is acknowledged
     #[arg(long)]
     always: bool,
+
+    /// And that by way of the commit ring
+    #[arg(long, requires = "always")]
+    ring: bool,
 
     /// What becomes of ended segments
     #[arg(long, value_enum, default_value_t = Kept::Whole)]
@@ -89,7 +98,8 @@ fn append_all(arguments: &LogArguments, mark: &File) -> Result<()> {
         false => Durability::Interval(Duration::from_secs(3600)),
     };
     let options = arguments.kept.options(&arguments.folder);
-    let log = options.durability(durability).open()?;
+    let options = options.durability(durability);
+    let log = ringed(options, arguments.ring, RING).open()?;
     let begun = log.progress();
     tell(mark, begun.durable)?;
     let (mut number, end) = (begun.written, begun.written + arguments.records);

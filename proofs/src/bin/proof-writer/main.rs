@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use rustix::process::{Signal, getpid, kill_process};
-use withal_log::Log;
+use withal_log::{CommitRing, Log, LogOptions};
 
 /// The writers that are killed.
 #[derive(Debug, Parser)]
@@ -54,6 +54,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// With a commit ring of this size from the first record on, or with none.
+fn ringed(options: LogOptions, is_ringed: bool, size: u64) -> LogOptions {
+    let ring = match is_ringed {
+        true => CommitRing::Always,
+        false => CommitRing::Never,
+    };
+    options.commit_ring(ring).ring_size(size)
 }
 
 fn recover(folder: &Path) -> anyhow::Result<()> {

@@ -15,6 +15,11 @@ use withal_log::{Durability, Log, LogError, LogErrorKind, OnFull};
 use withal_proofs::dice::Dice;
 use withal_proofs::submitted;
 
+use crate::ringed;
+
+/// How large a commit ring is that comes round twice.
+const RING: u64 = 64 * 1024;
+
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     /// The log
@@ -31,6 +36,10 @@ pub(crate) struct Arguments {
     /// Every record is durable when it is acknowledged
     #[arg(long)]
     always: bool,
+
+    /// And that by way of the commit ring
+    #[arg(long, requires = "always")]
+    ring: bool,
 
     /// Is killed when all is appended
     #[arg(long)]
@@ -63,6 +72,7 @@ fn open(arguments: &Arguments) -> Result<Log> {
         .durability(durability)
         .on_full(OnFull::Fail)
         .rotate_size(arguments.rotate);
+    let options = ringed(options, arguments.ring, RING);
     if arguments.inline {
         let disk = Disk::open_or_create(&arguments.folder)?;
         return Ok(options.open_in(Arc::new(disk))?);
@@ -76,7 +86,7 @@ fn append_all(log: &Log, begun: u64, records: u64, acknowledged: &File) -> Resul
         if line != number + 1 {
             bail!("record {number} became line {line}");
         }
-        // By `pwrite`, which the log does not use: what is counted are its system calls.
+        // Not to the log's folder: only what goes there is spoiled.
         acknowledged.write_all_at(&(number + 1).to_le_bytes(), 0)?;
     }
     Ok(())

@@ -9,6 +9,11 @@ use clap::Args;
 use withal_log::{Durability, Log};
 use withal_proofs::submitted;
 
+use crate::ringed;
+
+/// How large a commit ring is that comes round often.
+const RING: u64 = 256 * 1024;
+
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     /// The log
@@ -22,6 +27,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     always: bool,
 
+    /// And that by way of the commit ring
+    #[arg(long, requires = "always")]
+    ring: bool,
+
     /// The number of the first record of each thread: as many threads as numbers
     #[arg(long, value_delimiter = ',', required = true)]
     from: Vec<u64>,
@@ -32,10 +41,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         true => Durability::Always,
         false => Durability::Interval(Duration::from_millis(20)),
     };
-    let log = Log::open(&arguments.folder)
+    let options = Log::open(&arguments.folder)
         .durability(durability)
-        .rotate_size(arguments.rotate)
-        .open()?;
+        .rotate_size(arguments.rotate);
+    let log = ringed(options, arguments.ring, RING).open()?;
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..)
             .zip(&arguments.from)
