@@ -103,7 +103,8 @@ impl fmt::Display for TailRule {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CommitRing {
-    /// Once a hundred syncs were waited for: a log that is written rarely needs none.
+    /// Once more than 32 syncs were waited for within a second: a log that is written rarely needs
+    /// none.
     #[default]
     Auto,
     /// From the first record on.
@@ -113,10 +114,10 @@ pub enum CommitRing {
 }
 
 impl CommitRing {
-    /// After how many syncs it is made, if ever.
+    /// After how many syncs within a second it is made, if ever.
     pub(crate) fn due(self) -> Option<u32> {
         match self {
-            CommitRing::Auto => Some(100),
+            CommitRing::Auto => Some(32),
             CommitRing::Always => Some(0),
             CommitRing::Never => None,
         }

@@ -47,8 +47,13 @@ pub(crate) struct Written {
 #[derive(Debug)]
 pub(crate) enum Rings {
     None,
-    /// After how many syncs it is opened, and the number of its next frame.
-    Later(u32, u64),
+    Later {
+        /// The number of its next frame.
+        next: u64,
+        /// After how many syncs within a second it is opened, and how many there were.
+        due: u32,
+        syncs: u32,
+    },
     One(Ring),
 }
 
@@ -69,8 +74,16 @@ impl Rings {
                 remove_ring(storage);
                 Rings::None
             }
-            (Some(_), Some(next)) => Rings::Later(0, next),
-            (Some(due), None) => Rings::Later(due, 1),
+            (Some(_), Some(next)) => Rings::later(0, next),
+            (Some(due), None) => Rings::later(due, 1),
+        }
+    }
+
+    fn later(due: u32, next: u64) -> Rings {
+        Rings::Later {
+            next,
+            due,
+            syncs: 0,
         }
     }
 }
@@ -169,10 +182,16 @@ impl Writer {
     /// Makes everything written so far durable, here or in the commit ring.
     fn make_durable(&mut self) -> Result<(), LogError> {
         let now = (self.settings.clock)();
-        if self.is_checkpoint_due(now) || !self.commit_to_ring()? {
+        if self.is_checkpoint_due(now) {
+            if let Rings::Later { syncs, .. } = &mut self.ring {
+                *syncs = 0;
+            }
             return self.sync();
         }
-        Ok(())
+        match self.commit_to_ring()? {
+            true => Ok(()),
+            false => self.sync(),
+        }
     }
 
     /// Makes everything durable in the commit ring, if there is one and it has room; says so.
@@ -225,11 +244,11 @@ impl Writer {
 
     /// Opens the commit ring once it is worth that.
     fn open_ring_if_due(&mut self) {
-        let Rings::Later(syncs, next) = &mut self.ring else {
+        let Rings::Later { next, due, syncs } = &mut self.ring else {
             return;
         };
-        if *syncs > 0 {
-            *syncs -= 1;
+        if *syncs < *due {
+            *syncs += 1;
             return;
         }
         self.ring = match Ring::open(

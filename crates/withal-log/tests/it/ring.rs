@@ -72,7 +72,7 @@ fn a_log_that_is_synced_rarely_has_no_ring() {
     let disk = FaultDisk::default();
     let log = options().commit_ring(CommitRing::Auto);
     let log = log.open_in(disk.storage()).unwrap();
-    for _ in 0..100 {
+    for _ in 0..32 {
         let _ = log.append("x").unwrap();
     }
     assert!(!disk.names().contains(&"ring".to_owned()));
@@ -82,6 +82,18 @@ fn a_log_that_is_synced_rarely_has_no_ring() {
     let _ = log.append("x").unwrap();
     assert_eq!(disk.syncs(), syncs);
     log.close().unwrap();
+}
+
+#[test]
+fn few_syncs_a_second_need_no_ring_however_long_it_lasts() {
+    let disk = FaultDisk::default();
+    let log = options().commit_ring(CommitRing::Auto).clock(going);
+    let log = log.open_in(disk.storage()).unwrap();
+    for _ in 0..200 {
+        let _ = log.append("x").unwrap();
+    }
+    log.close().unwrap();
+    assert!(!disk.names().contains(&"ring".to_owned()));
 }
 
 #[test]
