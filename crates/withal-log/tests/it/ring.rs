@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use proptest::prelude::*;
 use withal_log::storage::Storage;
 use withal_log::{
     CommitRing, Durability, Log, LogErrorKind, LogOptions, ProblemKind, Reader, RepairKind,
@@ -13,14 +12,20 @@ use withal_log::{
 use crate::crash::read;
 use crate::disk::{Dice, Fault, FaultDisk};
 
-const PAGE: u64 = 4096;
+pub(crate) const PAGE: u64 = 4096;
 
 /// Time stands still, so the text is synced only when the ring is half full.
-fn still() -> u64 {
+pub(crate) fn still() -> u64 {
     1_763_680_800_000
 }
 
-fn options() -> LogOptions {
+/// Time goes by with each record, so the text is synced now and then.
+pub(crate) fn going() -> u64 {
+    static NOW: AtomicU64 = AtomicU64::new(1_763_680_800_000);
+    NOW.fetch_add(120, Ordering::Relaxed)
+}
+
+pub(crate) fn options() -> LogOptions {
     Log::open("log")
         .durability(Durability::Always)
         .commit_ring(CommitRing::Always)
@@ -260,114 +265,3 @@ fn what_is_in_the_ring_outlives_a_disk_that_stops_the_log() {
     let left = disk.after_power_loss(&mut Dice(7)).storage();
     assert_eq!(read(&left).unwrap(), b"one\ntwo\n");
 }
-
-/// What one writer does, and how it ends.
-#[derive(Clone, Debug)]
-struct Session {
-    sizes: Vec<usize>,
-    /// The machine stops at this operation.
-    at: Option<u64>,
-    /// Only the process does.
-    is_kill: bool,
-    clock: Clock,
-    is_ringed: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Clock {
-    Still,
-    Goes,
-}
-
-fn going() -> u64 {
-    static NOW: AtomicU64 = AtomicU64::new(1_763_680_800_000);
-    NOW.fetch_add(120, Ordering::Relaxed)
-}
-
-fn session() -> impl Strategy<Value = Session> {
-    (
-        proptest::collection::vec(prop_oneof![0_usize..60, 300_usize..3000], 0..24),
-        proptest::option::of(0_u64..60),
-        any::<bool>(),
-        prop_oneof![3 => Just(Clock::Still), 1 => Just(Clock::Goes)],
-        proptest::bool::weighted(0.9),
-    )
-        .prop_map(|(sizes, at, is_kill, clock, is_ringed)| Session {
-            sizes,
-            at,
-            is_kill,
-            clock,
-            is_ringed,
-        })
-}
-
-proptest! {
-    #![proptest_config(crate::crash::config())]
-
-    #[test]
-    fn whoever_comes_next_finds_what_was_acknowledged(
-        sessions in proptest::collection::vec(session(), 1..5),
-        pages in 4_u64..12,
-        rotate in prop_oneof![Just(4000_u64), Just(1 << 20)],
-        seed in 1_u64..,
-    ) {
-        let mut dice = Dice(seed);
-        let mut disk = FaultDisk::default();
-        // What may be there, and how much of it is.
-        let (mut submitted, mut acknowledged) = (Vec::new(), 0);
-        for (number, session) in sessions.iter().chain([&LAST]).enumerate() {
-            if let Some(at) = session.at {
-                disk.plan(at, Fault::Crash);
-            }
-            let options = options().ring_size(pages * PAGE).rotate_size(rotate).clock(match session.clock {
-                Clock::Still => still,
-                Clock::Goes => going,
-            });
-            let options = match session.is_ringed {
-                true => options,
-                false => options.commit_ring(CommitRing::Never),
-            };
-            if let Ok(log) = options.open_in(disk.storage()) {
-                if let Ok(text) = read(&disk.storage()) {
-                    prop_assert!(submitted.starts_with(&text), "invented, before session {}", number);
-                    prop_assert!(text.len() >= acknowledged, "lost, before session {}: {} of {}", number, text.len(), acknowledged);
-                    acknowledged = text.len();
-                    submitted = text;
-                }
-                for (line, size) in session.sizes.iter().enumerate() {
-                    let record = format!("{number} {line} {}", "x".repeat(*size));
-                    submitted.extend_from_slice(record.as_bytes());
-                    submitted.push(b'\n');
-                    if log.append(&record).is_err() {
-                        break;
-                    }
-                    acknowledged = submitted.len();
-                }
-                let left = match session.is_kill {
-                    true => disk.after_kill(),
-                    false => disk.after_power_loss(&mut dice),
-                };
-                let closed = log.close();
-                if session.at.is_some() {
-                    disk = left;
-                } else {
-                    prop_assert!(closed.is_ok(), "{:?}", closed);
-                }
-            } else {
-                prop_assert!(session.at.is_some());
-                disk = match session.is_kill {
-                    true => disk.after_kill(),
-                    false => disk.after_power_loss(&mut dice),
-                };
-            }
-        }
-    }
-}
-
-const LAST: Session = Session {
-    sizes: Vec::new(),
-    at: None,
-    is_kill: false,
-    clock: Clock::Still,
-    is_ringed: true,
-};

@@ -1,6 +1,8 @@
 //! Whatever happens to the machine, what was acknowledged is there, whole and in order, and
 //! nothing else is.
 
+mod sessions;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -250,7 +252,7 @@ fn begun(mode: Durability) -> Run {
 }
 
 /// As many cases as `PROPTEST_CASES` says, and enough if it does not.
-pub(crate) fn config() -> ProptestConfig {
+fn config() -> ProptestConfig {
     match std::env::var_os("PROPTEST_CASES") {
         Some(_) => ProptestConfig::default(),
         None => ProptestConfig::with_cases(2_000),
