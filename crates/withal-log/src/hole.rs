@@ -69,6 +69,34 @@ pub(crate) fn whole_parts(text: &dyn File, start: u64, end: u64) -> io::Result<V
     Ok(parts)
 }
 
+/// The bytes from `start` to `end` as far as there are any, with zeros for what is damaged, and where
+/// that begins.
+pub(crate) fn read_around(
+    file: &dyn File,
+    start: u64,
+    end: u64,
+) -> io::Result<(Vec<u8>, Option<u64>)> {
+    let len = usize::try_from(end.saturating_sub(start)).map_err(io::Error::other)?;
+    let mut bytes = vec![0; len];
+    let (mut at, mut damaged) = (start, None);
+    while let Some(space) = bytes
+        .get_mut((at - start) as usize..)
+        .filter(|rest| !rest.is_empty())
+    {
+        match file.read_until_damage(space, at) {
+            Ok(0) => break,
+            Ok(read) => at += read as u64,
+            Err(error) if is_damage(&error) => {
+                let _first = damaged.get_or_insert(at);
+                at = file.behind_damage(at).min(end);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate((at - start) as usize);
+    Ok((bytes, damaged))
+}
+
 fn read<'p>(text: &dyn File, piece: &'p mut [u8], from: u64, end: u64) -> io::Result<&'p [u8]> {
     let left = usize::try_from(end - from).unwrap_or(PIECE);
     let (piece, _) = piece.split_at_mut(left.min(piece.len()));

@@ -10,7 +10,7 @@ use memchr::{memchr, memrchr, memrchr_iter};
 
 use crate::error::{LogError, LogErrorKind};
 use crate::files::{Files, SegmentFiles};
-use crate::hole::{is_damage, next_line, whole_parts};
+use crate::hole::{is_damage, next_line, read_around, whole_parts};
 use crate::name::Name;
 use crate::records::Records;
 use crate::recover::{read_from, sound_entries, whole_lines};
@@ -570,7 +570,12 @@ impl Reader {
                 false => not_restored(&self.storage),
             };
         }
-        self.missing_before(durable)
+        let missing = self.missing_before(durable)?;
+        if let (Some(_), Some(current)) = (&missing, &mut self.current) {
+            // More may be missing behind it.
+            current.is_end_seen = false;
+        }
+        Ok(missing)
     }
 
     /// Whether there is a segment after the current one.
@@ -826,7 +831,7 @@ fn look_back(
 ) -> io::Result<Option<u64>> {
     while end > 0 {
         let start = end.saturating_sub(CHUNK as u64);
-        let bytes = read_from(text, start, end)?;
+        let (bytes, _damaged) = read_around(text, start, end)?;
         for newline in memrchr_iter(b'\n', &bytes) {
             let at = start + newline as u64;
             // Behind the last line there is nothing that it could go on with.
@@ -848,7 +853,7 @@ fn goes_on_at(text: &dyn File, newline: u64) -> io::Result<bool> {
     let mut len = 16;
     loop {
         let start = newline.saturating_sub(len);
-        let line = read_from(text, start, newline + 1)?;
+        let (line, _damaged) = read_around(text, start, newline + 1)?;
         let is_only_marks = line.len() > 2
             && line
                 .get(..line.len() - 2)

@@ -12,9 +12,9 @@ use std::io;
 use std::sync::Arc;
 
 use crate::error::LogError;
-use crate::hole::is_damage;
+use crate::hole::read_around;
 use crate::sidecar::{Fields, checksum};
-use crate::storage::{File, Overwrite, PAGE, Storage};
+use crate::storage::{Overwrite, PAGE, Storage};
 
 /// What the file is called, and how long it is at most.
 pub(crate) const FILE: &str = "ring";
@@ -236,7 +236,8 @@ impl Saved {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Saved::default()),
             Err(error) => return Err(cannot(error)),
         };
-        let (bytes, damaged) = read_around_damage(&*file).map_err(cannot)?;
+        let len = file.size().map_err(cannot)?.min(SIZE);
+        let (bytes, damaged) = read_around(&*file, 0, len).map_err(cannot)?;
         let mut frames = Vec::new();
         let mut rest = &bytes[..];
         while !rest.is_empty() {
@@ -281,26 +282,6 @@ pub(crate) struct Outstanding {
     pub(crate) saved: u64,
     /// What it has not.
     pub(crate) gone: u64,
-}
-
-/// All of a file, with zeros for what cannot be read, and where that begins.
-fn read_around_damage(file: &dyn File) -> io::Result<(Vec<u8>, Option<u64>)> {
-    let len = file.size()?.min(SIZE);
-    let mut bytes = vec![0; len as usize];
-    let (mut at, mut damaged) = (0, None);
-    while at < len {
-        let (_, space) = bytes.split_at_mut(at as usize);
-        match file.read_until_damage(space, at) {
-            Ok(0) => break,
-            Ok(read) => at += read as u64,
-            Err(error) if is_damage(&error) => {
-                let _first = damaged.get_or_insert(at);
-                at = file.behind_damage(at);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok((bytes, damaged))
 }
 
 /// The last frame, and those before it that may be durable in the ring only.

@@ -230,6 +230,38 @@ fn a_damaged_frame_takes_only_its_lines() {
 }
 
 #[test]
+fn the_last_records_are_found_behind_before_and_around_a_damaged_frame() {
+    let (disk, lines) = log(options().rotate_size(5 << 20).compress(1), 200_000);
+    let frames = names(&disk, ".zst").remove(0);
+    disk.damage(&frames, |bytes| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x55;
+    });
+    let all = read(&disk);
+    let at = |found: &Found| matches!(found, Found::Hole(_));
+    let behind = all.len() - all.iter().position(at).unwrap() - 1;
+    for (count, is_behind) in [
+        (10, true),
+        (behind, true),
+        (behind + 2, false),
+        (lines.len(), false),
+    ] {
+        let reader = Reader::open_in(disk.storage()).unwrap();
+        let found = forwards(reader.skip_to_last(count).unwrap());
+        assert_eq!(found, all[all.len() - found.len()..]);
+        assert_eq!(!found.iter().any(at), is_behind, "{count}");
+        // What is not readable is not counted.
+        let readable = found.iter().filter(|found| !at(found)).count();
+        let most = count.min(all.len() - 1);
+        // A line of which the hole has the beginning ends behind it.
+        assert!(
+            (most - 1..=most).contains(&readable),
+            "{readable} of {most}"
+        );
+    }
+}
+
+#[test]
 fn records_do_not_go_on_over_a_hole() {
     let disk = FaultDisk::default();
     let log = options().rotate_size(1).open_in(disk.storage()).unwrap();
@@ -260,7 +292,7 @@ enum Damage {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_is_damaged_each_line_is_read_or_counted(
