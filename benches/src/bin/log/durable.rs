@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use okaywal::{LogVoid, WriteAheadLog};
 use rusqlite::{Connection, TransactionBehavior};
 use withal_benches::{Bench, US};
-use withal_log::{Durability, Log};
+use withal_log::{CommitRing, Durability, Log};
 
 use crate::{LINE, Open};
 
@@ -19,17 +19,23 @@ pub(crate) fn add(bench: &mut Bench<'_>, folder: &Path) {
             1 => "durable append, 1 writer".to_owned(),
             _ => format!("durable append, {writers} writers"),
         };
-        let options =
-            Log::open(folder.join(format!("withal{writers}"))).durability(Durability::Always);
-        let log = Open(options.open().expect("the folder can be written"));
-        bench.rate(&work, US, move |n| {
-            side_by_side(n, writers, || {
-                let log = log.0.clone();
-                move || {
-                    let _ = log.append(LINE).expect("the log can be written");
-                }
-            })
-        });
+        for (who, ring) in [
+            (US, CommitRing::Auto),
+            ("the same without a commit ring", CommitRing::Never),
+        ] {
+            let options = Log::open(folder.join(format!("{ring:?}{writers}")))
+                .durability(Durability::Always)
+                .commit_ring(ring);
+            let log = Open(options.open().expect("the folder can be written"));
+            bench.rate(&work, who, move |n| {
+                side_by_side(n, writers, || {
+                    let log = log.0.clone();
+                    move || {
+                        let _ = log.append(LINE).expect("the log can be written");
+                    }
+                })
+            });
+        }
         let path = folder.join(format!("bare{writers}"));
         bench.rate(&work, "bare `write` and `fdatasync`", move |n| {
             let file = append_to(&path);
