@@ -577,8 +577,13 @@ impl Queue {
         let pending = state.pending_since.filter(|_| !state.pending.is_empty());
         let pending = |delay| pending.map(|since| if is_much { since } else { since + delay });
         let awaited = |sync| is_awaited.then(|| (Instant::now(), sync));
-        let unnoted = state.unnoted_since.filter(|_| state.pending.is_empty());
-        let note = unnoted.map(|since| (since + NOTE, false));
+        // Whoever writes has no time for it, so it is looked again whether anybody still does.
+        let earliest = match state.pending.is_empty() {
+            true => None,
+            false => Some(Instant::now() + FLUSH),
+        };
+        let unnoted = state.unnoted_since.map(|since| since + NOTE);
+        let note = unnoted.map(|at| (earliest.map_or(at, |earliest| at.max(earliest)), false));
         let work = match self.durability {
             Durability::Buffered => awaited(false).or(pending(FLUSH).map(|at| (at, false))),
             Durability::Interval(every) => {

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::error::{LogError, LogErrorKind};
 use crate::events;
 use crate::files::{Files, Lost, SegmentFiles, read_all};
-use crate::restore::{remove_ring, restore};
+use crate::restore::{remove_ring, restore, take_back};
 use crate::ring::{self, Saved};
 use crate::scan::Scan;
 use crate::segment::{Found, Segment, Series, Tail, strict};
@@ -52,18 +52,19 @@ pub(crate) fn open(
     now: u64,
 ) -> Result<Opened, LogError> {
     let saved = Saved::read(storage, series.log_id)?;
-    let (segment, mut recovery) = open_text(storage, series, now)?;
-    let (segment, restored) = restore(storage, series, segment, &saved.frames, now)?;
-    if restored > 0 {
-        let recovery = recovery.get_or_insert_with(|| Recovery {
+    let taken = take_back(storage, &saved)?;
+    let (segment, recovery) = open_text(storage, series, now)?;
+    let (segment, restored) = restore(storage, series, segment, &saved.frames, &taken, now)?;
+    let recovery = match taken.is_nothing() && restored == 0 {
+        true => recovery,
+        false => Some(Recovery {
             segment: segment.name.text(),
             end: segment.len - restored,
-            cut: 0,
-            uncovered: 0,
+            cut: recovery.as_ref().map_or(0, |recovery| recovery.cut) + taken.cut,
+            uncovered: recovery.map_or(0, |recovery| recovery.uncovered) + taken.uncovered,
             restored,
-        });
-        recovery.restored = restored;
-    }
+        }),
+    };
     let mut ring = saved.next();
     if let Some(at) = saved.damaged {
         let file = storage.display(ring::FILE);
@@ -71,7 +72,7 @@ pub(crate) fn open(
         let error = LogError::new(LogErrorKind::Corrupt, message);
         let facts = json!({ "file": ring::FILE, "at": at });
         events::warn(storage, now, "commit ring damaged", &facts, &error);
-        remove_ring(storage);
+        remove_ring(storage)?;
         ring = None;
     }
     Ok(Opened {
@@ -274,6 +275,10 @@ fn reopen(
         strict: strict(&header),
     });
     let (lines, _) = rest.split_at(whole);
+    // Who has made it may have been killed before its name was durable.
+    storage
+        .sync()
+        .map_err(|error| cannot("sync", storage, "", error))?;
     let mended = mend_text(&mut segment, lines, now);
     mended.map_err(|error| cannot("recover", storage, &name, error))?;
     storage

@@ -324,6 +324,12 @@ impl Repair<'_> {
             self.act(file, RepairKind::Shortened { missing });
         }
         if self.options.dry_run {
+            if is_ended && !is_damaged {
+                let saved = Saved::read(self.storage, series.log_id)?;
+                let bytes = saved.outstanding(last.name.base + scan.covered()).saved;
+                let file = self.storage.display(&name);
+                self.act_if_any(file, &[(bytes, RepairKind::Restored { bytes })]);
+            }
             return match is_damaged || is_ended || (self.options.reindex && scan.rest > 0) {
                 true => Ok(()),
                 false => self.foresee(series, last, &*text, size, &scan),
@@ -401,28 +407,24 @@ impl Repair<'_> {
 
     fn recovered(&mut self, recovery: &Recovery) {
         let file = self.storage.display(&recovery.segment);
+        let Recovery {
+            cut,
+            uncovered,
+            restored,
+            ..
+        } = *recovery;
         let done = [
-            (
-                recovery.cut,
-                RepairKind::Cut {
-                    bytes: recovery.cut,
-                },
-            ),
-            (
-                recovery.uncovered,
-                RepairKind::Covered {
-                    bytes: recovery.uncovered,
-                },
-            ),
-            (
-                recovery.restored,
-                RepairKind::Restored {
-                    bytes: recovery.restored,
-                },
-            ),
+            (cut, RepairKind::Cut { bytes: cut }),
+            (uncovered, RepairKind::Covered { bytes: uncovered }),
+            (restored, RepairKind::Restored { bytes: restored }),
         ];
-        for (_, kind) in done.into_iter().filter(|(bytes, _)| *bytes > 0) {
-            self.act(file.clone(), kind);
+        self.act_if_any(file, &done);
+    }
+
+    /// Tells what was done to so many bytes, where that are any.
+    fn act_if_any(&mut self, file: String, done: &[(u64, RepairKind)]) {
+        for (_, kind) in done.iter().filter(|(bytes, _)| *bytes > 0) {
+            self.act(file.clone(), *kind);
         }
     }
 

@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::LogError;
@@ -47,8 +48,12 @@ pub(crate) struct Ring {
     /// The number of the next frame, and where it goes.
     next: u64,
     at: u64,
-    /// The frames that are needed still: where each begins, and where in the log it ends.
+    /// The last frame and those before it that it does not tell to be durable without the ring: where
+    /// each begins, and where in the log it ends. All of them stay until the next one tells more: a
+    /// power loss may leave less of that than was overwritten for it.
     needed: VecDeque<(u64, u64)>,
+    /// What the last frame tells to be durable without the ring.
+    synced: u64,
 }
 
 impl Ring {
@@ -69,12 +74,13 @@ impl Ring {
             next,
             at: 0,
             needed: VecDeque::new(),
+            synced: 0,
         }))
     }
 
-    /// Whether so much text can be written now.
+    /// Whether so much text can be written now, and after it a frame without text.
     pub(crate) fn has_room(&self, len: u64) -> bool {
-        len <= MOST && self.room_for(frame_len(len)).is_some()
+        len <= MOST && self.room_for(frame_len(len) + PAGE).is_some()
     }
 
     /// Where a frame of so many bytes overwrites nothing that is needed.
@@ -104,16 +110,23 @@ impl Ring {
         let frame = self.pages.frame(self.log_id, self.next, place, len, text);
         self.file.overwrite(frame, at)?;
         self.at = at + frame.len() as u64;
-        self.needed.push_back((at, place.start + len));
         self.next += 1;
+        self.synced = place.synced;
+        while self
+            .needed
+            .front()
+            .is_some_and(|(_, end)| *end <= self.synced)
+        {
+            let _ = self.needed.pop_front();
+        }
+        self.needed.push_back((at, place.start + len));
         Ok(())
     }
 
-    /// Keeps nothing that is durable without the ring: the log up to `synced`.
-    pub(crate) fn forget(&mut self, synced: u64) {
-        while self.needed.front().is_some_and(|(_, end)| *end <= synced) {
-            let _ = self.needed.pop_front();
-        }
+    /// Whether, as it tells, something may be durable in it only.
+    pub(crate) fn is_needed(&self) -> bool {
+        let last = self.needed.back();
+        last.is_some_and(|(_, end)| *end > self.synced)
     }
 
     /// Whether it is time to make the text durable, lest there be no room.
@@ -203,7 +216,10 @@ impl Frame {
         let text = rest.get(..len as usize)?;
         let (checked, _) = header.split_at(CHECKED);
         let is_whole = checksum(checksum(0, checked), text) == crc;
-        (is_ours && is_whole).then(|| Frame {
+        // No log has come so far, and none has more lines than bytes.
+        let is_possible =
+            number.max(place.start) < u64::MAX / 2 && place.lines.max(place.synced) <= place.start;
+        (is_ours && is_whole && is_possible).then(|| Frame {
             number,
             place,
             text: text.to_vec(),
@@ -237,7 +253,13 @@ impl Saved {
             Err(error) => return Err(cannot(error)),
         };
         let len = file.size().map_err(cannot)?.min(SIZE);
-        let (bytes, damaged) = read_around(&*file, 0, len).map_err(cannot)?;
+        let (bytes, damaged) = match read_around(&*file, 0, len) {
+            // Whatever it is, it is no ring.
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                return Ok(Saved::default());
+            }
+            read => read.map_err(cannot)?,
+        };
         let mut frames = Vec::new();
         let mut rest = &bytes[..];
         while !rest.is_empty() {
@@ -259,6 +281,24 @@ impl Saved {
     pub(crate) fn next(&self) -> Option<u64> {
         let next = self.frames.last().map_or(1, |last| last.number + 1);
         self.is_there.then_some(next)
+    }
+
+    /// The part of the log that may be durable in it only.
+    pub(crate) fn unsynced(&self) -> Range<u64> {
+        let last = self.frames.last();
+        last.map_or(0..0, |last| last.place.synced..last.end())
+    }
+
+    /// Whether it has all of the log from there on that may be durable in it only.
+    pub(crate) fn has_all_from(&self, start: u64) -> bool {
+        let mut at = start;
+        for frame in &self.frames {
+            if frame.place.start > at {
+                return false;
+            }
+            at = at.max(frame.end());
+        }
+        true
     }
 
     /// What it has behind `end`, where the text ends.

@@ -604,16 +604,16 @@ impl Segment {
         Ok(())
     }
 
-    /// Takes back that the segment ended where it was durable: there can be no other, and what is
-    /// behind that end is still in the file. `len` is how long the sidecar was.
+    /// Takes back that the segment ended where it was durable: there can be no other. `len` is how
+    /// long the sidecar was.
     ///
-    /// Of that, what the commit ring has must come from there: the next sync would say that it is
-    /// durable here.
-    pub(crate) fn unpoison(&mut self, len: u64) -> io::Result<()> {
+    /// What is behind that end is left only if it was promised to be there: the next sync would say
+    /// that it is durable. What the commit ring has comes from there.
+    pub(crate) fn unpoison(&mut self, len: u64, is_promised: bool) -> io::Result<()> {
         self.sidecar.truncate(len)?;
-        match self.committed.0 > self.durable {
-            true => self.text.truncate(self.durable),
-            false => Ok(()),
+        match is_promised {
+            true => Ok(()),
+            false => self.text.truncate(self.durable),
         }
     }
 

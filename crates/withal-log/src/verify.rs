@@ -413,10 +413,11 @@ impl Check<'_> {
         self.report.segments += 1;
         // What lies behind the start of the next one does not count: it was written again there.
         let base = self.files.name.base;
-        let limit = self
-            .next
-            .map_or(len, |next| next.saturating_sub(base).min(len));
         let ended = scan.is_ended().then(|| scan.covered());
+        // Nor what lies behind the end of one that a failed sync has ended.
+        let poisoned = ended.filter(|_| scan.sealed().is_none());
+        let next = self.next.map(|next| next.saturating_sub(base));
+        let limit = next.or(poisoned).map_or(len, |end| end.min(len));
         let due = ended.unwrap_or(0).max(scan.durable());
         if due > len {
             self.problem(&name, len, due - len, ProblemKind::MissingText);

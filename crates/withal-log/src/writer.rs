@@ -55,6 +55,8 @@ pub(crate) enum Rings {
         syncs: u32,
     },
     One(Ring),
+    /// It could not be written, and is removed once nothing in it is needed.
+    Failed,
 }
 
 impl Rings {
@@ -71,7 +73,10 @@ impl Rings {
         match (due, next) {
             (None, None) => Rings::None,
             (None, Some(_)) => {
-                remove_ring(storage);
+                // All is durable without it, and a checkpoint says so: it may stay.
+                if let Err(error) = remove_ring(storage) {
+                    events::tell(&error);
+                }
                 Rings::None
             }
             (Some(_), Some(next)) => Rings::later(0, next),
@@ -212,7 +217,6 @@ impl Writer {
         };
         let segment = &mut self.segment;
         let base = segment.name.base;
-        ring.forget(base + segment.durable);
         let (committed, lines) = segment.committed;
         let len = segment.len - committed;
         if len == 0 {
@@ -228,11 +232,7 @@ impl Writer {
         };
         let text = last_bytes(&self.unsynced, segment.len - segment.durable - len);
         if let Err(error) = ring.write(place, len, text) {
-            self.ring = Rings::None;
-            let name = self.storage.display(ring::FILE);
-            let error = LogError::io(format!("cannot write `{name}`, so it is left"), error);
-            let now = (self.settings.clock)();
-            events::warn(&self.storage, now, "commit ring failed", &json!({}), &error);
+            self.ring_failed(error);
             return Ok(false);
         }
         segment.all_committed();
@@ -240,6 +240,44 @@ impl Writer {
             self.begin_sync();
         }
         Ok(true)
+    }
+
+    /// Does without the commit ring from now on.
+    fn ring_failed(&mut self, error: io::Error) {
+        self.ring = Rings::Failed;
+        let name = self.storage.display(ring::FILE);
+        let error = LogError::io(format!("cannot write `{name}`, so it is left"), error);
+        let now = (self.settings.clock)();
+        events::warn(&self.storage, now, "commit ring failed", &json!({}), &error);
+    }
+
+    /// Has the commit ring tell that all is durable without it, before anybody relies on that:
+    /// whoever opens the log after a crash writes again what may be durable in the ring only.
+    fn note_synced(&mut self) -> Result<(), LogError> {
+        let tail = self.segment.tail();
+        let place = Place {
+            start: tail.end,
+            lines: tail.lines,
+            synced: tail.end,
+        };
+        if let Rings::One(ring) = &mut self.ring
+            && ring.is_needed()
+            && let Err(error) = ring.write(place, 0, [].into_iter())
+        {
+            self.ring_failed(error);
+        }
+        if !matches!(self.ring, Rings::Failed) {
+            return Ok(());
+        }
+        self.ring = Rings::None;
+        remove_ring(&self.storage).map_err(|error| {
+            let name = self.storage.display(ring::FILE);
+            let doing = "can neither be written nor removed: the log is stopped";
+            let message = format!("`{name}` {doing}: {}", error.in_full());
+            let stopped = LogError::new(LogErrorKind::Stopped, message);
+            self.stopped = Some(stopped.clone());
+            stopped
+        })
     }
 
     /// Opens the commit ring once it is worth that.
@@ -566,6 +604,7 @@ impl Writer {
         }
         self.forget_unsynced();
         self.dirty_bytes = 0;
+        self.note_synced()?;
         let now = (self.settings.clock)();
         if self.is_checkpoint_due(now) {
             self.checkpoint(now);
@@ -645,10 +684,15 @@ impl Writer {
                 self.segment = next;
                 self.unsynced_bytes = 0;
                 self.syncing = 0;
-                Ok(())
+                self.note_synced()
             }
             Err(second) => {
-                if let Err(error) = self.segment.unpoison(sidecar_len) {
+                // What is acknowledged once it is durable, nobody was promised.
+                let is_promised = !matches!(
+                    self.settings.durability,
+                    Durability::Always | Durability::Batch { .. }
+                );
+                if let Err(error) = self.segment.unpoison(sidecar_len, is_promised) {
                     let doing = format!("cannot mend the sidecar of `{}`", self.display());
                     events::tell(&LogError::io(doing, error));
                 }
@@ -718,28 +762,7 @@ impl Writer {
             .flush()
             .and_then(|()| self.segment.release())
             .and_then(|()| self.segment.sync_sidecar());
-        ended.map_err(|error| LogError::io(doing, error))?;
-        self.end_ring();
-        Ok(())
-    }
-
-    /// Notes in the commit ring that nothing in it is needed any more.
-    fn end_ring(&mut self) {
-        let tail = self.segment.tail();
-        let place = Place {
-            start: tail.end,
-            lines: tail.lines,
-            synced: tail.end,
-        };
-        let Rings::One(ring) = &mut self.ring else {
-            return;
-        };
-        ring.forget(tail.end);
-        if let Err(error) = ring.write(place, 0, [].into_iter()) {
-            // All of it is in the text: whoever opens the log next finds that.
-            let doing = format!("cannot write `{}`", self.storage.display(ring::FILE));
-            events::tell(&LogError::io(doing, error));
-        }
+        ended.map_err(|error| LogError::io(doing, error))
     }
 
     fn display(&self) -> String {

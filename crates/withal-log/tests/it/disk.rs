@@ -38,7 +38,7 @@ struct Content {
     durable: Vec<u8>,
     now: Vec<u8>,
     /// A sync failed: what was not durable then will never be, whatever later syncs say.
-    spoiled_from: Option<usize>,
+    spoiled: Option<Range<usize>>,
 }
 
 type Names = BTreeMap<String, usize>;
@@ -180,6 +180,7 @@ impl FaultDisk {
     pub(crate) fn lose_unsynced(&self) {
         for content in &mut self.world().contents {
             content.now = content.durable.clone();
+            content.spoiled = None;
         }
     }
 
@@ -233,15 +234,14 @@ fn survive(content: &Content, world: &World, dice: &mut Dice) -> Content {
         }
         left
     };
-    if let Some(from) = content.spoiled_from {
-        let from = from.min(left.len());
-        let end = left.len();
-        world.lose(&mut left, from..end, dice);
+    if let Some(spoiled) = &content.spoiled {
+        let end = spoiled.end.min(left.len());
+        world.lose(&mut left, spoiled.start.min(end)..end, dice);
     }
     Content {
         durable: left.clone(),
         now: left,
-        spoiled_from: None,
+        spoiled: None,
     }
 }
 
@@ -386,7 +386,7 @@ impl Storage for FaultDisk {
         world.contents.push(Content {
             durable: bytes.to_vec(),
             now: bytes.to_vec(),
-            spoiled_from: None,
+            spoiled: None,
         });
         let _ = world.names.insert(name.to_owned(), content);
         world.history = vec![world.names.clone()];
@@ -528,8 +528,9 @@ impl File for FaultFile {
         let content = &mut world.contents[self.1];
         content.now.truncate(len as usize);
         // What is written there from now on is another matter.
-        let is_spoiled = |from: &usize| *from < len as usize;
-        content.spoiled_from = content.spoiled_from.filter(is_spoiled);
+        let spoiled = content.spoiled.take();
+        let spoiled = spoiled.map(|spoiled| spoiled.start..spoiled.end.min(len as usize));
+        content.spoiled = spoiled.filter(|spoiled| !spoiled.is_empty());
         Ok(())
     }
 
@@ -556,12 +557,16 @@ impl File for FaultFile {
                 };
                 let content = &mut world.contents[self.1];
                 content.durable = content.now.clone();
-                if let Some(from) = content.spoiled_from {
-                    content.durable[from..].fill(lost);
+                if let Some(spoiled) = content.spoiled.clone() {
+                    content.durable[spoiled].fill(lost);
                 }
             }
             Err(_) => {
-                let _ = content.spoiled_from.get_or_insert(durable);
+                let end = content.now.len();
+                if durable < end {
+                    let spoiled = content.spoiled.get_or_insert(durable..end);
+                    spoiled.end = spoiled.end.max(end);
+                }
             }
         }
         synced

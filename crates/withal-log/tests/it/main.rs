@@ -18,6 +18,7 @@ mod holes;
 mod hooks;
 #[cfg(feature = "tracing")]
 mod layer;
+mod live;
 mod policies;
 mod reading;
 mod ring;

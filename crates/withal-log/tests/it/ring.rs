@@ -1,12 +1,15 @@
 //! Records that are durable by way of the commit ring.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use withal_log::storage::Storage;
 use withal_log::{
-    CommitRing, Durability, Log, LogErrorKind, LogOptions, ProblemKind, Reader, RepairKind,
-    RepairOptions, ReverseReader, Verdict, repair_in, verify_in,
+    CommitRing, Durability, Log, LogErrorKind, LogOptions, OnFull, ProblemKind, Reader, RepairKind,
+    RepairOptions, ReverseReader, Verdict, last_lines, repair_in, verify, verify_in,
 };
 
 use crate::crash::read;
@@ -264,4 +267,265 @@ fn what_is_in_the_ring_outlives_a_disk_that_stops_the_log() {
     options().open_in(disk.storage()).unwrap().close().unwrap();
     let left = disk.after_power_loss(&mut Dice(7)).storage();
     assert_eq!(read(&left).unwrap(), b"one\ntwo\n");
+}
+
+const EIO: Fault = Fault::Fails(std::io::ErrorKind::Other);
+
+/// A killed writer has left what is durable in the ring only; the first sync of who comes next fails.
+#[test]
+fn a_failed_sync_of_recovery_loses_nothing() {
+    for at in 0..12 {
+        let disk = FaultDisk::default();
+        let log = options().open_in(disk.storage()).unwrap();
+        for record in ["one", "two", "three"] {
+            let _ = log.append(record).unwrap(); // acknowledged
+        }
+        let killed = disk.after_kill();
+        drop(log);
+        killed.plan(at, EIO);
+        let Err(_) = options().open_in(killed.storage()) else {
+            continue;
+        };
+        // It is started again.
+        let log = options().open_in(killed.storage()).unwrap();
+        let _ = log.append("four").unwrap();
+        log.close().unwrap();
+        let left = killed.after_power_loss(&mut Dice(7)).storage();
+        let text = read(&left).map(|text| String::from_utf8(text).unwrap());
+        assert_eq!(text.unwrap(), "one\ntwo\nthree\nfour\n", "at {at}");
+    }
+}
+
+/// After a power loss: what is put back from the ring is not synced at first.
+#[test]
+fn a_failed_sync_of_what_is_put_back_loses_nothing() {
+    for at in 0..16 {
+        let disk = FaultDisk::default();
+        let log = options().open_in(disk.storage()).unwrap();
+        for record in ["one", "two", "three"] {
+            let _ = log.append(record).unwrap(); // acknowledged
+        }
+        let left = disk.after_kill();
+        left.lose_unsynced();
+        drop(log);
+        left.plan(at, EIO);
+        let Err(_) = options().open_in(left.storage()) else {
+            continue;
+        };
+        // It is started again.
+        let log = options().open_in(left.storage()).unwrap();
+        let _ = log.append("four").unwrap();
+        log.close().unwrap();
+        let left = left.after_power_loss(&mut Dice(7)).storage();
+        let text = read(&left).map(|text| String::from_utf8(text).unwrap());
+        assert_eq!(text.unwrap(), "one\ntwo\nthree\nfour\n", "at {at}");
+    }
+}
+
+/// The sync beside the writing fails, and the writer is killed before it looks what came of it: the
+/// system tells nobody else.
+#[test]
+fn a_failed_sync_that_nobody_has_heard_of_loses_nothing() {
+    for at in 0..6 {
+        let disk = FaultDisk::default();
+        let log = options()
+            .ring_size(4 * 4096)
+            .open_in(disk.storage())
+            .unwrap();
+        let _ = log.append("one").unwrap();
+        disk.plan(at, EIO);
+        let _ = log.append("two").unwrap(); // acknowledged; the ring is half full
+        let killed = disk.after_kill();
+        drop(log);
+        let log = options().open_in(killed.storage()).unwrap();
+        log.close().unwrap();
+        for seed in 1..20 {
+            let left = killed.after_power_loss(&mut Dice(seed));
+            let log = options().open_in(left.storage());
+            let log = log.unwrap_or_else(|error| panic!("at {at}: {error}"));
+            log.close().unwrap();
+            let text = String::from_utf8(read(&left.storage()).unwrap()).unwrap();
+            assert_eq!(text, "one\ntwo\n", "at {at}");
+        }
+    }
+}
+
+/// No ring at all: what nobody was promised stays in a text whose sync has failed, and takes what
+/// comes behind it along.
+#[test]
+fn what_stays_of_a_stopped_log_takes_nothing_along() {
+    for ring in [CommitRing::Always, CommitRing::Never] {
+        for at in 0..30 {
+            let disk = FaultDisk::default();
+            let log = options().commit_ring(ring).on_full(OnFull::Fail);
+            let log = log.open_in(disk.storage()).unwrap();
+            let _ = log.append("one").unwrap();
+            disk.plan(at, EIO);
+            disk.plan_full(at, at + 2);
+            for _ in 0..8 {
+                let _ = log.append("two").is_ok();
+            }
+            let killed = disk.after_kill();
+            let _ = log.close();
+            let Ok(log) = options().commit_ring(ring).open_in(killed.storage()) else {
+                continue;
+            };
+            let _ = log.append("after").unwrap(); // acknowledged
+            let left = killed.after_power_loss(&mut Dice(7));
+            drop(log);
+            let log = options().commit_ring(ring).open_in(left.storage()).unwrap();
+            log.close().unwrap();
+            let mut reader = Reader::open_in(left.storage()).unwrap();
+            let mut text = Vec::new();
+            loop {
+                match reader.next_chunk() {
+                    Ok(None) => break,
+                    Ok(Some(chunk)) => text.extend_from_slice(chunk),
+                    Err(error) => println!("{error}"),
+                }
+            }
+            let text = String::from_utf8(text).unwrap();
+            assert!(text.ends_with("after\n"), "{ring:?} at {at}: {text:?}");
+        }
+    }
+}
+
+fn durable_len(path: &Path) -> usize {
+    let mut reader = Reader::open(path).unwrap().durable_only();
+    let mut len = 0;
+    while let Some(chunk) = reader.next_chunk().unwrap() {
+        len += chunk.len();
+    }
+    len
+}
+
+/// The clock is the real one.
+#[test]
+fn who_reads_only_what_is_durable_sees_all_of_it_soon() {
+    for ring in [CommitRing::Always, CommitRing::Never] {
+        for round in 0..2 {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("log");
+            let log = Log::open(&path).durability(Durability::Always);
+            let log = log.commit_ring(ring).open().unwrap();
+            let until = Instant::now() + Duration::from_millis(1300 + 100 * round);
+            std::thread::scope(|scope| {
+                for _ in 0..6 {
+                    let log = &log;
+                    let _ = scope.spawn(move || {
+                        while Instant::now() < until {
+                            let _ = log.append("record").unwrap();
+                        }
+                    });
+                }
+            });
+            let all = 7 * usize::try_from(log.progress().durable).unwrap();
+            // Nobody writes any more: it comes by itself, or never.
+            let limit = Instant::now() + Duration::from_secs(20);
+            while durable_len(&path) < all {
+                assert!(
+                    Instant::now() < limit,
+                    "{ring:?}: {} of {all}",
+                    durable_len(&path)
+                );
+                std::thread::park_timeout(Duration::from_millis(50));
+            }
+            log.close().unwrap();
+        }
+    }
+}
+
+fn crc32c(bytes: &[u8]) -> u32 {
+    let mut crc = !0_u32;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0x82F6_3B78 & (crc & 1).wrapping_neg());
+        }
+    }
+    !crc
+}
+
+fn forged(disk: &FaultDisk, at: usize, number: u64, place: [u64; 3], text: &[u8]) {
+    let meta = String::from_utf8(disk.read("META").unwrap()).unwrap();
+    let id = meta.split("\"id\":\"").nth(1).unwrap();
+    let id = u128::from_str_radix(&id[..32], 16).unwrap();
+    let mut frame = b"withalrg".to_vec();
+    frame.extend_from_slice(&number.to_le_bytes());
+    frame.extend_from_slice(&id.to_le_bytes());
+    for field in place {
+        frame.extend_from_slice(&field.to_le_bytes());
+    }
+    frame.extend_from_slice(&(text.len() as u32).to_le_bytes());
+    let mut checked = frame.clone();
+    checked.extend_from_slice(text);
+    frame.extend_from_slice(&crc32c(&checked).to_le_bytes());
+    frame.extend_from_slice(text);
+    disk.damage("ring", |ring| {
+        ring[at..at + frame.len()].copy_from_slice(&frame)
+    });
+}
+
+#[test]
+fn no_ring_makes_anybody_panic() {
+    let big = [0, 5, 1 << 40, (1 << 63) - 1, u64::MAX - 4, u64::MAX];
+    let mut bad = Vec::new();
+    for number in [3, u64::MAX] {
+        for start in big {
+            for lines in [0, u64::MAX] {
+                for synced in [0, u64::MAX] {
+                    for text in [&b"x\n"[..], b"", b"long text\n"] {
+                        let disk = FaultDisk::default();
+                        let log = options().open_in(disk.storage()).unwrap();
+                        let _ = log.append("one").unwrap();
+                        log.close().unwrap();
+                        forged(&disk, 8192, number, [start, lines, synced], text);
+                        for what in 0..5 {
+                            let disk = disk.after_kill();
+                            let storage = disk.storage();
+                            let done = catch_unwind(AssertUnwindSafe(|| match what {
+                                0 => drop(verify_in(&storage, |_| ())),
+                                1 => drop(read(&storage)),
+                                2 => drop(
+                                    ReverseReader::open_in(Arc::clone(&storage))
+                                        .unwrap()
+                                        .next_line(),
+                                ),
+                                3 => drop(repair_in(&storage, &RepairOptions::default(), |_| ())),
+                                _ => {
+                                    if let Ok(log) = options().open_in(storage) {
+                                        let log = std::mem::ManuallyDrop::new(log);
+                                        let _ = log.append("two").map(drop);
+                                    }
+                                }
+                            }));
+                            if done.is_err() {
+                                bad.push((what, number, start, lines, synced, text.len()));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(bad.is_empty(), "{} {bad:?}", bad.len());
+}
+
+#[test]
+fn a_directory_of_that_name_is_no_ring() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let log = Log::open(&path).open().unwrap();
+    let _ = log.append("one").unwrap();
+    log.close().unwrap();
+    std::fs::create_dir(path.join("ring")).unwrap();
+    let mut reader = Reader::open(&path).unwrap();
+    assert_eq!(reader.next_chunk().unwrap(), Some(&b"one\n"[..]));
+    assert_eq!(reader.next_chunk().unwrap(), None);
+    assert_eq!(verify(&path, |_| ()).unwrap().verdict(), Verdict::Clean);
+    assert_eq!(last_lines(&path, 1).unwrap(), b"one\n");
+    let log = Log::open(&path).durability(Durability::Always);
+    let log = log.commit_ring(CommitRing::Always).open().unwrap();
+    let _ = log.append("two").unwrap();
+    log.close().unwrap();
 }

@@ -1,0 +1,185 @@
+//! A log that is looked at in the middle of what its writer does.
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use withal_log::storage::{File, FileSystem, Overwrite, Storage};
+use withal_log::{
+    Reader, RepairAction, RepairKind, RepairOptions, ReverseReader, repair_in, verify_in,
+};
+
+use crate::disk::{Fault, FaultDisk};
+use crate::ring::options;
+
+type Hook = Arc<dyn Fn(&str, &str) + Send + Sync>;
+
+/// A storage that calls somebody before each look at the disk.
+struct Hooked(Arc<dyn Storage>, Hook);
+
+impl fmt::Debug for Hooked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hooked")
+    }
+}
+
+impl Storage for Hooked {
+    fn display(&self, name: &str) -> String {
+        self.0.display(name)
+    }
+    fn file_system(&self) -> io::Result<FileSystem> {
+        self.0.file_system()
+    }
+    fn lock(&self, name: &str) -> io::Result<Box<dyn Any + Send + Sync>> {
+        self.0.lock(name)
+    }
+    fn list(&self) -> io::Result<Vec<String>> {
+        let list = self.0.list();
+        (self.1)("listed", "");
+        list
+    }
+    fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
+        (self.1)("create", name);
+        self.0.create(name)
+    }
+    fn open(&self, name: &str, write: bool) -> io::Result<Box<dyn File>> {
+        (self.1)("open", name);
+        self.0.open(name, write)
+    }
+    fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        self.0.replace(name, content)
+    }
+    fn overwritten(&self, name: &str, len: u64) -> io::Result<Option<Box<dyn Overwrite>>> {
+        self.0.overwritten(name, len)
+    }
+    fn point(&self, name: &str, target: &str) -> io::Result<()> {
+        self.0.point(name, target)
+    }
+    fn pointed(&self, name: &str) -> Option<String> {
+        self.0.pointed(name)
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.remove(name)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+}
+
+/// The last segment is ended, followed and removed between the list and the look at its text.
+#[test]
+fn retention_does_not_make_the_look_at_the_ring_an_error() {
+    let mut bad = 0;
+    for what in 0..3 {
+        let disk = FaultDisk::default();
+        let log = options().rotate_size(100).keep_size(1);
+        let log = log.open_in(disk.storage()).unwrap();
+        let _ = log.append("one").unwrap();
+        let armed = AtomicU64::new(0);
+        let writer = log.clone();
+        let hook: Hook = Arc::new(move |doing, name| match (doing, name) {
+            ("open", "ring") => armed.store(1, Ordering::Relaxed),
+            ("listed", _) if armed.swap(0, Ordering::Relaxed) == 1 => {
+                for _ in 0..3 {
+                    let _ = writer.append("x".repeat(200)).unwrap();
+                }
+            }
+            _ => {}
+        });
+        let storage: Arc<dyn Storage> = Arc::new(Hooked(disk.storage(), hook));
+        let error = match what {
+            0 => {
+                let mut reader = Reader::open_in(storage).unwrap();
+                let _ = reader.next_chunk().unwrap();
+                reader.next_chunk().err()
+            }
+            1 => ReverseReader::open_in(storage).unwrap().next_line().err(),
+            _ => verify_in(&storage, |_| ()).err(),
+        };
+        println!("{what} {error:?}");
+        bad += usize::from(error.is_some());
+        log.close().unwrap();
+    }
+    assert_eq!(bad, 0);
+}
+
+/// The text's sync fails: its records go into a new segment, and one reads meanwhile.
+#[test]
+fn nothing_is_torn_while_records_are_moved() {
+    let disk = FaultDisk::default();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (of, told) = (disk.clone(), Arc::clone(&seen));
+    let hook: Hook = Arc::new(move |doing, name| {
+        if doing == "create" && !name.starts_with("events") {
+            let mut reader = Reader::open_in(of.storage()).unwrap();
+            loop {
+                match reader.next_chunk() {
+                    Ok(None) => break,
+                    Ok(Some(_)) => {}
+                    Err(error) => told.lock().unwrap().push(format!("{name}: {error}")),
+                }
+            }
+        }
+    });
+    let storage: Arc<dyn Storage> = Arc::new(Hooked(disk.storage(), hook));
+    let log = options().open_in(storage).unwrap();
+    for record in ["one", "two"] {
+        let _ = log.append(record).unwrap();
+    }
+    disk.plan(0, Fault::Fails(io::ErrorKind::Other));
+    log.close().unwrap(); // its sync fails, and all is well
+    assert!(
+        seen.lock().unwrap().is_empty(),
+        "{:?}",
+        seen.lock().unwrap()
+    );
+}
+
+/// What a dry run says is what is done, wherever the machine stops while records are moved.
+#[test]
+fn a_dry_run_says_what_is_put_back() {
+    let disk = FaultDisk::default();
+    let left = Arc::new(Mutex::new(Vec::new()));
+    let (of, into) = (disk.clone(), Arc::clone(&left));
+    let hook: Hook = Arc::new(move |doing, _| {
+        if doing == "create" {
+            let killed = of.after_kill();
+            let torn = of.after_kill();
+            torn.lose_unsynced();
+            into.lock().unwrap().extend([killed, torn]);
+        }
+    });
+    let storage: Arc<dyn Storage> = Arc::new(Hooked(disk.storage(), hook));
+    let log = options().open_in(storage).unwrap();
+    for record in ["one", "two"] {
+        let _ = log.append(record).unwrap();
+    }
+    left.lock().unwrap().clear();
+    disk.plan(0, Fault::Fails(io::ErrorKind::Other));
+    log.close().unwrap(); // its sync fails, and all is well
+    let mut bad = Vec::new();
+    for (number, left) in left.lock().unwrap().iter().enumerate() {
+        for reindex in [false, true] {
+            let left = left.after_kill();
+            let with = |dry_run| {
+                repair_in(&left.storage(), &RepairOptions { dry_run, reindex }, |_| ()).unwrap()
+            };
+            let (said, done) = (with(true), with(false));
+            // A writer goes on in a new segment, whose name is not known before.
+            let kinds = |actions: &[RepairAction]| -> Vec<RepairKind> {
+                actions.iter().map(|action| action.kind).collect()
+            };
+            if kinds(&said) != kinds(&done) {
+                bad.push(format!("{number} {reindex}: said {said:?}, done {done:?}"));
+            }
+            let text = crate::crash::read(&left.storage()).unwrap();
+            assert_eq!(text, b"one\ntwo\n");
+        }
+    }
+    assert!(bad.is_empty(), "{bad:#?}");
+}
