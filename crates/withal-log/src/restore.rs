@@ -70,6 +70,12 @@ pub(crate) fn take_back(storage: &Arc<dyn Storage>, saved: &Saved) -> Result<Tak
     if !is_there || is_other {
         return Ok(TakenBack::default());
     }
+    // What it told before, such as where a failed sync has ended it, must not come back.
+    let sidecar = last.name.sidecar();
+    let synced = storage
+        .open(&sidecar, true)
+        .and_then(|file| file.sync_data());
+    synced.map_err(|error| cannot("sync", storage, &sidecar, error))?;
     let (_, covered) = sound_entries(&scan, &*text, len).map_err(cannot_read)?;
     let rest = read_from(&*text, from, len).map_err(cannot_read)?;
     let whole = whole_lines(&rest);
