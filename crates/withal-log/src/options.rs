@@ -81,7 +81,7 @@ impl fmt::Display for TailRule {
 
 /// Whether durable records go by way of a commit ring.
 ///
-/// That is a file of 8 MiB beside the segments, in which a record becomes durable by one write of
+/// That is a file of 4 MiB beside the segments, in which a record becomes durable by one write of
 /// the disk, where to sync a text that grows takes two; the text is synced once a second. Opening the
 /// log after a crash, or [`repair`](crate::repair()), puts back what is in the ring and was torn in
 /// the text. It is there for [`Durability::Always`], on ext4 and XFS; elsewhere it is of no use, and

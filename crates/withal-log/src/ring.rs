@@ -17,9 +17,11 @@ use crate::hole::read_around;
 use crate::sidecar::{Fields, checksum};
 use crate::storage::{Overwrite, PAGE, Storage};
 
-/// What the file is called, and how long it is at most.
+/// What the file is called, and how long it is made.
 pub(crate) const FILE: &str = "ring";
-pub(crate) const SIZE: u64 = 8 << 20;
+pub(crate) const SIZE: u64 = 4 << 20;
+/// How much is looked at of one that is longer.
+const LONGEST: u64 = 64 << 20;
 /// How much text a frame has at most: to write more than that twice takes longer than to sync it.
 const MOST: u64 = 256 << 10;
 
@@ -252,7 +254,7 @@ impl Saved {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Saved::default()),
             Err(error) => return Err(cannot(error)),
         };
-        let len = file.size().map_err(cannot)?.min(SIZE);
+        let len = file.size().map_err(cannot)?.min(LONGEST);
         let (bytes, damaged) = match read_around(&*file, 0, len) {
             // Whatever it is, it is no ring.
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => {

@@ -23,7 +23,7 @@ without a newline comes back without one. One process writes a log, any number r
   batch=DUR,SIZE  power loss: synced once DUR has passed or SIZE has come together
   interval=DUR    kill -9 at once; a power loss costs at most DUR, or 16 MiB
   buffered        64 KiB or 100 ms are lost at kill -9; nothing is synced until the end
-Where many syncs a second are waited for, lines become durable in a commit ring: a file of 8 MiB in
+Where many syncs a second are waited for, lines become durable in a commit ring: a file of 4 MiB in
 the log's folder, for which the disk writes once. --commit-ring never does without.
 
 On HUP, INT, QUIT and TERM, what has been read and what the pipe holds by then is written and

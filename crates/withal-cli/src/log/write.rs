@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
     #[arg(short, long, value_name = "MODE", default_value = "interval=1s", value_parser = values::durability)]
     durability: Durability,
 
-    /// Whether lines become durable in a ring of 8 MiB beside the text: auto (once there are many),
+    /// Whether lines become durable in a ring of 4 MiB beside the text: auto (once there are many),
     /// always or never
     #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = values::commit_ring)]
     commit_ring: CommitRing,

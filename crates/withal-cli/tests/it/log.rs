@@ -435,7 +435,7 @@ fn what_a_power_loss_takes_from_the_text_comes_back_from_the_ring() {
     if !is_in_place {
         return;
     }
-    assert_eq!(fs::metadata(ring).unwrap().len(), 8 << 20);
+    assert_eq!(fs::metadata(ring).unwrap().len(), 4 << 20);
     assert_eq!(text(&cat(&sandbox)), "one\ntwo\n");
 
     let torn = segments(&sandbox).pop().unwrap();
