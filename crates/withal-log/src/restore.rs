@@ -54,6 +54,9 @@ impl TakenBack {
 /// anybody was promised. A crash before it is written leaves it in the ring.
 pub(crate) fn take_back(storage: &Arc<dyn Storage>, saved: &Saved) -> Result<TakenBack, LogError> {
     let unsynced = saved.unsynced();
+    if unsynced.is_empty() {
+        return Ok(TakenBack::default());
+    }
     let files = Files::list(storage)?;
     let last = files.segments().last().filter(|last| last.has_text);
     let Some(last) = last.filter(|last| unsynced.end > last.name.base) else {
@@ -107,6 +110,10 @@ pub(crate) fn restore(
 ) -> Result<(Segment, u64), LogError> {
     let mut restored = 0;
     let write = |segment: &mut Segment, text: &[u8]| {
+        // A write asks for space, be there anything to write or not.
+        if text.is_empty() {
+            return Ok(());
+        }
         let written = segment.write(text, now, now);
         written.map_err(|stopped| cannot("write", storage, &segment.name.text(), stopped.error))
     };
