@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex};
 
 use withal_log::storage::{File, FileSystem, Overwrite, Storage};
 use withal_log::{
-    Reader, RepairAction, RepairKind, RepairOptions, ReverseReader, repair_in, verify_in,
+    Log, Reader, RepairAction, RepairKind, RepairOptions, ReverseReader, repair_in, verify_in,
 };
 
+use crate::crash::{read, read_around_holes};
 use crate::disk::{Fault, FaultDisk};
 use crate::ring::options;
 
@@ -101,11 +102,20 @@ fn retention_does_not_make_the_look_at_the_ring_an_error() {
             1 => ReverseReader::open_in(storage).unwrap().next_line().err(),
             _ => verify_in(&storage, |_| ()).err(),
         };
-        println!("{what} {error:?}");
         bad += usize::from(error.is_some());
         log.close().unwrap();
     }
     assert_eq!(bad, 0);
+}
+
+/// An open log with two records, whose every look at the disk is told of.
+fn two_records(disk: &FaultDisk, hook: Hook) -> Log {
+    let storage: Arc<dyn Storage> = Arc::new(Hooked(disk.storage(), hook));
+    let log = options().open_in(storage).unwrap();
+    for record in ["one", "two"] {
+        let _ = log.append(record).unwrap();
+    }
+    log
 }
 
 /// The text's sync fails: its records go into a new segment, and one reads meanwhile.
@@ -116,21 +126,12 @@ fn nothing_is_torn_while_records_are_moved() {
     let (of, told) = (disk.clone(), Arc::clone(&seen));
     let hook: Hook = Arc::new(move |doing, name| {
         if doing == "create" && !name.starts_with("events") {
-            let mut reader = Reader::open_in(of.storage()).unwrap();
-            loop {
-                match reader.next_chunk() {
-                    Ok(None) => break,
-                    Ok(Some(_)) => {}
-                    Err(error) => told.lock().unwrap().push(format!("{name}: {error}")),
-                }
-            }
+            let (_text, errors) = read_around_holes(&of.storage());
+            let errors = errors.iter().map(|error| format!("{name}: {error}"));
+            told.lock().unwrap().extend(errors);
         }
     });
-    let storage: Arc<dyn Storage> = Arc::new(Hooked(disk.storage(), hook));
-    let log = options().open_in(storage).unwrap();
-    for record in ["one", "two"] {
-        let _ = log.append(record).unwrap();
-    }
+    let log = two_records(&disk, hook);
     disk.plan(0, Fault::Fails(io::ErrorKind::Other));
     log.close().unwrap(); // its sync fails, and all is well
     assert!(
@@ -154,11 +155,7 @@ fn a_dry_run_says_what_is_put_back() {
             into.lock().unwrap().extend([killed, torn]);
         }
     });
-    let storage: Arc<dyn Storage> = Arc::new(Hooked(disk.storage(), hook));
-    let log = options().open_in(storage).unwrap();
-    for record in ["one", "two"] {
-        let _ = log.append(record).unwrap();
-    }
+    let log = two_records(&disk, hook);
     left.lock().unwrap().clear();
     disk.plan(0, Fault::Fails(io::ErrorKind::Other));
     log.close().unwrap(); // its sync fails, and all is well
@@ -177,7 +174,7 @@ fn a_dry_run_says_what_is_put_back() {
             if kinds(&said) != kinds(&done) {
                 bad.push(format!("{number} {reindex}: said {said:?}, done {done:?}"));
             }
-            let text = crate::crash::read(&left.storage()).unwrap();
+            let text = read(&left.storage()).unwrap();
             assert_eq!(text, b"one\ntwo\n");
         }
     }

@@ -12,7 +12,7 @@ use withal_log::{
     RepairOptions, ReverseReader, Verdict, last_lines, repair_in, verify, verify_in,
 };
 
-use crate::crash::read;
+use crate::crash::{read, read_around_holes};
 use crate::disk::{Dice, Fault, FaultDisk};
 
 pub(crate) const PAGE: u64 = 4096;
@@ -48,16 +48,19 @@ fn problems(storage: &Arc<dyn Storage>) -> Vec<ProblemKind> {
     report.problems.iter().map(|problem| problem.kind).collect()
 }
 
-/// A log whose records are in the ring, and not in the text.
-fn torn(records: &[&str]) -> FaultDisk {
+/// A log whose writer was killed, its records in the ring and not synced in the text.
+fn killed(records: &[&str]) -> FaultDisk {
     let disk = FaultDisk::default();
     let log = options().open_in(disk.storage()).unwrap();
     for record in records {
         let _ = log.append(record).unwrap();
     }
-    let torn = without_text(&disk);
-    drop(log);
-    torn
+    disk.after_kill()
+}
+
+/// The same after a power loss: they are in the ring only.
+fn torn(records: &[&str]) -> FaultDisk {
+    without_text(&killed(records))
 }
 
 #[test]
@@ -271,48 +274,14 @@ fn what_is_in_the_ring_outlives_a_disk_that_stops_the_log() {
 
 const EIO: Fault = Fault::Fails(std::io::ErrorKind::Other);
 
-/// A killed writer has left what is durable in the ring only; the first sync of who comes next fails.
-#[test]
-fn a_failed_sync_of_recovery_loses_nothing() {
-    for at in 0..12 {
-        let disk = FaultDisk::default();
-        let log = options().open_in(disk.storage()).unwrap();
-        for record in ["one", "two", "three"] {
-            let _ = log.append(record).unwrap(); // acknowledged
-        }
-        let killed = disk.after_kill();
-        drop(log);
-        killed.plan(at, EIO);
-        let Err(_) = options().open_in(killed.storage()) else {
-            continue;
-        };
-        // It is started again.
-        let log = options().open_in(killed.storage()).unwrap();
-        let _ = log.append("four").unwrap();
-        log.close().unwrap();
-        let left = killed.after_power_loss(&mut Dice(7)).storage();
-        let text = read(&left).map(|text| String::from_utf8(text).unwrap());
-        assert_eq!(text.unwrap(), "one\ntwo\nthree\nfour\n", "at {at}");
-    }
-}
-
-/// After a power loss: what is put back from the ring is not synced at first.
-#[test]
-fn a_failed_sync_of_what_is_put_back_loses_nothing() {
+/// Whoever opens what was left meets a failure and is started again; then comes a power loss.
+fn check_started_again(left: impl Fn() -> FaultDisk) {
     for at in 0..16 {
-        let disk = FaultDisk::default();
-        let log = options().open_in(disk.storage()).unwrap();
-        for record in ["one", "two", "three"] {
-            let _ = log.append(record).unwrap(); // acknowledged
-        }
-        let left = disk.after_kill();
-        left.lose_unsynced();
-        drop(log);
+        let left = left();
         left.plan(at, EIO);
         let Err(_) = options().open_in(left.storage()) else {
             continue;
         };
-        // It is started again.
         let log = options().open_in(left.storage()).unwrap();
         let _ = log.append("four").unwrap();
         log.close().unwrap();
@@ -320,6 +289,28 @@ fn a_failed_sync_of_what_is_put_back_loses_nothing() {
         let text = read(&left).map(|text| String::from_utf8(text).unwrap());
         assert_eq!(text.unwrap(), "one\ntwo\nthree\nfour\n", "at {at}");
     }
+}
+
+#[test]
+fn a_failed_sync_of_recovery_loses_nothing() {
+    check_started_again(|| killed(&["one", "two", "three"]));
+}
+
+/// What is put back from the ring is not synced at first.
+#[test]
+fn a_failed_sync_of_what_is_put_back_loses_nothing() {
+    check_started_again(|| torn(&["one", "two", "three"]));
+}
+
+/// Nothing is written, so no space is asked for.
+#[test]
+fn a_closed_log_is_opened_on_a_full_disk() {
+    let disk = FaultDisk::default();
+    let log = options().open_in(disk.storage()).unwrap();
+    let _ = log.append("one").unwrap();
+    log.close().unwrap();
+    disk.plan_full(0, 1_000);
+    options().open_in(disk.storage()).unwrap().close().unwrap();
 }
 
 /// The sync beside the writing fails, and the writer is killed before it looks what came of it: the
@@ -375,15 +366,7 @@ fn what_stays_of_a_stopped_log_takes_nothing_along() {
             drop(log);
             let log = options().commit_ring(ring).open_in(left.storage()).unwrap();
             log.close().unwrap();
-            let mut reader = Reader::open_in(left.storage()).unwrap();
-            let mut text = Vec::new();
-            loop {
-                match reader.next_chunk() {
-                    Ok(None) => break,
-                    Ok(Some(chunk)) => text.extend_from_slice(chunk),
-                    Err(error) => println!("{error}"),
-                }
-            }
+            let (text, _told) = read_around_holes(&left.storage());
             let text = String::from_utf8(text).unwrap();
             assert!(text.ends_with("after\n"), "{ring:?} at {at}: {text:?}");
         }

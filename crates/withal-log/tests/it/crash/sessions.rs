@@ -2,9 +2,9 @@
 //! disk and a crash.
 
 use proptest::prelude::*;
-use withal_log::{CommitRing, LogOptions, OnFull, Reader, RepairOptions, TailRule, repair_in};
+use withal_log::{CommitRing, LogOptions, OnFull, RepairOptions, TailRule, repair_in};
 
-use super::config;
+use super::{config, read_around_holes};
 use crate::disk::{Dice, Fault, FaultDisk};
 use crate::ring::{PAGE, going, options, still};
 
@@ -185,15 +185,8 @@ fn check(
     submitted: &[String],
     number: usize,
 ) -> Result<(), TestCaseError> {
-    let mut reader = Reader::open_in(disk.storage()).unwrap();
-    let mut text = Vec::new();
-    loop {
-        match reader.next_chunk() {
-            Ok(None) => break,
-            Ok(Some(chunk)) => text.extend_from_slice(chunk),
-            Err(error) => prop_assert!(false, "before {}: {}", number, error),
-        }
-    }
+    let (text, told) = read_around_holes(&disk.storage());
+    prop_assert!(told.is_empty(), "before {}: {:?}", number, told);
     let text = String::from_utf8(text).unwrap();
     let lines = text.lines();
     let found: Vec<&str> = lines
