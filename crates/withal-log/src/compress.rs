@@ -6,8 +6,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crc32c::{crc32c, crc32c_append};
-
+use crate::checksum::checksum;
 use crate::name::Name;
 use crate::recover::read_from;
 use crate::storage::{File, Storage};
@@ -89,7 +88,7 @@ fn write(
         put(&frame)?;
         table.extend_from_slice(&small(frame.len())?.to_le_bytes());
         table.extend_from_slice(&small(piece.len())?.to_le_bytes());
-        sums.extend_from_slice(&crc32c(&frame).to_le_bytes());
+        sums.extend_from_slice(&checksum(0, &frame).to_le_bytes());
         Ok(())
     })?;
     put(&end(&table, &sums)?)?;
@@ -121,7 +120,7 @@ fn end(table: &[u8], sums: &[u8]) -> io::Result<Vec<u8>> {
         &SEEKABLE.to_le_bytes(),
     ];
     let (head, seek) = (head.concat(), seek.concat());
-    let own = crc32c_append(crc32c(&head), &seek);
+    let own = checksum(checksum(0, &head), &seek);
     Ok([&head[..], &own.to_le_bytes(), &seek].concat())
 }
 
@@ -186,7 +185,7 @@ impl Compressed {
             let bytes = read_from(&*self.file, frame.file, frame.file + u64::from(frame.len))?;
             let sum = self.sums.as_ref().and_then(|sums| sums.get(index));
             let is_sound = match sum {
-                Some(sum) => crc32c(&bytes) == *sum,
+                Some(sum) => checksum(0, &bytes) == *sum,
                 None => {
                     frame_of(&bytes) == Some((frame.len, frame.text_len))
                         && self.read_frame(frame).is_ok()

@@ -4,6 +4,7 @@
 
 mod batch;
 mod checkpoint;
+mod checksum;
 mod compress;
 mod drop_line;
 mod error;

@@ -17,7 +17,7 @@ pub enum Durability {
     /// that much; a power loss, what the system had not written back.
     Buffered,
     /// Given to the operating system, so safe from a killed process; synced at this interval, so a
-    /// power loss costs that much, or 16 MiB.
+    /// power loss costs that much, or 8 MiB.
     Interval(Duration),
     /// Synced, together with what else comes within `delay`, or once `bytes` have come together.
     Batch {

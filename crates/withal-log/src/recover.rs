@@ -6,9 +6,10 @@
 use std::io;
 use std::sync::Arc;
 
-use memchr::{memchr, memchr_iter, memrchr};
+use memchr::{memchr, memrchr};
 use serde_json::json;
 
+use crate::checksum::checksum;
 use crate::error::{LogError, LogErrorKind};
 use crate::events;
 use crate::files::{Files, Lost, SegmentFiles, read_all};
@@ -16,8 +17,9 @@ use crate::restore::{remove_ring, restore, take_back};
 use crate::ring::{self, Saved};
 use crate::scan::Scan;
 use crate::segment::{Found, Segment, Series, Tail, strict};
-use crate::sidecar::{BadHeader, Flags, Header, SIZE, checksum};
+use crate::sidecar::{BadHeader, Flags, Header, SIZE};
 use crate::storage::{File, Storage};
+use crate::text::count_lines;
 
 /// What had to be done to open a log after a crash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -351,7 +353,7 @@ fn leave(
     events::warn(storage, now, "sidecar damaged", &facts, &error);
     let tail = Tail {
         end: files.name.base + end,
-        lines: lines + memchr_iter(b'\n', &uncounted).count() as u64,
+        lines: lines + count_lines(&uncounted),
         previous_len: end,
         chain: scan.chain(scan.entries.len()),
     };

@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use memchr::memchr_iter;
 use serde_json::json;
 
+use crate::checksum::checksum;
 use crate::error::{LogError, LogErrorKind};
 use crate::events;
 use crate::files::{Files, SegmentFiles};
@@ -16,8 +16,9 @@ use crate::recover::{self, Opened, Recovery, read_from};
 use crate::ring::Saved;
 use crate::scan::Scan;
 use crate::segment::{BLOCK, Series};
-use crate::sidecar::{self, Entry, Flags, Header, checksum};
+use crate::sidecar::{self, Entry, Flags, Header};
 use crate::storage::Storage;
+use crate::text::count_lines;
 use crate::verify::{ProblemKind, verify_in};
 
 /// How to repair a log.
@@ -493,7 +494,7 @@ fn index(
         entry.len = block.len() as u32;
         entry.end += block.len() as u64;
         entry.crc = checksum(0, &block);
-        entry.lines = memchr_iter(b'\n', &block).count() as u32;
+        entry.lines = count_lines(&block) as u32;
         entry.total_lines += u64::from(entry.lines);
         push(&entry);
     }

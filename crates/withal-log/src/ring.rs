@@ -12,9 +12,10 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::checksum::checksum;
 use crate::error::LogError;
 use crate::hole::read_around;
-use crate::sidecar::{Fields, checksum};
+use crate::sidecar::Fields;
 use crate::storage::{Overwrite, PAGE, Storage};
 
 /// What the file is called, and how long it is made.

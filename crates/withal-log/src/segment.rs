@@ -4,14 +4,16 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use memchr::{memchr, memchr_iter, memrchr};
+use memchr::{memchr, memrchr};
 
 use crate::batch::Batch;
+use crate::checksum::checksum;
 use crate::name::{self, Name};
 use crate::options::TailRule;
 use crate::recover::read_from;
-use crate::sidecar::{self, Entry, Flags, Header, checksum};
+use crate::sidecar::{self, Entry, Flags, Header};
 use crate::storage::{File, Storage};
+use crate::text::count_lines;
 
 /// How much text an entry of the sidecar covers: the least that is read to find one line.
 pub(crate) const BLOCK: usize = 64 * 1024;
@@ -327,7 +329,7 @@ impl Segment {
                 .and_then(|from| memchr(b'\n', from))
                 .map_or(rest.len(), |newline| missing + newline);
             let (piece, more) = rest.split_at(end);
-            let count = memchr_iter(b'\n', piece).count() as u32;
+            let count = count_lines(piece) as u32;
             self.block.crc = checksum(self.block.crc, piece);
             self.block.len += piece.len() as u32;
             self.block.lines += count;
@@ -451,7 +453,7 @@ impl Segment {
             let durable = self.durable.saturating_sub(at).min(u64::from(block.len));
             drop(bytes.drain(..durable as usize));
             batches.push_back(Batch {
-                lines: memchr_iter(b'\n', &bytes).count() as u64,
+                lines: count_lines(&bytes),
                 bytes,
                 first: block.first,
                 last: block.last,

@@ -4,8 +4,7 @@
 
 use std::ops::{BitOr, BitOrAssign};
 
-use crc32c::{crc32c, crc32c_append};
-
+use crate::checksum::checksum;
 use crate::options::TailRule;
 
 /// The size of the header and of each entry: none straddles a sector.
@@ -254,12 +253,7 @@ pub(crate) fn flags(raw: &Raw) -> Flags {
 
 fn is_whole(raw: &Raw, checked: usize) -> bool {
     let (content, _) = raw.split_at(checked);
-    crc32c(content) == chain(raw)
-}
-
-/// The checksum of a block's text, piece by piece.
-pub(crate) fn checksum(so_far: u32, text: &[u8]) -> u32 {
-    crc32c_append(so_far, text)
+    checksum(0, content) == chain(raw)
 }
 
 struct Writer(Vec<u8>);
@@ -275,7 +269,7 @@ impl Writer {
 
     fn finish(mut self, checked: usize) -> Raw {
         debug_assert_eq!(self.0.len(), checked);
-        let crc = crc32c(&self.0);
+        let crc = checksum(0, &self.0);
         self.put(&crc.to_le_bytes());
         let mut raw = [0; SIZE];
         raw.copy_from_slice(&self.0);

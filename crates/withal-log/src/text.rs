@@ -57,7 +57,7 @@ pub(crate) fn encode(into: &mut Vec<u8>, record: &[u8], max: usize, end: End) ->
 pub(crate) fn encode_lines(into: &mut Vec<u8>, records: &[u8], max: usize) -> u64 {
     if are_plain_lines(records, max) {
         into.extend_from_slice(records);
-        return memchr_iter(b'\n', records).count() as u64;
+        return count_lines(records);
     }
     let mut lines = 0;
     let mut rest = records;
@@ -76,12 +76,17 @@ pub(crate) fn move_lines(into: &mut Vec<u8>, records: &mut Vec<u8>, max: usize) 
     let lines = match into.is_empty() && are_plain_lines(records, max) {
         true => {
             std::mem::swap(into, records);
-            memchr_iter(b'\n', into).count() as u64
+            count_lines(into)
         }
         false => encode_lines(into, records, max),
     };
     records.clear();
     lines
+}
+
+/// How many lines end in `text`.
+pub(crate) fn count_lines(text: &[u8]) -> u64 {
+    bytecount::count(text, b'\n') as u64
 }
 
 /// Whether these are whole lines that are stored byte for byte.

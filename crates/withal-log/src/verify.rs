@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use memchr::{memchr, memchr_iter};
+use memchr::memchr;
 
+use crate::checksum::checksum;
 use crate::error::LogError;
 use crate::files::{Files, SegmentFiles};
 use crate::name::Name;
@@ -16,8 +17,9 @@ use crate::recover::{self, read_from};
 use crate::restore;
 use crate::ring::{self, Outstanding};
 use crate::scan::Scan;
-use crate::sidecar::{BadHeader, Entry, Flags, Header, SIZE, checksum};
+use crate::sidecar::{BadHeader, Entry, Flags, Header, SIZE};
 use crate::storage::{Disk, File, Storage};
+use crate::text::count_lines;
 
 /// What is wrong with a log, in the order of the log.
 ///
@@ -497,7 +499,7 @@ impl Check<'_> {
         self.buffer = buffer;
         let (block, _) = self.buffer.split_at(read);
         (self.progress)(block.len() as u64);
-        let count = memchr_iter(b'\n', block).count() as u64;
+        let count = count_lines(block);
         self.report.lines += count;
         let is_sound = checksum(0, block) == entry.crc
             && count == u64::from(entry.lines)
@@ -563,7 +565,7 @@ impl Check<'_> {
             };
             torn = memchr(0, &piece).map(|zero| at + zero as u64);
             last = *end;
-            self.report.lines += memchr_iter(b'\n', &piece).count() as u64;
+            self.report.lines += count_lines(&piece);
             at += piece.len() as u64;
             (self.progress)(piece.len() as u64);
         }

@@ -19,10 +19,11 @@ use crate::retention::Removed;
 use crate::ring::{self, Place, Ring};
 use crate::segment::{Segment, Series, Stopped, Tail};
 use crate::storage::Storage;
+use crate::text::count_lines;
 use crate::writeback::{Mark, Receipt, Writeback};
 
 /// How much may be written and not synced: it is kept in memory until it is.
-const UNSYNCED: u64 = 16 * 1024 * 1024;
+const UNSYNCED: u64 = 8 * 1024 * 1024;
 /// Up to how much of it is kept in one piece, if there is no room for more already.
 const MERGED: usize = 96 * 1024;
 /// A buffer that has become larger is given back.
@@ -459,7 +460,7 @@ impl Writer {
     /// Splits off what is not written.
     fn split(&self, batch: &mut Batch, written: usize) -> Batch {
         let bytes = batch.bytes.split_off(written);
-        let lines = memchr::memchr_iter(b'\n', &bytes).count() as u64;
+        let lines = count_lines(&bytes);
         batch.lines -= lines;
         Batch {
             bytes,

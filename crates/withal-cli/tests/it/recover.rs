@@ -68,7 +68,7 @@ impl<'a> Forged<'a> {
             let _ = fields.insert("n".to_owned(), json!(n));
             let mut line = Value::Object(fields).to_string();
             let _ = line.pop();
-            let checksum = crc32c::crc32c(line.as_bytes());
+            let checksum = crc_fast::crc32_iscsi(line.as_bytes());
             format!("{line},\"crc\":\"{checksum:08x}\"}}\n")
         });
         fs::write(&self.path, lines.collect::<String>()).unwrap();

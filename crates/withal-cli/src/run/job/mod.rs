@@ -6,8 +6,8 @@ mod plan;
 mod settings;
 
 use std::env;
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt as _;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -140,12 +140,13 @@ fn of_file(path: &Path) -> String {
 /// stand beside them.
 fn hash<'a>(words: impl Iterator<Item = &'a OsString>) -> String {
     let directory = env::current_dir().unwrap_or_default();
-    let add = |hash, word: &OsStr| {
-        let hash = crc32c::crc32c_append(hash, word.as_bytes());
-        crc32c::crc32c_append(hash, &[0])
-    };
-    let hash = words.fold(add(0, directory.as_os_str()), |hash, word| add(hash, word));
-    format!("{hash:08x}")
+    let mut hashed = directory.into_os_string().into_vec();
+    for word in words {
+        hashed.push(0);
+        hashed.extend_from_slice(word.as_bytes());
+    }
+    hashed.push(0);
+    format!("{:08x}", crc_fast::crc32_iscsi(&hashed))
 }
 
 /// Looks for what is wrong with a job whose command and directory are `texts` of `source`.

@@ -164,7 +164,7 @@ impl Directory {
 
 /// What the names of a job's journals begin with.
 fn key(job: &str) -> String {
-    format!("{:08x}", crc32c::crc32c(job.as_bytes()))
+    format!("{:08x}", crc_fast::crc32_iscsi(job.as_bytes()))
 }
 
 /// A new file under its lock, empty, where files without a name are not known.

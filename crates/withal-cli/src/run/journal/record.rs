@@ -105,7 +105,7 @@ pub(super) fn encode(n: u64, record: &Record) -> anyhow::Result<String> {
     let us = SystemTime::now().duration_since(UNIX_EPOCH);
     let us = us.map_or(0, |since| since.as_micros());
     line.push_str(&format!(",\"us\":{us},\"n\":{n}"));
-    let checksum = crc32c::crc32c(line.as_bytes());
+    let checksum = crc_fast::crc32_iscsi(line.as_bytes());
     line.push_str(&format!("{CHECKSUM}{checksum:08x}{END}\n"));
     Ok(line)
 }
@@ -139,5 +139,5 @@ fn check(line: &[u8]) -> Option<&[u8]> {
     let covered = rest.strip_suffix(CHECKSUM.as_bytes())?;
     let digits = std::str::from_utf8(digits).ok()?;
     let checksum = u32::from_str_radix(digits, 16).ok()?;
-    (crc32c::crc32c(covered) == checksum).then_some(covered)
+    (crc_fast::crc32_iscsi(covered) == checksum).then_some(covered)
 }
