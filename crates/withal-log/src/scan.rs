@@ -118,7 +118,7 @@ impl Scan {
     /// Up to where the text was durable, as any whole entry says.
     pub(crate) fn durable(&self) -> u64 {
         let says = self.behind.iter().filter(|entry| entry.is_checkpoint());
-        let behind = says.map(|entry| entry.end);
+        let behind = says.map(Entry::durable);
         behind.fold(self.checkpoint(), u64::max)
     }
 
@@ -145,11 +145,7 @@ impl Scan {
     /// Up to where the text was durable when the sidecar was last written.
     pub(crate) fn checkpoint(&self) -> u64 {
         let of = |entry: &&Entry| entry.flags.has(Flags::CHECKPOINT);
-        self.entries
-            .iter()
-            .rev()
-            .find(of)
-            .map_or(0, |entry| entry.end)
+        self.entries.iter().rev().find(of).map_or(0, Entry::durable)
     }
 
     /// Where the segment was sealed, if it was.

@@ -470,6 +470,30 @@ impl Segment {
         }
     }
 
+    /// Notes in the sidecar how much is durable, behind what that covers already.
+    ///
+    /// Not in a strict segment, as nothing before a checkpoint may be less durable there.
+    pub(crate) fn note_durable(&mut self, now: u64) {
+        let (covered, total_lines) = self.pushed;
+        let durable = self.durable.min(covered);
+        let Ok(len) = u32::try_from(covered - durable) else {
+            return;
+        };
+        if self.is_strict() || durable <= self.checkpoint {
+            return;
+        }
+        self.push(Entry {
+            end: covered,
+            len,
+            first: now,
+            last: now,
+            flags: Flags::CHECKPOINT,
+            total_lines,
+            ..Entry::default()
+        });
+        self.checkpoint = durable;
+    }
+
     /// Notes that all text is durable.
     fn push_checkpoint(&mut self, flags: Flags, now: u64) {
         let dropped = self.cut_for_checkpoint();

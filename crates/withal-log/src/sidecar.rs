@@ -142,9 +142,10 @@ impl std::fmt::Debug for Flags {
 pub(crate) struct Entry {
     /// Where in the segment what it is about ends.
     pub(crate) end: u64,
-    /// How many bytes of text it covers: those before `end`.
+    /// How many bytes of text it covers: those before `end`. How many of them were not durable, if
+    /// it is a checkpoint.
     pub(crate) len: u32,
-    /// Their checksum.
+    /// The checksum of what it covers.
     pub(crate) crc: u32,
     /// When its first and last lines were written, in milliseconds since 1970.
     pub(crate) first: u64,
@@ -211,9 +212,14 @@ impl Entry {
         Some((entry, before))
     }
 
-    /// Whether the text up to its end was durable before it was written.
+    /// Whether it tells how much of the text was durable before it was written.
     pub(crate) fn is_checkpoint(&self) -> bool {
         self.flags.has(Flags::CHECKPOINT) || self.flags.has(Flags::SEAL)
+    }
+
+    /// Up to where that was, if it is a checkpoint.
+    pub(crate) fn durable(&self) -> u64 {
+        self.end.saturating_sub(u64::from(self.len))
     }
 }
 

@@ -450,6 +450,7 @@ impl Writer {
             return self.relocate(LogError::io(doing, error));
         }
         self.segment.durable_to(mark.len, mark.lines);
+        self.note_durable_if_far();
         for batch in self.unsynced.drain(..synced) {
             self.unsynced_bytes -= batch.bytes.len() as u64;
             self.spares.push(emptied(batch.bytes));
@@ -607,10 +608,20 @@ impl Writer {
         self.dirty_bytes = 0;
         self.note_synced()?;
         let now = (self.settings.clock)();
-        if self.is_checkpoint_due(now) {
-            self.checkpoint(now);
+        match self.is_checkpoint_due(now) {
+            true => self.checkpoint(now),
+            false => self.note_durable_if_far(),
         }
         Ok(())
+    }
+
+    /// Notes how much is durable if that is much more than was noted: all behind the last checkpoint
+    /// has to be read when the log is opened after a crash.
+    fn note_durable_if_far(&mut self) {
+        let far = self.settings.sync_beside / 2;
+        if self.segment.durable - self.segment.checkpoint >= far {
+            self.segment.note_durable((self.settings.clock)());
+        }
     }
 
     fn is_checkpoint_due(&self, now: u64) -> bool {

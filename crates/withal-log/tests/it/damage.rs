@@ -1,5 +1,7 @@
 //! Damage of any kind is found and named, and never makes anything panic or loop.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use withal_log::{
     Durability, Log, LogErrorKind, ProblemKind, Reader, RepairKind, RepairOptions, Verdict,
@@ -252,6 +254,30 @@ fn changed_text_is_left_where_it_is() {
     assert!(left && !actions.is_empty(), "{actions:?}");
     assert_eq!(text(&disk), damaged);
     assert_eq!(verdict(&disk), Verdict::Corrupt);
+}
+
+/// What was synced beside the writing is known to be durable before a second has passed: a zero in
+/// it is damage, behind which nothing is cut, and little is read when the log is opened again.
+#[test]
+fn a_zero_in_what_was_synced_beside_the_writing_is_no_tear() {
+    let options = Log::open("log")
+        .durability(Durability::Interval(Duration::from_secs(3600)))
+        .sync_beside(256 << 10);
+    let disk = FaultDisk::default();
+    let log = options.clone().open_in(disk.storage()).unwrap();
+    for _ in 0..32 {
+        log.append([b'x'; 64 << 10]).unwrap();
+    }
+    let left = disk.after_kill();
+    let written = text(&left);
+    left.damage(&files_of(&left, ".log")[0], |text| text[100_000] = 0);
+    let log = options.open_in(left.storage()).unwrap();
+    assert_eq!(log.recovery().map_or(0, |recovery| recovery.cut), 0);
+    log.close().unwrap();
+    let report = verify_in(&left.storage(), |_| ()).unwrap();
+    let kinds = report.problems.iter().map(|problem| problem.kind);
+    assert_eq!(kinds.collect::<Vec<_>>(), [ProblemKind::CorruptText]);
+    assert_eq!(text(&left).len(), written.len());
 }
 
 #[test]
