@@ -17,6 +17,7 @@ mod layer;
 mod log;
 mod name;
 mod options;
+mod patience;
 mod queue;
 mod read;
 mod records;

@@ -4,6 +4,9 @@
 //! outside of the lock, and wakes those it did that for. What comes meanwhile is the next batch,
 //! and one of those who wait for it goes on. So there is no delay but the sync itself, and no
 //! thread in between; a worker thread looks after timers and after those who cannot block.
+//!
+//! Those who were woken often come back at once with the next record, but after the next batch has
+//! begun: then each sync has only half of them. So whoever leads lets them run first ([`Patience`]).
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -14,6 +17,7 @@ use std::time::{Duration, Instant};
 use crate::batch::Batch;
 use crate::error::{LogError, LogErrorKind, nested};
 use crate::options::{Durability, OnFull};
+use crate::patience::Patience;
 use crate::sync::{Mutex, MutexGuard, Signal, ThreadId, thread};
 use crate::text::{self, End};
 use crate::writer::Writer;
@@ -66,6 +70,7 @@ struct State {
     /// Who writes for all, if anybody does.
     leader: Option<ThreadId>,
     wants_sync: bool,
+    patience: Patience,
     /// Lines that came and are not in the log.
     refused: Vec<(Range<u64>, LogError)>,
     /// How many of them were dropped, as was asked for.
@@ -312,6 +317,7 @@ impl Queue {
         let lines = encode(&mut state.pending.bytes);
         state.pending.lines += lines;
         state.next += lines;
+        state.patience.record_has_come();
         Ok(state.next)
     }
 
@@ -349,6 +355,7 @@ impl Queue {
         level: Level,
     ) -> Result<(), LogError> {
         let drops = self.on_full == OnFull::Drop;
+        let mut yields = 0;
         loop {
             if let Some(reached) = state.reached(line, level, drops) {
                 return reached;
@@ -357,10 +364,24 @@ impl Queue {
             if state.leader.is_some() || !self.may_lead(&state, sync) {
                 state.wants_sync |= sync && state.leader.is_some();
                 state = self.wait_for(state, line);
+            } else if sync && state.patience.lets_run(yields) {
+                yields += 1;
+                state = self.let_run(state);
             } else {
                 state = self.lead(state, sync);
             }
         }
+    }
+
+    /// Lets others run.
+    fn let_run<'q>(&'q self, state: MutexGuard<'q, State>) -> MutexGuard<'q, State> {
+        drop(state);
+        let since = Instant::now();
+        thread::yield_now();
+        let took = since.elapsed();
+        let mut state = self.lock();
+        state.patience.yielded(took);
+        state
     }
 
     /// Waits until `line` is durable, without asking for that.
@@ -400,6 +421,7 @@ impl Queue {
         let batch = std::mem::take(&mut state.pending);
         state.pending.bytes = std::mem::take(&mut state.spare);
         state.pending_since = None;
+        state.patience.batch_begins();
         state.taken = state.next;
         let sync = std::mem::take(&mut state.wants_sync) || sync;
         // Whoever has something to write has no time to look at the clock, and need not.
@@ -462,6 +484,8 @@ impl Queue {
                 panic = Some(payload);
             }
         }
+        let woken = self.waiting(turn).waiting(&state);
+        state.patience.batch_has_woken(woken);
         self.waiting(turn).notify_all(&mut state);
         self.watching.notify_all(&mut state);
         match self.durability {

@@ -52,6 +52,11 @@ impl Signal {
         locked
     }
 
+    /// How many wait.
+    pub(crate) fn waiting<T>(&self, _locked: &MutexGuard<'_, T>) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn notify_one<T>(&self, _locked: &mut MutexGuard<'_, T>) {
         if self.waiting.load(Ordering::Relaxed) > 0 {
             self.condvar.notify_one();
