@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 use withal_os::{FileLock, write_atomic};
 
 use super::{File, FileSystem, Overwrite, Storage, file_system};
@@ -185,8 +186,10 @@ impl Storage for Disk {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        std::os::unix::fs::symlink(target, &temporary)?;
-        fs::rename(temporary, self.path.join(name))
+        match std::os::unix::fs::symlink(target, &temporary) {
+            Err(error) if has_no_links(&error) => Ok(()),
+            linked => linked.and_then(|()| fs::rename(temporary, self.path.join(name))),
+        }
     }
 
     fn pointed(&self, name: &str) -> Option<String> {
@@ -205,6 +208,12 @@ impl Storage for Disk {
     fn sync(&self) -> io::Result<()> {
         self.directory.sync_all()
     }
+}
+
+/// Whether it means that the file system has no symbolic links: FAT, for example, and much of FUSE.
+fn has_no_links(error: &io::Error) -> bool {
+    let known = [Errno::PERM, Errno::NOSYS, Errno::OPNOTSUPP];
+    Errno::from_io_error(error).is_some_and(|error| known.contains(&error))
 }
 
 /// Written past the system's cache, to the disk itself.
@@ -241,14 +250,32 @@ impl File for DiskFile {
 
     fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
         match fallocate(&self.0, FallocateFlags::KEEP_SIZE, offset, len) {
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-                Err(io::ErrorKind::Unsupported.into())
-            }
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Err(io::ErrorKind::Unsupported.into()),
             done => Ok(done?),
         }
     }
 
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_means_that_there_are_no_links_is_no_error() {
+        let means = |error: Errno| has_no_links(&error.into());
+        assert!([Errno::PERM, Errno::NOSYS, Errno::OPNOTSUPP].map(means) == [true; 3]);
+        let others = [
+            Errno::IO,
+            Errno::NOSPC,
+            Errno::ROFS,
+            Errno::ACCESS,
+            Errno::EXIST,
+        ];
+        assert!(others.map(means) == [false; 5]);
+        assert!(!has_no_links(&io::ErrorKind::PermissionDenied.into()));
     }
 }

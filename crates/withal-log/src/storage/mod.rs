@@ -84,7 +84,8 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Why it cannot be made or opened.
     fn overwritten(&self, name: &str, len: u64) -> io::Result<Option<Box<dyn Overwrite>>>;
 
-    /// Makes `name` a symbolic link to `target`, or changes it to that, at once.
+    /// Makes `name` a symbolic link to `target`, or changes it to that, at once. Where there are no
+    /// symbolic links it does nothing.
     ///
     /// # Errors
     ///

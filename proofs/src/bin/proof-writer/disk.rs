@@ -98,7 +98,12 @@ fn append_all(arguments: &LogArguments, mark: &File) -> Result<()> {
         false => Durability::Interval(Duration::from_secs(3600)),
     };
     let options = arguments.kept.options(&arguments.folder);
-    let options = options.durability(durability);
+    // Some sync beside the writing, too, which notes how far that came behind it.
+    let beside = match dice.roll(2) {
+        0 => 16 << 10,
+        _ => 4 << 20,
+    };
+    let options = options.durability(durability).sync_beside(beside);
     let log = ringed(options, arguments.ring, RING).open()?;
     let begun = log.progress();
     tell(mark, begun.durable)?;

@@ -43,6 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     };
     let options = Log::open(&arguments.folder)
         .durability(durability)
+        .sync_beside(8 << 10)
         .rotate_size(arguments.rotate);
     let log = ringed(options, arguments.ring, RING).open()?;
     std::thread::scope(|scope| {
