@@ -112,7 +112,7 @@ pub(crate) struct Found {
 
 /// How far a segment had come before a write.
 #[derive(Clone, Copy, Debug)]
-struct Mark {
+struct Snapshot {
     len: u64,
     lines: u64,
     block: Block,
@@ -219,7 +219,7 @@ impl Segment {
     /// As `append`, and has the sidecar cover them, or takes them back: after a crash text counts
     /// only as far as it is covered.
     fn append_covered(&mut self, lines: &[u8], first: u64, last: u64) -> Result<(), Stopped> {
-        let before = self.mark();
+        let before = self.snapshot();
         let appended = self.append(lines, first, last);
         self.cut(self.len);
         let Err(error) = self.flush() else {
@@ -230,8 +230,8 @@ impl Segment {
         Err(Stopped { written: 0, error })
     }
 
-    fn mark(&self) -> Mark {
-        Mark {
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
             len: self.len,
             lines: self.lines,
             block: self.block,
@@ -242,15 +242,15 @@ impl Segment {
         }
     }
 
-    /// Removes what was added since `mark`.
-    fn take_back(&mut self, mark: Mark) -> io::Result<()> {
-        self.len = mark.len;
-        self.lines = mark.lines;
-        self.block = mark.block;
-        self.unsynced.truncate(mark.unsynced);
-        self.chain = mark.chain;
-        self.entries.truncate(mark.entries);
-        self.pushed = mark.pushed;
+    /// Removes what was added since a snapshot.
+    fn take_back(&mut self, then: Snapshot) -> io::Result<()> {
+        self.len = then.len;
+        self.lines = then.lines;
+        self.block = then.block;
+        self.unsynced.truncate(then.unsynced);
+        self.chain = then.chain;
+        self.entries.truncate(then.entries);
+        self.pushed = then.pushed;
         self.release()
     }
 
