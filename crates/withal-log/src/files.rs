@@ -62,6 +62,17 @@ impl Files {
         &self.segments
     }
 
+    /// Whether a segment has a text, compressed or not.
+    pub(crate) fn has(&self, name: &Name) -> bool {
+        self.segments.iter().any(|segment| segment.name == *name)
+    }
+
+    /// Whether all there are come after `name`: what is removed on purpose goes from the old end.
+    pub(crate) fn are_after(&self, name: &Name) -> bool {
+        let first = self.segments.first();
+        first.is_some_and(|first| *name < first.name)
+    }
+
     /// What a sidecar without a text tells of that, if there was any that is missed: what is removed
     /// on purpose goes from the old end, and its sidecar first.
     pub(crate) fn lost(
@@ -138,8 +149,14 @@ impl SegmentFiles {
 
     /// Removes it, durably.
     pub(crate) fn remove(&self, storage: &Arc<dyn Storage>) -> Result<(), LogError> {
+        // A crash may bring them back until their names are gone durably, and ext4 with
+        // `data=writeback` would have written over them by then: not while they are open.
+        let opened = self.names().map(|file| storage.open(&file, false));
+        let held: Vec<_> = opened.collect();
         let removed = self.names().try_for_each(|file| storage.remove(&file));
-        removed.and_then(|()| storage.sync()).map_err(|error| {
+        let removed = removed.and_then(|()| storage.sync());
+        drop(held);
+        removed.map_err(|error| {
             let name = storage.display(&self.name.text());
             LogError::io(format!("cannot remove `{name}`"), error)
         })

@@ -184,7 +184,8 @@ impl fmt::Display for Problem {
 
 /// Checks the log in the directory `path`; `progress` is told of bytes as they are read.
 ///
-/// It takes no lock. In a log that is being written, what is not whole at the end counts as torn.
+/// It takes no lock, and a log may be written meanwhile: what is not whole at its end is torn only if
+/// nobody goes on with it, and what was removed since is not looked at.
 ///
 /// # Errors
 ///
@@ -211,11 +212,18 @@ pub fn verify_in(
 ) -> Result<Verification, LogError> {
     let files = Files::list(storage)?;
     let checked = check_all(storage, files.segments(), &mut progress);
+    let gone = files.gone(storage);
+    // What was made or removed meanwhile is not missed.
+    let later = Files::list(storage)?;
     let mut report = Verification::default();
     let mut before: Option<Before> = None;
-    for checked in checked {
+    for (segment, checked) in files.segments().iter().zip(checked) {
+        if later.are_after(&segment.name) {
+            continue;
+        }
         let checked = checked?;
-        report.add(follows(storage, before.as_ref(), &checked), checked.report);
+        let missed = follows(storage, before.as_ref(), &checked, &later);
+        report.add(missed, checked.report);
         before = Some(checked.before);
     }
     report
@@ -223,13 +231,16 @@ pub fn verify_in(
         .extend(outstanding(storage, files.segments())?);
     let problem = |file: &str, len, kind| Problem::new(storage, file, 0, len, kind);
     for orphan in &files.orphans {
+        if later.has(orphan) || later.are_after(orphan) {
+            continue;
+        }
         if let Some(lost) = files.lost(storage, orphan)? {
             let file = lost.name.text();
             let missing = problem(&file, lost.len, ProblemKind::MissingSegment);
             report.problems.push(missing);
         }
     }
-    if let Some(gone) = files.gone(storage) {
+    if let Some(gone) = gone.filter(|gone| !later.has(gone) && !later.are_after(gone)) {
         let missing = problem(&gone.text(), 1, ProblemKind::MissingSegment);
         report.problems.push(missing);
     }
@@ -317,6 +328,9 @@ fn check_all(
     checked.into_values().collect()
 }
 
+/// How often it is looked whether a text goes on: a write takes microseconds, once its thread runs.
+const LOOKS: usize = 100;
+
 /// How much is read before it is told: to wake somebody costs more than to check a block.
 const TOLD: u64 = 8 << 20;
 
@@ -371,11 +385,17 @@ fn follows(
     storage: &Arc<dyn Storage>,
     before: Option<&Before>,
     checked: &Checked,
+    later: &Files,
 ) -> Option<Problem> {
     let (before, name) = (before?, &checked.before.name);
     let problem = |file: &str, offset, len, kind| Problem::new(storage, file, offset, len, kind);
     let text = before.name.text();
     if let Some(end) = before.end.filter(|end| *end < name.base) {
+        // One that was made while they were listed need not be in the list.
+        let mut between = later.segments().iter().map(|segment| &segment.name);
+        if between.any(|between| *between > before.name && between < name) {
+            return None;
+        }
         let missing = name.base - end;
         return Some(problem(
             &text,
@@ -409,9 +429,10 @@ impl Check<'_> {
                 error,
             )
         };
+        // In this order: what it tells of is there by then.
+        let scan = Scan::new(&self.files.read_sidecar(self.storage)?);
         let text = self.files.open_text(self.storage)?;
         let len = text.size().map_err(cannot)?;
-        let scan = Scan::new(&self.files.read_sidecar(self.storage)?);
         self.report.segments += 1;
         // What lies behind the start of the next one does not count: it was written again there.
         let base = self.files.name.base;
@@ -577,6 +598,9 @@ impl Check<'_> {
         let torn = torn.or(is_torn.then_some(covered));
         let name = self.files.name.text();
         let is_ended = scan.is_ended() && self.next.is_none();
+        if torn.is_some() && self.goes_on(text, limit, scan)? {
+            return Ok(());
+        }
         if let Some(torn) = torn {
             let kind = match self.next.is_none() && torn >= scan.checkpoint() {
                 true => ProblemKind::TornTail,
@@ -588,6 +612,22 @@ impl Check<'_> {
             self.problem(&name, covered, limit - covered, ProblemKind::CorruptText);
         }
         Ok(())
+    }
+
+    /// Whether more has come to the last segment than was looked at: what was not whole at its end
+    /// was being written.
+    fn goes_on(&self, text: &dyn File, len: u64, scan: &Scan) -> std::io::Result<bool> {
+        if self.next.is_some() || scan.is_ended() {
+            return Ok(false);
+        }
+        for _ in 0..LOOKS {
+            if text.size()? > len {
+                return Ok(true);
+            }
+            thread::yield_now();
+        }
+        let sidecar = self.files.read_sidecar(self.storage);
+        Ok(sidecar.is_ok_and(|sidecar| Scan::new(&sidecar).covered() > scan.covered()))
     }
 
     fn problem(&mut self, file: &str, offset: u64, len: u64, kind: ProblemKind) {

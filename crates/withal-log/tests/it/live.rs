@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use withal_log::storage::{File, FileSystem, Overwrite, Storage};
 use withal_log::{
-    Log, Reader, RepairAction, RepairKind, RepairOptions, ReverseReader, repair_in, verify_in,
+    Log, LogOptions, Reader, RepairAction, RepairKind, RepairOptions, ReverseReader, Verdict,
+    repair_in, verify_in,
 };
 
 use crate::crash::{read, read_around_holes};
@@ -47,7 +48,12 @@ impl Storage for Hooked {
     }
     fn open(&self, name: &str, write: bool) -> io::Result<Box<dyn File>> {
         (self.1)("open", name);
-        self.0.open(name, write)
+        let file = self.0.open(name, write)?;
+        Ok(Box::new(HookedFile(
+            file,
+            name.to_owned(),
+            Arc::clone(&self.1),
+        )))
     }
     fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
         self.0.replace(name, content)
@@ -70,6 +76,112 @@ impl Storage for Hooked {
     fn sync(&self) -> io::Result<()> {
         self.0.sync()
     }
+}
+
+/// A file that calls somebody before each look at its size.
+struct HookedFile(Box<dyn File>, String, Hook);
+
+impl fmt::Debug for HookedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HookedFile")
+    }
+}
+
+impl File for HookedFile {
+    fn append(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.append(bytes)
+    }
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+    fn behind_damage(&self, offset: u64) -> u64 {
+        self.0.behind_damage(offset)
+    }
+    fn size(&self) -> io::Result<u64> {
+        (self.2)("size", &self.1);
+        self.0.size()
+    }
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.0.truncate(len)
+    }
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.0.reserve(offset, len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+/// What `verify` finds in a log of two segments whose writer does something before a look at it: as
+/// often as it looks.
+fn verified_while(options: LogOptions, act: fn(&FaultDisk, &Log, &str, &str)) {
+    // How often it looks is known once it has.
+    let mut looks = 1;
+    let mut at = 0;
+    while at < looks {
+        let disk = FaultDisk::default();
+        let log = options.clone().open_in(disk.storage()).unwrap();
+        for record in ["one", "two", "three"] {
+            let _ = log.append(record.repeat(30)).unwrap();
+        }
+        let (of, writer) = (disk.clone(), log.clone());
+        let look = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&look);
+        let hook: Hook = Arc::new(move |doing, name| {
+            if count.fetch_add(1, Ordering::Relaxed) == at {
+                act(&of, &writer, doing, name);
+            }
+        });
+        let storage: Arc<dyn Storage> = Arc::new(Hooked(disk.storage(), hook));
+        let report = verify_in(&storage, |_| ()).unwrap();
+        assert_eq!(report.problems, [], "look {at}");
+        looks = look.load(Ordering::Relaxed);
+        at += 1;
+        log.close().unwrap();
+    }
+    assert!(looks > 5, "{looks}");
+}
+
+#[test]
+fn what_comes_and_goes_meanwhile_is_not_missed() {
+    let options = options().rotate_size(100);
+    verified_while(options.clone(), |_, log, _, _| {
+        for _ in 0..3 {
+            let _ = log.append("x".repeat(200)).unwrap();
+        }
+    });
+    verified_while(options.keep_size(1), |_, log, _, _| {
+        for _ in 0..3 {
+            let _ = log.append("x".repeat(200)).unwrap();
+        }
+    });
+}
+
+/// Half of a line is there when the text is opened, and the rest once it is looked whether it goes on.
+#[test]
+fn a_line_that_is_being_written_is_not_torn() {
+    let disk = FaultDisk::default();
+    let log = options().open_in(disk.storage()).unwrap();
+    let _ = log.append("one").unwrap();
+    let name = disk.names().into_iter().find(|name| name.ends_with(".log"));
+    let name = name.unwrap();
+    disk.damage(&name, |text| text.extend_from_slice(b"hal"));
+    let (of, looks, text) = (disk.clone(), AtomicU64::new(0), name.clone());
+    let hook: Hook = Arc::new(move |doing, name| {
+        if (doing, name) == ("size", &*text) && looks.fetch_add(1, Ordering::Relaxed) == 1 {
+            of.damage(&text, |text| text.extend_from_slice(b"f a line\n"));
+        }
+    });
+    let verdict = |storage: &Arc<dyn Storage>| verify_in(storage, |_| ()).unwrap().verdict();
+    assert_eq!(
+        verdict(&disk.storage()),
+        Verdict::TornTail,
+        "nobody goes on"
+    );
+    let storage: Arc<dyn Storage> = Arc::new(Hooked(disk.storage(), hook));
+    assert_eq!(verdict(&storage), Verdict::Clean);
+    disk.damage(&name, |text| text.truncate(4));
+    log.close().unwrap();
 }
 
 /// The last segment is ended, followed and removed between the list and the look at its text.

@@ -98,13 +98,18 @@ impl AtomicBatch {
         }
         let prepared = sync_filesystems(prepared, &mut failures);
         let mut placed: Vec<AtomicFile> = Vec::with_capacity(prepared.len());
+        let mut replaced = Vec::with_capacity(prepared.len());
         for (mut file, ready) in prepared {
             match commit::place(&mut file, ready) {
-                Ok(()) => placed.push(file),
+                Ok(old) => {
+                    placed.push(file);
+                    replaced.push(old);
+                }
                 Err(error) => failures.push(error),
             }
         }
         sync_directories(&placed, &mut failures);
+        drop(replaced);
         BatchError::of_all(failures, of)
     }
 
