@@ -82,8 +82,8 @@ Exit status: 0; 125 if the log, or a part of it, cannot be read. It dies of SIGP
 
 pub(super) const VERIFY: &str = "\
 It reads all text, compares it with the checksums, and prints one line for each thing that is
-wrong: file, bytes, lines of the log, what. It changes nothing and takes no lock; in a log that is
-being written, an end that is not whole yet counts as torn.
+wrong: file, bytes, lines of the log, what. It changes nothing and takes no lock. The log may be
+written meanwhile: an end that is not whole is torn only if nobody goes on with it.
 
 Examples:
   withal log verify app.log || withal log repair app.log
