@@ -7,6 +7,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::checksum::checksum;
+use crate::files::remove_durably;
 use crate::name::Name;
 use crate::recover::read_from;
 use crate::storage::{File, Storage};
@@ -99,8 +100,7 @@ fn write(
     };
     storage.rename(temporary, &name.compressed())?;
     storage.sync()?;
-    storage.remove(&name.text())?;
-    storage.sync()?;
+    remove_durably(storage, &[name.text()])?;
     Ok(shrunk)
 }
 

@@ -62,11 +62,6 @@ impl Files {
         &self.segments
     }
 
-    /// Whether a segment has a text, compressed or not.
-    pub(crate) fn has(&self, name: &Name) -> bool {
-        self.segments.iter().any(|segment| segment.name == *name)
-    }
-
     /// Whether all there are come after `name`: what is removed on purpose goes from the old end.
     pub(crate) fn are_after(&self, name: &Name) -> bool {
         let first = self.segments.first();
@@ -80,11 +75,7 @@ impl Files {
         storage: &Arc<dyn Storage>,
         orphan: &Name,
     ) -> Result<Option<Lost>, LogError> {
-        if self
-            .segments
-            .first()
-            .is_some_and(|first| orphan < &first.name)
-        {
+        if self.are_after(orphan) {
             return Ok(None);
         }
         let files = SegmentFiles {
@@ -149,14 +140,8 @@ impl SegmentFiles {
 
     /// Removes it, durably.
     pub(crate) fn remove(&self, storage: &Arc<dyn Storage>) -> Result<(), LogError> {
-        // A crash may bring them back until their names are gone durably, and ext4 with
-        // `data=writeback` would have written over them by then: not while they are open.
-        let opened = self.names().map(|file| storage.open(&file, false));
-        let held: Vec<_> = opened.collect();
-        let removed = self.names().try_for_each(|file| storage.remove(&file));
-        let removed = removed.and_then(|()| storage.sync());
-        drop(held);
-        removed.map_err(|error| {
+        let names: Vec<_> = self.names().collect();
+        remove_durably(storage, &names).map_err(|error| {
             let name = storage.display(&self.name.text());
             LogError::io(format!("cannot remove `{name}`"), error)
         })
@@ -226,6 +211,18 @@ impl SegmentFiles {
             )),
         }
     }
+}
+
+/// Removes files, durably.
+///
+/// A crash may bring them back until their names are gone for good, and ext4 with `data=writeback`
+/// would have written over them by then: not while they are open.
+pub(crate) fn remove_durably(storage: &Arc<dyn Storage>, files: &[String]) -> io::Result<()> {
+    let held: Vec<_> = files.iter().map(|file| storage.open(file, false)).collect();
+    let removed = files.iter().try_for_each(|file| storage.remove(file));
+    let removed = removed.and_then(|()| storage.sync());
+    drop(held);
+    removed
 }
 
 pub(crate) fn read_all(file: &dyn File) -> io::Result<Vec<u8>> {

@@ -57,14 +57,14 @@ impl Signal {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn notify_one<T>(&self, _locked: &mut MutexGuard<'_, T>) {
-        if self.waiting.load(Ordering::Relaxed) > 0 {
+    pub(crate) fn notify_one<T>(&self, locked: &mut MutexGuard<'_, T>) {
+        if self.waiting(locked) > 0 {
             self.condvar.notify_one();
         }
     }
 
-    pub(crate) fn notify_all<T>(&self, _locked: &mut MutexGuard<'_, T>) {
-        if self.waiting.load(Ordering::Relaxed) > 0 {
+    pub(crate) fn notify_all<T>(&self, locked: &mut MutexGuard<'_, T>) {
+        if self.waiting(locked) > 0 {
             self.condvar.notify_all();
         }
     }

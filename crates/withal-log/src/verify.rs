@@ -212,8 +212,8 @@ pub fn verify_in(
 ) -> Result<Verification, LogError> {
     let files = Files::list(storage)?;
     let checked = check_all(storage, files.segments(), &mut progress);
+    // What is missed twice is missed: the log may be written, and its old end removed, meanwhile.
     let gone = files.gone(storage);
-    // What was made or removed meanwhile is not missed.
     let later = Files::list(storage)?;
     let mut report = Verification::default();
     let mut before: Option<Before> = None;
@@ -230,17 +230,15 @@ pub fn verify_in(
         .problems
         .extend(outstanding(storage, files.segments())?);
     let problem = |file: &str, len, kind| Problem::new(storage, file, 0, len, kind);
-    for orphan in &files.orphans {
-        if later.has(orphan) || later.are_after(orphan) {
-            continue;
-        }
-        if let Some(lost) = files.lost(storage, orphan)? {
+    let orphans = files.orphans.iter();
+    for orphan in orphans.filter(|orphan| later.orphans.contains(orphan)) {
+        if let Some(lost) = later.lost(storage, orphan)? {
             let file = lost.name.text();
             let missing = problem(&file, lost.len, ProblemKind::MissingSegment);
             report.problems.push(missing);
         }
     }
-    if let Some(gone) = gone.filter(|gone| !later.has(gone) && !later.are_after(gone)) {
+    if let Some(gone) = gone.filter(|gone| later.gone(storage).as_ref() == Some(gone)) {
         let missing = problem(&gone.text(), 1, ProblemKind::MissingSegment);
         report.problems.push(missing);
     }

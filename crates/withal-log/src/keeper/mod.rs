@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::compress::{Shrunk, compress};
 use crate::error::LogError;
 use crate::events::Event;
-use crate::files::{Files, read_all};
+use crate::files::{Files, read_all, remove_durably};
 use crate::name::Name;
 use crate::options::Settings;
 use crate::retention::{self, Removed};
@@ -104,8 +104,7 @@ impl Keeper {
             let text = segment.name.text();
             if segment.has_text && segment.is_compressed {
                 // The compressed file was durable before it had its name.
-                storage
-                    .remove(&text)
+                remove_durably(storage, std::slice::from_ref(&text))
                     .map_err(|error| cannot(&text, error))?;
             } else if segment.has_text && self.ended.settings.compress.is_some() {
                 self.ended(&segment.name);

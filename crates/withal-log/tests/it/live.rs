@@ -112,9 +112,16 @@ impl File for HookedFile {
     }
 }
 
+/// Appends to a log whose segments are smaller than what is appended.
+fn rotate_thrice(log: &Log) {
+    for _ in 0..3 {
+        let _ = log.append("x".repeat(200)).unwrap();
+    }
+}
+
 /// What `verify` finds in a log of two segments whose writer does something before a look at it: as
 /// often as it looks.
-fn verified_while(options: LogOptions, act: fn(&FaultDisk, &Log, &str, &str)) {
+fn verified_while(options: LogOptions, act: fn(&Log)) {
     // How often it looks is known once it has.
     let mut looks = 1;
     let mut at = 0;
@@ -124,12 +131,12 @@ fn verified_while(options: LogOptions, act: fn(&FaultDisk, &Log, &str, &str)) {
         for record in ["one", "two", "three"] {
             let _ = log.append(record.repeat(30)).unwrap();
         }
-        let (of, writer) = (disk.clone(), log.clone());
+        let writer = log.clone();
         let look = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&look);
-        let hook: Hook = Arc::new(move |doing, name| {
+        let hook: Hook = Arc::new(move |_, _| {
             if count.fetch_add(1, Ordering::Relaxed) == at {
-                act(&of, &writer, doing, name);
+                act(&writer);
             }
         });
         let storage: Arc<dyn Storage> = Arc::new(Hooked(disk.storage(), hook));
@@ -145,16 +152,9 @@ fn verified_while(options: LogOptions, act: fn(&FaultDisk, &Log, &str, &str)) {
 #[test]
 fn what_comes_and_goes_meanwhile_is_not_missed() {
     let options = options().rotate_size(100);
-    verified_while(options.clone(), |_, log, _, _| {
-        for _ in 0..3 {
-            let _ = log.append("x".repeat(200)).unwrap();
-        }
-    });
-    verified_while(options.keep_size(1), |_, log, _, _| {
-        for _ in 0..3 {
-            let _ = log.append("x".repeat(200)).unwrap();
-        }
-    });
+    for options in [options.clone(), options.keep_size(1)] {
+        verified_while(options, rotate_thrice);
+    }
 }
 
 /// Half of a line is there when the text is opened, and the rest once it is looked whether it goes on.
@@ -197,11 +197,7 @@ fn retention_does_not_make_the_look_at_the_ring_an_error() {
         let writer = log.clone();
         let hook: Hook = Arc::new(move |doing, name| match (doing, name) {
             ("open", "ring") => armed.store(1, Ordering::Relaxed),
-            ("listed", _) if armed.swap(0, Ordering::Relaxed) == 1 => {
-                for _ in 0..3 {
-                    let _ = writer.append("x".repeat(200)).unwrap();
-                }
-            }
+            ("listed", _) if armed.swap(0, Ordering::Relaxed) == 1 => rotate_thrice(&writer),
             _ => {}
         });
         let storage: Arc<dyn Storage> = Arc::new(Hooked(disk.storage(), hook));

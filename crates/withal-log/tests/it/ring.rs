@@ -63,6 +63,15 @@ fn torn(records: &[&str]) -> FaultDisk {
     without_text(&killed(records))
 }
 
+/// A log that was closed, and has a ring.
+fn closed(record: &str) -> FaultDisk {
+    let disk = FaultDisk::default();
+    let log = options().open_in(disk.storage()).unwrap();
+    let _ = log.append(record).unwrap();
+    log.close().unwrap();
+    disk
+}
+
 #[test]
 fn a_record_in_the_ring_needs_no_sync() {
     let disk = FaultDisk::default();
@@ -201,10 +210,7 @@ fn a_ring_that_cannot_be_written_is_left() {
 
 #[test]
 fn where_durable_text_is_gone_the_log_goes_on_behind_it() {
-    let disk = FaultDisk::default();
-    let log = options().open_in(disk.storage()).unwrap();
-    let _ = log.append("gone").unwrap();
-    log.close().unwrap();
+    let disk = closed("gone");
     let log = options().open_in(disk.storage()).unwrap();
     let _ = log.append("saved").unwrap();
     let left = without_text(&disk);
@@ -232,10 +238,7 @@ fn where_durable_text_is_gone_the_log_goes_on_behind_it() {
 
 #[test]
 fn a_closed_log_takes_nothing_from_its_ring() {
-    let disk = FaultDisk::default();
-    let log = options().open_in(disk.storage()).unwrap();
-    let _ = log.append("thrown away").unwrap();
-    log.close().unwrap();
+    let disk = closed("thrown away");
     for name in disk.names() {
         if name.ends_with(".log") || name.ends_with(".idx") {
             disk.storage().remove(&name).unwrap();
@@ -305,10 +308,7 @@ fn a_failed_sync_of_what_is_put_back_loses_nothing() {
 /// Nothing is written, so no space is asked for.
 #[test]
 fn a_closed_log_is_opened_on_a_full_disk() {
-    let disk = FaultDisk::default();
-    let log = options().open_in(disk.storage()).unwrap();
-    let _ = log.append("one").unwrap();
-    log.close().unwrap();
+    let disk = closed("one");
     disk.plan_full(0, 1_000);
     options().open_in(disk.storage()).unwrap().close().unwrap();
 }

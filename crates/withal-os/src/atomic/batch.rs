@@ -98,18 +98,13 @@ impl AtomicBatch {
         }
         let prepared = sync_filesystems(prepared, &mut failures);
         let mut placed: Vec<AtomicFile> = Vec::with_capacity(prepared.len());
-        let mut replaced = Vec::with_capacity(prepared.len());
         for (mut file, ready) in prepared {
             match commit::place(&mut file, ready) {
-                Ok(old) => {
-                    placed.push(file);
-                    replaced.push(old);
-                }
+                Ok(()) => placed.push(file),
                 Err(error) => failures.push(error),
             }
         }
         sync_directories(&placed, &mut failures);
-        drop(replaced);
         BatchError::of_all(failures, of)
     }
 

@@ -1,7 +1,6 @@
 //! The steps from written to in place.
 
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
@@ -28,33 +27,11 @@ pub(crate) fn commit(writer: &mut AtomicFile) -> Result<(), WriteError> {
                 .failed("cannot sync its temporary file", error)
         })?;
     }
-    let replaced = place(writer, ready)?;
+    place(writer, ready)?;
     if durability.syncs_names() {
         sync_directory(&writer.target)?;
     }
-    drop(replaced);
     Ok(())
-}
-
-/// The file that was replaced, to be held until its new name is durable.
-///
-/// Until then a power loss may bring it back, and ext4 with `data=writeback` may have written
-/// something else to where it lay by then: not while it is open.
-pub(crate) struct Replaced {
-    _held: Option<OwnedFd>,
-}
-
-impl Replaced {
-    fn nothing() -> Replaced {
-        Replaced { _held: None }
-    }
-
-    fn hold(target: &Target) -> Replaced {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(&target.parent, &target.name, flags, Mode::empty());
-        // Where there are no more descriptors, it is as safe as the file system makes it.
-        Replaced { _held: opened.ok() }
-    }
 }
 
 /// A temporary file in which everything is, attributes included.
@@ -102,26 +79,34 @@ fn name(writer: &mut AtomicFile) -> Result<(), WriteError> {
 }
 
 /// Puts it in the target's place.
-pub(crate) fn place(writer: &mut AtomicFile, mut ready: Ready) -> Result<Replaced, WriteError> {
+pub(crate) fn place(writer: &mut AtomicFile, mut ready: Ready) -> Result<(), WriteError> {
     check_unchanged(writer)?;
     if writer.temporary.is_none() {
         if link_in_place(writer)? {
-            return Ok(Replaced::nothing());
+            return Ok(());
         }
         // It may be a copy now.
         name(writer)?;
         ready = finish(writer, ready.old)?;
     }
     check_ours(writer, Identity::of(&ready.new))?;
-    if ready.old.is_some() && backup::keep(writer)? {
-        return Ok(Replaced::nothing());
+    if ready.old.is_some() {
+        if backup::keep(writer)? {
+            return Ok(());
+        }
+        hold_replaced(writer);
     }
-    let replaced = match ready.old {
-        Some(_) if writer.options.durability.syncs_names() => Replaced::hold(&writer.target),
-        _ => Replaced::nothing(),
-    };
-    rename(writer)?;
-    Ok(replaced)
+    rename(writer)
+}
+
+fn hold_replaced(writer: &mut AtomicFile) {
+    if !writer.options.durability.syncs_names() {
+        return;
+    }
+    let Target { parent, name, .. } = &writer.target;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // Where there are no more descriptors, it is as safe as the file system makes it.
+    writer.replaced = rustix::fs::openat(parent, name, flags, Mode::empty()).ok();
 }
 
 /// Makes the target's name the only one the new file ever has, if there is no old one.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSlice, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{FallocateFlags, FileType};
@@ -32,6 +33,11 @@ pub struct AtomicFile {
     /// The temporary's name, while it has one that is ours to remove.
     pub(crate) temporary: Option<OsString>,
     pub(crate) file: File,
+    /// The file that was replaced, held until its new name is durable.
+    ///
+    /// Until then a power loss may bring it back, and ext4 with `data=writeback` may have written
+    /// something else to where it lay by then: not while it is open.
+    pub(crate) replaced: Option<OwnedFd>,
     /// How long the file must be, while only [`Write`] has touched it.
     pub(crate) written: Option<u64>,
     /// The first write that failed.
@@ -73,6 +79,7 @@ impl AtomicFile {
             options,
             temporary,
             file,
+            replaced: None,
             written: Some(0),
             failed: None,
         };
