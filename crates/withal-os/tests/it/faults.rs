@@ -14,6 +14,8 @@ use crate::support::{Place, mode, names, read, temporaries};
 fn strace(arguments: &[&str], name: &str, path: &Path) -> Output {
     let mut strace = Command::new("strace");
     let _ = strace.args(["-f", "-qq"]).args(arguments);
+    // What cargo sets here has the main thread look for each library in dozens of places.
+    let _ = strace.env_remove("LD_LIBRARY_PATH");
     let output = match child::command_under(strace, name, path).output() {
         Ok(output) => output,
         Err(error) => panic!("strace cannot be run: {error}; apt-get install strace"),
@@ -36,6 +38,8 @@ fn calls(name: &str, path: &Path) -> Vec<Call> {
 }
 
 /// The same with an injection of its own; and which call made a file without a name.
+///
+/// An injection is counted in each thread: no other may come as far as any of these.
 fn calls_with(name: &str, path: &Path, inject: Option<&str>) -> (Vec<Call>, Option<Call>) {
     let directory = Place::new();
     let log = directory.join("log");
@@ -52,10 +56,11 @@ fn calls_with(name: &str, path: &Path, inject: Option<&str>) -> (Vec<Call>, Opti
         .and_then(|line| line.split_whitespace().next())
         .expect("no mark in the trace");
     let mut counts = HashMap::<&str, usize>::new();
+    let mut elsewhere = HashMap::<&str, usize>::new();
     let mut calls = Vec::new();
     let mut marked = false;
     for line in log.lines() {
-        let Some((_, line)) = line.split_once(' ').filter(|(id, _)| *id == thread) else {
+        let Some((id, line)) = line.split_once(' ') else {
             continue;
         };
         // The rest of a call that another thread's cut in two has been counted.
@@ -63,6 +68,10 @@ fn calls_with(name: &str, path: &Path, inject: Option<&str>) -> (Vec<Call>, Opti
             continue;
         };
         if call.starts_with('<') {
+            continue;
+        }
+        if id != thread {
+            *elsewhere.entry(call).or_default() += 1;
             continue;
         }
         let count = counts.entry(call).or_default();
@@ -75,6 +84,10 @@ fn calls_with(name: &str, path: &Path, inject: Option<&str>) -> (Vec<Call>, Opti
                 unnamed = Some((call.to_owned(), *count));
             }
         }
+    }
+    for call in calls.iter().filter(|call| is_injectable(call)) {
+        let others = elsewhere.get(&*call.0).copied().unwrap_or_default();
+        assert!(others < call.1, "{call:?}, and {others} in other threads");
     }
     (calls, unnamed)
 }
