@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, RenameFlags};
 use rustix::io::Errno;
 
-use crate::atomic::commit::{named, not_renamed};
+use crate::atomic::commit::{held, named, not_renamed};
 use crate::atomic::error::{WriteError, WriteErrorKind};
 use crate::atomic::file::AtomicFile;
 use crate::atomic::options::Backup;
@@ -36,6 +36,7 @@ pub(crate) fn keep(writer: &mut AtomicFile) -> Result<bool, WriteError> {
     let target = &writer.target;
     let place = Place::find(target, backup)
         .map_err(|error| not_kept(target, &backup_path(target, backup), error))?;
+    writer.replaced = held(writer, place.parent_or(&writer.target), &place.name);
     if exchange(writer, &place)? {
         return Ok(true);
     }

@@ -1,6 +1,7 @@
 //! The steps from written to in place.
 
 use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
@@ -94,19 +95,19 @@ pub(crate) fn place(writer: &mut AtomicFile, mut ready: Ready) -> Result<(), Wri
         if backup::keep(writer)? {
             return Ok(());
         }
-        hold_replaced(writer);
+        writer.replaced = held(writer, &writer.target.parent, &writer.target.name);
     }
     rename(writer)
 }
 
-fn hold_replaced(writer: &mut AtomicFile) {
+/// What has this name and is about to be replaced; see [`AtomicFile::replaced`].
+pub(crate) fn held(writer: &AtomicFile, parent: &Directory, name: &OsStr) -> Option<OwnedFd> {
     if !writer.options.durability.syncs_names() {
-        return;
+        return None;
     }
-    let Target { parent, name, .. } = &writer.target;
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     // Where there are no more descriptors, it is as safe as the file system makes it.
-    writer.replaced = rustix::fs::openat(parent, name, flags, Mode::empty()).ok();
+    rustix::fs::openat(parent, name, flags, Mode::empty()).ok()
 }
 
 /// Makes the target's name the only one the new file ever has, if there is no old one.

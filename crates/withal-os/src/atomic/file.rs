@@ -33,7 +33,7 @@ pub struct AtomicFile {
     /// The temporary's name, while it has one that is ours to remove.
     pub(crate) temporary: Option<OsString>,
     pub(crate) file: File,
-    /// The file that was replaced, held until its new name is durable.
+    /// The file that was replaced, the target or its backup, held until the new name is durable.
     ///
     /// Until then a power loss may bring it back, and ext4 with `data=writeback` may have written
     /// something else to where it lay by then: not while it is open.

@@ -115,6 +115,11 @@ impl FileSystem {
         Ok(std::fs::remove_file(new)?)
     }
 
+    /// Whether it gives away what was freed before that is durable.
+    pub(crate) fn reuses_at_once(&self) -> bool {
+        self.mount.contains("data=writeback")
+    }
+
     /// What its program is in, for those who lack it.
     pub(crate) fn program(&self) -> &'static str {
         self.make.first().copied().unwrap_or_default()

@@ -12,7 +12,7 @@ use withal_proofs::check::{Kept, Way};
 use withal_proofs::tally::Tally;
 
 use crate::disk::{FILE_SYSTEMS, FileSystem};
-use crate::recording::{Durable, Made, Recording, Workload};
+use crate::recording::{Durable, Made, Recording, Room, Workload};
 use crate::replay::{Outcome, Replay};
 
 /// Rebuilds what a power loss can leave, and checks it.
@@ -124,10 +124,11 @@ fn ready(chosen: &[&FileSystem]) -> Result<()> {
         }
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    for file_system in chosen {
-        let program = file_system.program();
+    let programs = chosen.iter().map(|file_system| file_system.program());
+    for program in programs.chain(["strace"]) {
         if !std::env::split_paths(&path).any(|folder| folder.join(program).is_file()) {
-            bail!("{program} is missing: `apt-get install e2fsprogs xfsprogs btrfs-progs`");
+            let packages = "e2fsprogs xfsprogs btrfs-progs strace";
+            bail!("{program} is missing: `apt-get install {packages}`");
         }
     }
     Ok(())
@@ -160,10 +161,36 @@ fn one(file_system: &FileSystem, arguments: &Arguments) -> Result<Tally> {
     };
     let seed = arguments.seed;
     let is_wanted = |workload: &str| workload.contains(&arguments.workload);
+    for (workload, what, states) in workloads(file_system, arguments.states) {
+        if is_wanted(&workload) {
+            told(
+                &workload,
+                record_and_replay(&replay, what, &base, states, seed)?,
+            );
+        }
+    }
+    for (workload, durable) in [
+        ("recovery of a log", Durable::Some),
+        ("recovery of a log, in a ring", Durable::Ringed),
+    ] {
+        if is_wanted(workload) {
+            let states = arguments.states.div_ceil(4);
+            told(workload, recoveries(&replay, &base, durable, states, seed)?);
+        }
+    }
+    println!("{name}: {sum}, {unmountable} more did not mount");
+    fs::remove_dir_all(&scratch)?;
+    Ok(sum)
+}
+
+/// What is tried, and in how many states.
+fn workloads(file_system: &FileSystem, states: u64) -> Vec<(String, Workload, u64)> {
     // Half of the logs' states with a sync now and then, a quarter each of the others.
-    let of_log = arguments.states.div_ceil(2);
-    let of_others = arguments.states.div_ceil(4);
-    for (workload, kept, durable, states) in [
+    let (of_log, of_others, of_files) =
+        (states.div_ceil(2), states.div_ceil(4), states.div_ceil(10));
+    let last = "log, only the last is kept";
+    let ringed = "log, only the last is kept, in a ring";
+    let logs = [
         ("log", Kept::Whole, Durable::Some, of_log),
         ("log, always", Kept::Whole, Durable::All, of_others),
         ("log, in a ring", Kept::Whole, Durable::Ringed, of_others),
@@ -173,73 +200,54 @@ fn one(file_system: &FileSystem, arguments: &Arguments) -> Result<Tally> {
             Durable::Some,
             of_others,
         ),
-        (
-            "log, only the last is kept",
-            Kept::Last,
-            Durable::Some,
-            of_others,
-        ),
-        (
-            "log, only the last is kept, in a ring",
-            Kept::Last,
-            Durable::Ringed,
-            of_others,
-        ),
-    ] {
-        if is_wanted(workload) {
-            let log = |seed| log(seed, kept, durable);
-            told(
-                workload,
-                record_and_replay(&replay, &log, &base, states, seed)?,
-            );
-        }
-    }
-    for (workload, durable) in [
-        ("recovery of a log", Durable::Some),
-        ("recovery of a log, in a ring", Durable::Ringed),
-    ] {
-        if is_wanted(workload) {
-            told(
-                workload,
-                recoveries(&replay, &base, durable, of_others, seed)?,
-            );
-        }
-    }
-    let of_files = arguments.states.div_ceil(10);
-    for way in Way::ALL {
-        let versions = match way {
-            Way::Replace => 300,
-            _ => 150,
+        (last, Kept::Last, Durable::Some, of_others),
+        (ringed, Kept::Last, Durable::Ringed, of_others),
+    ];
+    let logs = logs.map(|(name, kept, durable, states)| (name, log(kept, durable), states));
+    let files = Way::ALL.map(|way| (way.as_str(), file(way), of_files));
+    let all = logs.into_iter().chain(files);
+    let mut all: Vec<_> = all
+        .map(|(name, workload, states)| (name.to_owned(), workload, states))
+        .collect();
+    if file_system.reuses_at_once() {
+        let on_full_disk = |(name, workload, states): &(String, Workload, u64)| {
+            let scarce = workload.on_full_disk()?;
+            Some((format!("{name}, on a full disk"), scarce, *states))
         };
-        let file = |_| Workload::File { way, versions };
-        if is_wanted(way.as_str()) {
-            told(
-                way.as_str(),
-                record_and_replay(&replay, &file, &base, of_files, seed)?,
-            );
-        }
+        let scarce: Vec<_> = all.iter().filter_map(on_full_disk).collect();
+        all.extend(scarce);
     }
-    println!("{name}: {sum}, {unmountable} more did not mount");
-    fs::remove_dir_all(&scratch)?;
-    Ok(sum)
+    all
 }
 
-fn log(seed: u64, kept: Kept, durable: Durable) -> Workload {
+fn log(kept: Kept, durable: Durable) -> Workload {
     Workload::Log {
-        seed,
+        seed: 0,
         records: match durable {
             Durable::Some => 5_000,
             Durable::All | Durable::Ringed => 1_500,
         },
         durable,
         kept,
+        room: Room::Ample,
+    }
+}
+
+fn file(way: Way) -> Workload {
+    Workload::File {
+        way,
+        versions: match way {
+            Way::Replace => 300,
+            _ => 150,
+        },
+        room: Room::Ample,
     }
 }
 
 /// As many recordings as the number of states deserves.
 fn record_and_replay(
     replay: &Replay<'_>,
-    workload: &dyn Fn(u64) -> Workload,
+    workload: Workload,
     base: &Path,
     states: u64,
     seed: u64,
@@ -250,7 +258,7 @@ fn record_and_replay(
         let now = left.min(PER_RECORDING);
         let recording = Recording::make(
             replay.file_system,
-            workload(seed),
+            workload.seeded(seed),
             base.to_owned(),
             0,
             replay.scratch,
@@ -275,7 +283,7 @@ fn recoveries(
     let mut outcome = Outcome::default();
     let first = Recording::make(
         replay.file_system,
-        log(seed + 1_000, Kept::Whole, durable),
+        log(Kept::Whole, durable).seeded(seed + 1_000),
         base.to_owned(),
         0,
         replay.scratch,
@@ -297,6 +305,7 @@ fn recoveries(
             records: 60,
             durable,
             kept: Kept::Whole,
+            room: Room::Ample,
         };
         let recording = Recording::make(
             replay.file_system,

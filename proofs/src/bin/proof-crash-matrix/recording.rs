@@ -33,6 +33,38 @@ impl Durable {
     }
 }
 
+/// How much of the disk is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    Ample,
+    /// No more than is needed, and a neighbour takes what is freed
+    Scarce,
+}
+
+impl Room {
+    /// Runs the writer: where there is a neighbour, it has time before a name is durable.
+    fn command(self, writer: &Path) -> Command {
+        match self {
+            Room::Ample => Command::new(writer),
+            Room::Scarce => {
+                let mut strace = Command::new("strace");
+                let _ = strace
+                    .args(["-f", "-qq", "-o", "/dev/null", "--seccomp-bpf"])
+                    .args(["-e", "trace=fsync", "-e", "inject=fsync:delay_enter=8000"])
+                    .arg(writer);
+                strace
+            }
+        }
+    }
+
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Room::Ample => &[],
+            Room::Scarce => &["--full"],
+        }
+    }
+}
+
 /// What is run and what must be there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Workload {
@@ -42,14 +74,51 @@ pub(crate) enum Workload {
         records: u64,
         durable: Durable,
         kept: Kept,
+        room: Room,
     },
     /// Files written atomically
-    File { way: Way, versions: u64 },
+    File { way: Way, versions: u64, room: Room },
 }
 
 impl Workload {
+    /// The same with other random numbers, where it has any.
+    pub(crate) fn seeded(mut self, with: u64) -> Workload {
+        if let Workload::Log { seed, .. } = &mut self {
+            *seed = with;
+        }
+        self
+    }
+
+    /// The same where what it frees is taken at once, if it frees anything.
+    pub(crate) fn on_full_disk(mut self) -> Option<Workload> {
+        match &mut self {
+            Workload::Log {
+                kept: Kept::Last,
+                durable: Durable::Some,
+                room,
+                records,
+                ..
+            } => {
+                *room = Room::Scarce;
+                *records *= 4;
+            }
+            Workload::File {
+                way: Way::Replace | Way::Keep | Way::Batch,
+                room,
+                ..
+            } => *room = Room::Scarce,
+            Workload::Log { .. } | Workload::File { .. } => return None,
+        }
+        Some(self)
+    }
+
     /// Checks what a crash has left; gives how much of the workload is there.
     pub(crate) fn check(self, root: &Path, acknowledged: u64) -> Result<u64, String> {
+        let (Workload::Log { room, .. } | Workload::File { room, .. }) = self;
+        if room == Room::Scarce {
+            // On a disk that is still full a log does not open, and says so.
+            make_room(root).map_err(|error| format!("nothing can be removed: {error}"))?;
+        }
         match self {
             Workload::Log { kept, .. } => check::log(&root.join("log"), acknowledged, kept),
             Workload::File { way, .. } => check::file(way, &root.join("file"), acknowledged),
@@ -65,27 +134,44 @@ impl Workload {
     }
 
     fn command(self, root: &Path, mark: &Path) -> Result<Command> {
-        let mut command = Command::new(check::writer()?);
+        let (Workload::Log { room, .. } | Workload::File { room, .. }) = self;
+        let mut command = room.command(&check::writer()?);
         let _ = match self {
             Workload::Log {
                 seed,
                 records,
                 durable,
                 kept,
+                room,
             } => command
                 .arg("log")
                 .arg(root.join("log"))
                 .args([format!("--seed={seed}"), format!("--records={records}")])
                 .arg(format!("--kept={}", name(&kept)))
-                .args(durable.flags()),
-            Workload::File { way, versions } => command
+                .args(durable.flags())
+                .args(room.flags()),
+            Workload::File {
+                way,
+                versions,
+                room,
+            } => command
                 .arg("file")
                 .arg(root.join("file"))
                 .args([format!("--versions={versions}")])
-                .arg(format!("--way={}", name(&way))),
+                .arg(format!("--way={}", name(&way)))
+                .args(room.flags()),
         };
         let _ = command.arg("--mark").arg(mark);
         Ok(command)
+    }
+}
+
+/// Removes what the disk was filled with.
+fn make_room(root: &Path) -> std::io::Result<()> {
+    let ballast = root.join("ballast");
+    match ballast.exists() {
+        true => fs::remove_file(ballast),
+        false => Ok(()), // the crash came before
     }
 }
 

@@ -1,17 +1,18 @@
 //! Workloads for a file system whose every write is recorded.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::park_timeout;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
-use rustix::fs::{Advice, fadvise};
-use withal_log::Durability;
+use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
+use rustix::io::Errno;
+use withal_log::{Durability, Log, LogError, LogErrorKind, LogOptions, OnFull};
 use withal_os::{AtomicBatch, AtomicWriter};
 use withal_proofs::check::{Kept, Way};
 use withal_proofs::dice::Dice;
@@ -21,6 +22,11 @@ use crate::ringed;
 
 /// How large a commit ring is that comes round often.
 const RING: u64 = 256 * 1024;
+/// How much of a full disk is left, in bytes, and how much of that a neighbour takes at a time.
+const LEFT: u64 = 640 << 10;
+const PIECE: usize = 16 << 10;
+/// How long the disk may stay full.
+const WAIT: Duration = Duration::from_secs(30);
 
 #[derive(Args, Debug)]
 pub(crate) struct LogArguments {
@@ -47,6 +53,10 @@ pub(crate) struct LogArguments {
     #[arg(long, value_enum, default_value_t = Kept::Whole)]
     kept: Kept,
 
+    /// The disk is full but for what this needs, and a neighbour takes what is freed
+    #[arg(long)]
+    full: bool,
+
     /// Of the random numbers
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -68,18 +78,30 @@ pub(crate) struct FileArguments {
     /// How each is put in place
     #[arg(long, value_enum, default_value_t = Way::Replace)]
     way: Way,
+
+    /// The disk is full but for what this needs, and a neighbour takes what is freed
+    #[arg(long)]
+    full: bool,
 }
 
 pub(crate) fn write_log(arguments: &LogArguments) -> Result<()> {
     let mark = OpenOptions::new().write(true).open(&arguments.mark)?;
-    disturbed(&arguments.folder, || append_all(arguments, &mark))
+    let work = || append_all(arguments, &mark);
+    disturbed(&arguments.folder, arguments.full, work)
 }
 
 /// Does the work while somebody else writes beside `path`.
-fn disturbed(path: &Path, work: impl FnOnce() -> Result<()>) -> Result<()> {
+fn disturbed(path: &Path, is_full: bool, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    if is_full {
+        fill(folder)?;
+    }
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let neighbour = scope.spawn(|| disturb(path, &done));
+        let neighbour = scope.spawn(|| match is_full {
+            true => take_freed(folder, &done),
+            false => disturb(folder, &done),
+        });
         let worked = work();
         done.store(true, Ordering::Relaxed);
         let disturbed = neighbour.join();
@@ -104,7 +126,8 @@ fn append_all(arguments: &LogArguments, mark: &File) -> Result<()> {
         _ => 4 << 20,
     };
     let options = options.durability(durability).sync_beside(beside);
-    let log = ringed(options, arguments.ring, RING).open()?;
+    let options = options.on_full(OnFull::Block(Some(WAIT)));
+    let log = open(&ringed(options, arguments.ring, RING))?;
     let begun = log.progress();
     tell(mark, begun.durable)?;
     let (mut number, end) = (begun.written, begun.written + arguments.records);
@@ -119,7 +142,7 @@ fn append_all(arguments: &LogArguments, mark: &File) -> Result<()> {
         }
         tell(mark, log.progress().durable)?;
         if dice.roll(4) == 0 {
-            write_back(&arguments.folder.join("current"))?;
+            write_back(&File::open(arguments.folder.join("current"))?)?;
             park_timeout(Duration::from_millis(4));
         }
     }
@@ -127,20 +150,38 @@ fn append_all(arguments: &LogArguments, mark: &File) -> Result<()> {
     tell(mark, number)
 }
 
+fn open(options: &LogOptions) -> Result<Log, LogError> {
+    let since = Instant::now();
+    loop {
+        match options.clone().open() {
+            Err(error) if error.kind() == LogErrorKind::Full && since.elapsed() < WAIT => {}
+            opened => return opened,
+        }
+        park_timeout(Duration::from_millis(1));
+    }
+}
+
 /// Has the system begin to write the file's pages, in an order of its own.
-fn write_back(path: &Path) -> Result<()> {
-    let file = File::open(path)?;
-    Ok(fadvise(&file, 0, None, Advice::DontNeed)?)
+fn write_back(file: &File) -> Result<()> {
+    Ok(fadvise(file, 0, None, Advice::DontNeed)?)
 }
 
 pub(crate) fn write_file(arguments: &FileArguments) -> Result<()> {
     let mark = OpenOptions::new().write(true).open(&arguments.mark)?;
-    disturbed(&arguments.path, || replace_all(arguments, &mark))
+    let work = || replace_all(arguments, &mark);
+    disturbed(&arguments.path, arguments.full, work)
 }
 
 fn replace_all(arguments: &FileArguments, mark: &File) -> Result<()> {
     for version in 1..=arguments.versions {
-        put(arguments.way, &arguments.path, version)?;
+        let since = Instant::now();
+        while let Err(error) = put(arguments.way, &arguments.path, version) {
+            let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+            if !causes.any(is_full) || since.elapsed() > WAIT {
+                return Err(error);
+            }
+            park_timeout(Duration::from_millis(1));
+        }
         tell(mark, version)?;
         park_timeout(Duration::from_millis(2));
     }
@@ -178,8 +219,7 @@ fn tell(mark: &File, number: u64) -> Result<()> {
 
 /// A neighbour that syncs often: the commits of the journal it causes carry our names and sizes
 /// along, before our data.
-fn disturb(beside: &Path, done: &AtomicBool) -> Result<()> {
-    let folder = beside.parent().unwrap_or(Path::new("."));
+fn disturb(folder: &Path, done: &AtomicBool) -> Result<()> {
     let mut turn = 0_u64;
     while !done.load(Ordering::Relaxed) {
         let file = File::create(folder.join(format!("neighbour{}", turn % 8)))?;
@@ -189,4 +229,45 @@ fn disturb(beside: &Path, done: &AtomicBool) -> Result<()> {
         park_timeout(Duration::from_millis(4));
     }
     Ok(())
+}
+
+/// Leaves `LEFT` bytes of the file system, without writing to the disk.
+fn fill(folder: &Path) -> Result<()> {
+    let ballast = File::create(folder.join("ballast"))?;
+    let (mut len, mut step) = (0, 8 << 20);
+    while step >= 4 << 10 {
+        match fallocate(&ballast, FallocateFlags::empty(), len, step) {
+            Ok(()) => len += step,
+            Err(Errno::NOSPC) => step /= 2,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    ballast.set_len(len.saturating_sub(LEFT))?;
+    Ok(ballast.sync_all()?)
+}
+
+/// A neighbour that takes all there is of a full disk, and gives it back, again and again. Its data
+/// is on the disk at once: where that of a file was which a crash may bring back.
+fn take_freed(folder: &Path, done: &AtomicBool) -> Result<()> {
+    let piece = vec![b'#'; PIECE];
+    while !done.load(Ordering::Relaxed) {
+        let mut file = File::create(folder.join("greedy"))?;
+        let refused = loop {
+            if let Err(error) = file.write_all(&piece) {
+                break error;
+            }
+        };
+        if !is_full(&refused) {
+            return Err(refused.into());
+        }
+        write_back(&file)?;
+        park_timeout(Duration::from_millis(1));
+        file.set_len(0)?;
+        park_timeout(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::StorageFull
 }
