@@ -32,6 +32,22 @@ fn strace(arguments: &[&str], name: &str, path: &Path) -> Output {
 /// One system call: its name, and which of that name in its thread it is.
 type Call = (String, usize);
 
+/// What the child did, and which of its threads has the marks.
+fn traced(name: &str, path: &Path, inject: Option<&str>) -> (String, String) {
+    let directory = Place::new();
+    let log = directory.join("log");
+    let mut arguments = vec!["-o", log.to_str().unwrap()];
+    arguments.extend(inject.iter().flat_map(|inject| ["-e", inject]));
+    let output = strace(&arguments, name, path);
+    assert_eq!(output.status.code(), Some(COMMITTED), "{output:?}");
+
+    let log = read(log);
+    let mark = log.lines().find(|line| line.contains("withal-mark-begin"));
+    let thread = mark.and_then(|line| line.split_whitespace().next());
+    let thread = thread.expect("no mark in the trace").to_owned();
+    (log, thread)
+}
+
 /// The calls between the child's marks, in order.
 fn calls(name: &str, path: &Path) -> Vec<Call> {
     calls_with(name, path, None).0
@@ -41,20 +57,8 @@ fn calls(name: &str, path: &Path) -> Vec<Call> {
 ///
 /// An injection is counted in each thread: no other may come as far as any of these.
 fn calls_with(name: &str, path: &Path, inject: Option<&str>) -> (Vec<Call>, Option<Call>) {
-    let directory = Place::new();
-    let log = directory.join("log");
-    let mut arguments = vec!["-o", log.to_str().unwrap()];
-    arguments.extend(inject.iter().flat_map(|inject| ["-e", inject]));
-    let output = strace(&arguments, name, path);
-    assert_eq!(output.status.code(), Some(COMMITTED), "{output:?}");
-
-    let log = read(log);
+    let (log, thread) = traced(name, path, inject);
     let mut unnamed = None;
-    let thread = log
-        .lines()
-        .find(|line| line.contains("withal-mark-begin"))
-        .and_then(|line| line.split_whitespace().next())
-        .expect("no mark in the trace");
     let mut counts = HashMap::<&str, usize>::new();
     let mut elsewhere = HashMap::<&str, usize>::new();
     let mut calls = Vec::new();
@@ -234,6 +238,29 @@ impl Case {
                 "{others:?} {context}"
             );
         }
+    }
+}
+
+/// A power loss may bring it back, and nobody may have written over it by then.
+#[test]
+fn what_is_replaced_is_held_until_the_new_name_is_durable() {
+    for (name, replaced) in [("replace", "target"), ("replace-and-keep", "target~")] {
+        let trial = Trial::new(Some("old"));
+        fs::write(trial.place.join("target~"), "older").unwrap();
+        let (log, _) = traced(name, &trial.path, None);
+        let lines: Vec<&str> = log.lines().collect();
+        let is_hold =
+            |line: &&str| line.contains("O_PATH") && line.contains(&format!(", \"{replaced}\","));
+        let opened = lines.iter().position(is_hold).expect("it is not held");
+        let (_, held) = lines[opened].rsplit_once("= ").unwrap();
+        let synced = lines.iter().rposition(|line| line.contains(" fsync("));
+        let close = format!(" close({held})");
+        let closed = lines
+            .iter()
+            .skip(opened)
+            .position(|line| line.contains(&close));
+        let closed = closed.map(|after| opened + after);
+        assert!(synced > Some(opened) && closed > synced, "{log}");
     }
 }
 
