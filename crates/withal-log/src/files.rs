@@ -128,12 +128,13 @@ impl SegmentFiles {
         Ok(size)
     }
 
-    /// The sidecar first: a text without one is still a text.
+    /// The sidecar last: whoever is killed between them leaves one without a text at the old end,
+    /// which is no damage, and not a text whose checksums are gone.
     fn names(&self) -> impl Iterator<Item = String> {
         let names = [
-            self.has_sidecar.then(|| self.name.sidecar()),
             self.has_text.then(|| self.name.text()),
             self.is_compressed.then(|| self.name.compressed()),
+            self.has_sidecar.then(|| self.name.sidecar()),
         ];
         names.into_iter().flatten()
     }

@@ -39,6 +39,10 @@ struct Content {
     now: Vec<u8>,
     /// A sync failed: what was not durable then will never be, whatever later syncs say.
     spoiled: Option<Range<usize>>,
+    /// How many have it open.
+    open: usize,
+    /// Nobody had it open when its name went: others may have written over it since.
+    is_freed: bool,
 }
 
 type Names = BTreeMap<String, usize>;
@@ -103,6 +107,11 @@ impl FaultDisk {
 
     fn world(&self) -> MutexGuard<'_, World> {
         self.0.lock().unwrap()
+    }
+
+    fn opened(&self, content: usize) -> FaultFile {
+        self.world().contents[content].open += 1;
+        FaultFile(self.clone(), content)
     }
 
     pub(crate) fn storage(&self) -> Arc<dyn Storage> {
@@ -173,6 +182,9 @@ impl FaultDisk {
         world.broken = false;
         world.crashed = false;
         world.locked = false;
+        for content in &mut world.contents {
+            content.open = 0;
+        }
         FaultDisk(Arc::new(Mutex::new(world)))
     }
 
@@ -209,6 +221,9 @@ impl FaultDisk {
 /// promised is there.
 fn survive(content: &Content, world: &World, dice: &mut Dice) -> Content {
     let Content { durable, now, .. } = content;
+    if content.is_freed {
+        return world.written_over(content, dice);
+    }
     let common = durable.iter().zip(now).take_while(|(a, b)| a == b).count();
     let mut left = if common < durable.len() && dice.roll(2) == 0 {
         // A cut, or a change, that did not come through.
@@ -238,10 +253,21 @@ fn survive(content: &Content, world: &World, dice: &mut Dice) -> Content {
         let end = spoiled.end.min(left.len());
         world.lose(&mut left, spoiled.start.min(end)..end, dice);
     }
-    Content {
-        durable: left.clone(),
-        now: left,
-        spoiled: None,
+    Content::durable(left)
+}
+
+impl Content {
+    fn durable(bytes: Vec<u8>) -> Content {
+        Content {
+            durable: bytes.clone(),
+            now: bytes,
+            ..Content::default()
+        }
+    }
+
+    /// Its name went, or somebody closed it.
+    fn is_left(&mut self, has_name: bool) {
+        self.is_freed |= !has_name && self.open == 0;
     }
 }
 
@@ -250,6 +276,31 @@ fn crashed() -> io::Error {
 }
 
 impl World {
+    /// A file that comes back though its space was given to others: ext4 with `data=writeback` does
+    /// not wait until its removal is durable.
+    fn written_over(&self, content: &Content, dice: &mut Dice) -> Content {
+        let mut left = content.now.clone();
+        let piece = [64, 512, 4096][dice.roll(3) as usize];
+        for part in left.chunks_mut(piece) {
+            if dice.roll(2) == 0 {
+                let of_another = &self.contents[dice.roll(self.contents.len() as u64) as usize];
+                let other = of_another.now.iter().chain(std::iter::repeat(&0xAB));
+                part.iter_mut()
+                    .zip(other)
+                    .for_each(|(at, other)| *at = *other);
+            }
+        }
+        Content::durable(left)
+    }
+
+    /// A name goes, and with it what nobody has open.
+    fn unlinked(&mut self, content: Option<usize>) {
+        if let Some(content) = content {
+            let has_name = self.names.values().any(|named| *named == content);
+            self.contents[content].is_left(has_name);
+        }
+    }
+
     /// Puts into a part of a file what was there before it was written.
     fn lose(&self, bytes: &mut [u8], part: Range<usize>, dice: &mut Dice) {
         let of_another = match self.lost {
@@ -367,7 +418,8 @@ impl Storage for FaultDisk {
         world.contents.push(Content::default());
         let _ = world.names.insert(name.to_owned(), content);
         world.renamed();
-        Ok(Box::new(FaultFile(self.clone(), content)))
+        drop(world);
+        Ok(Box::new(self.opened(content)))
     }
 
     fn open(&self, name: &str, _: bool) -> io::Result<Box<dyn File>> {
@@ -376,18 +428,15 @@ impl Storage for FaultDisk {
             return Err(crashed());
         }
         let content = *world.names.get(name).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(FaultFile(self.clone(), content)))
+        drop(world);
+        Ok(Box::new(self.opened(content)))
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let mut world = self.world();
         world.whole_step()?;
         let content = world.contents.len();
-        world.contents.push(Content {
-            durable: bytes.to_vec(),
-            now: bytes.to_vec(),
-            spoiled: None,
-        });
+        world.contents.push(Content::durable(bytes.to_vec()));
         let _ = world.names.insert(name.to_owned(), content);
         world.history = vec![world.names.clone()];
         Ok(())
@@ -400,7 +449,7 @@ impl Storage for FaultDisk {
             self.replace(name, &vec![0; len as usize])?;
         }
         let content = self.world().names[name];
-        Ok(Some(Box::new(FaultFile(self.clone(), content))))
+        Ok(Some(Box::new(self.opened(content))))
     }
 
     fn point(&self, name: &str, target: &str) -> io::Result<()> {
@@ -421,7 +470,8 @@ impl Storage for FaultDisk {
         let mut world = self.world();
         world.whole_step()?;
         let content = world.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        let _ = world.names.insert(to.to_owned(), content);
+        let replaced = world.names.insert(to.to_owned(), content);
+        world.unlinked(replaced);
         world.renamed();
         Ok(())
     }
@@ -429,9 +479,10 @@ impl Storage for FaultDisk {
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut world = self.world();
         world.whole_step()?;
-        world.names.remove(name).ok_or(io::ErrorKind::NotFound)?;
+        let removed = world.names.remove(name);
+        world.unlinked(removed);
         world.renamed();
-        Ok(())
+        removed.map(drop).ok_or(io::ErrorKind::NotFound.into())
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -444,6 +495,17 @@ impl Storage for FaultDisk {
 
 #[derive(Debug)]
 struct FaultFile(FaultDisk, usize);
+
+impl Drop for FaultFile {
+    fn drop(&mut self) {
+        let mut world = self.0.world();
+        world.contents[self.1].open -= 1;
+        // After a crash nothing changes any more.
+        if !world.crashed {
+            world.unlinked(Some(self.1));
+        }
+    }
+}
 
 impl Overwrite for FaultFile {
     fn overwrite(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

@@ -341,6 +341,39 @@ proptest! {
     }
 
     #[test]
+    fn what_retention_removes_is_gone_or_back_as_it_was(
+        mode in mode(),
+        lost in lost(),
+        steps in steps(),
+        beside in beside(),
+        at in 0_u64..120,
+        seed in 1_u64..,
+        killed: bool,
+    ) {
+        let disk = FaultDisk::leaving(lost);
+        disk.plan(at, Fault::Crash);
+        let mut done = begun(mode);
+        let keeping = options(mode, 100).sync_beside(beside).keep_size(1);
+        let _ = run(&disk, keeping, &steps, &mut done);
+        let left = match killed {
+            true => Left::by_kill(&disk, &done, seed),
+            false => Left::by_power_loss(&disk, &done, seed),
+        };
+        is_torn_at_most(&left.disk);
+        let report = verify_in(&left.disk.storage(), |_| ()).unwrap();
+        prop_assert!(!killed || report.verdict() <= Verdict::TornTail, "{:?}", report.problems);
+        let log = options(mode, 100).open_in(left.disk.storage()).unwrap();
+        log.close().unwrap();
+        let text = read(&left.disk.storage()).unwrap();
+        // Each record has its number, so it is known where the first one stood.
+        let start = done.submitted.windows(6).position(|number| text.starts_with(number));
+        let end = start.unwrap_or_default() + text.len();
+        prop_assert!(start.is_some() || text.is_empty());
+        prop_assert!(done.submitted[..end].ends_with(&text), "{}", String::from_utf8_lossy(&text));
+        prop_assert!(end >= left.acknowledged || text.is_empty());
+    }
+
+    #[test]
     fn short_writes_are_no_matter(mode in mode(), lost in lost(), steps in steps(), rotate in rotate(), at in 0_u64..60) {
         let disk = FaultDisk::leaving(lost);
         disk.plan(at, Fault::Short);
