@@ -34,8 +34,8 @@ struct Logger {
 
 const PLAIN: &str = "pipe log lines";
 const STAMPED: &str = "pipe log lines, stamped";
-const BUFFERED: &str = "pipe log lines, not synced";
-const BUFFERED_STAMPED: &str = "pipe log lines, stamped, not synced";
+const BUFFERED: &str = "pipe log lines, buffered";
+const BUFFERED_STAMPED: &str = "pipe log lines, stamped, buffered";
 
 const LOGGERS: &[Logger] = &[
     fast(PLAIN, US, "withal log write log"),

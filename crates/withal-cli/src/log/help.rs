@@ -22,7 +22,7 @@ without a newline comes back without one. One process writes a log, any number r
   always          power loss: each line is synced, those that come together share a sync
   batch=DUR,SIZE  power loss: synced once DUR has passed or SIZE has come together
   interval=DUR    kill -9 at once; a power loss costs at most DUR, or 8 MiB
-  buffered        64 KiB or 100 ms are lost at kill -9; nothing is synced until the end
+  buffered        64 KiB or 100 ms are lost at kill -9; no line waits for the disk until the end
 Where many syncs a second are waited for, lines become durable in a commit ring: a file of 4 MiB in
 the log's folder, for which the disk writes once. --commit-ring never does without.
 
