@@ -146,6 +146,14 @@ impl Left {
         }
     }
 
+    /// By a kill, or by a power loss.
+    fn by(killed: bool, disk: &FaultDisk, run: &Run, seed: u64) -> Left {
+        match killed {
+            true => Left::by_kill(disk, run, seed),
+            false => Left::by_power_loss(disk, run, seed),
+        }
+    }
+
     fn by_power_loss(disk: &FaultDisk, run: &Run, seed: u64) -> Left {
         let mut dice = Dice(seed);
         let disk = disk.after_power_loss(&mut dice);
@@ -289,10 +297,7 @@ proptest! {
         let options = options(mode, rotate).sync_beside(beside);
         let options = if compress { options.compress(1) } else { options };
         let _ = run(&disk, options, &steps, &mut done);
-        let left = match killed {
-            true => Left::by_kill(&disk, &done, seed),
-            false => Left::by_power_loss(&disk, &done, seed),
-        };
+        let left = Left::by(killed, &disk, &done, seed);
         is_torn_at_most(&left.disk);
         let storage = left.disk.storage();
         check(left, &done, again);
@@ -355,10 +360,7 @@ proptest! {
         let mut done = begun(mode);
         let keeping = options(mode, 100).sync_beside(beside).keep_size(1);
         let _ = run(&disk, keeping, &steps, &mut done);
-        let left = match killed {
-            true => Left::by_kill(&disk, &done, seed),
-            false => Left::by_power_loss(&disk, &done, seed),
-        };
+        let left = Left::by(killed, &disk, &done, seed);
         is_torn_at_most(&left.disk);
         let report = verify_in(&left.disk.storage(), |_| ()).unwrap();
         prop_assert!(!killed || report.verdict() <= Verdict::TornTail, "{:?}", report.problems);
