@@ -573,13 +573,11 @@ impl LogOptions {
         };
         let log_id = recover::identity(&storage)?;
         let series = Series { log_id, tail_rule };
-        let now = (settings.clock)();
         let Opened {
             segment,
             recovery,
             ring,
-        } = recover::open(&storage, series, now)?;
-        let segment = recover::under(&storage, series, segment, now)?;
+        } = recover::open_with_room(&storage, series, &settings)?;
         let ring = Rings::new(&storage, series, &settings, ring);
         let ended = Ended::new(&storage, &settings);
         let (names, told) = channel();

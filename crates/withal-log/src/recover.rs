@@ -13,7 +13,9 @@ use crate::checksum::checksum;
 use crate::error::{LogError, LogErrorKind};
 use crate::events;
 use crate::files::{Files, Lost, SegmentFiles, read_all};
+use crate::options::{OnFull, Settings};
 use crate::restore::{remove_ring, restore, take_back};
+use crate::retention::{self, Removed};
 use crate::ring::{self, Saved};
 use crate::scan::Scan;
 use crate::segment::{Found, Segment, Series, Tail, strict};
@@ -45,6 +47,35 @@ pub(crate) struct Opened {
     pub(crate) recovery: Option<Recovery>,
     /// The number of the next frame in the commit ring, if there is a ring.
     pub(crate) ring: Option<u64>,
+}
+
+/// As `open`, for a log that goes on by the rule of `series`. Where there is no space for that, the
+/// oldest segments go, if `settings` say so.
+pub(crate) fn open_with_room(
+    storage: &Arc<dyn Storage>,
+    series: Series,
+    settings: &Settings,
+) -> Result<Opened, LogError> {
+    loop {
+        let now = (settings.clock)();
+        let opened = open(storage, series, now).and_then(|opened| {
+            let segment = under(storage, series, opened.segment, now)?;
+            Ok(Opened { segment, ..opened })
+        });
+        let full = match opened {
+            Err(error) if error.kind() == LogErrorKind::Full => error,
+            opened => return opened,
+        };
+        let pruned = match settings.on_full {
+            OnFull::Prune => retention::prune(storage)?,
+            OnFull::Block(_) | OnFull::Drop | OnFull::Fail => None,
+        };
+        let Some(Removed { bytes }) = pruned else {
+            return Err(full);
+        };
+        let facts = json!({ "segments": 1, "bytes": bytes });
+        events::warn(storage, now, "segments pruned", &facts, &full);
+    }
 }
 
 /// The segment to write to, made if there is none: all that was durable is in it, or before it.
@@ -145,7 +176,7 @@ fn open_text(
 }
 
 /// Has the log go on by the rule with which it is opened: a segment keeps that it was begun with.
-pub(crate) fn under(
+fn under(
     storage: &Arc<dyn Storage>,
     series: Series,
     mut segment: Segment,

@@ -434,6 +434,7 @@ impl Storage for FaultDisk {
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let mut world = self.world();
+        world.space()?;
         world.whole_step()?;
         let content = world.contents.len();
         world.contents.push(Content::durable(bytes.to_vec()));
@@ -445,7 +446,6 @@ impl Storage for FaultDisk {
     fn overwritten(&self, name: &str, len: u64) -> io::Result<Option<Box<dyn Overwrite>>> {
         let is_there = |content: &Vec<u8>| content.len() as u64 == len;
         if !self.read(name).as_ref().is_some_and(is_there) {
-            self.world().space()?;
             self.replace(name, &vec![0; len as usize])?;
         }
         let content = self.world().names[name];

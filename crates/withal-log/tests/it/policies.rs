@@ -359,6 +359,44 @@ fn a_full_disk_may_cost_the_oldest_segments() {
     assert!(segments > 0 && bytes > 64 * segments, "{pruned:?}");
 }
 
+/// What a crash has torn is kept before it is cut, and that needs room.
+#[test]
+fn a_torn_log_on_a_full_disk_is_opened_at_the_price_of_the_oldest_segments_or_not() {
+    let options = || Log::open("log").durability(Durability::Always);
+    let disk = FaultDisk::default();
+    let log = options().rotate_size(30).open_in(disk.storage()).unwrap();
+    for number in 0..5 {
+        let _ = log.append(format!("a line of text {number}")).unwrap();
+    }
+    let last = disk
+        .names()
+        .into_iter()
+        .rfind(|name| name.ends_with(".log"));
+    let torn = disk.after_kill();
+    torn.damage(&last.unwrap(), |text| text.extend_from_slice(b"half"));
+    let text = read(&disk.storage()).unwrap();
+
+    for policy in [OnFull::Block(None), OnFull::Drop, OnFull::Fail] {
+        let disk = torn.after_kill();
+        disk.plan_full(0, u64::MAX / 2);
+        let refused = options().on_full(policy).open_in(disk.storage());
+        assert_eq!(refused.unwrap_err().kind(), LogErrorKind::Full);
+        let log = options().open_in(disk.after_kill().storage()).unwrap();
+        log.close().unwrap();
+        assert_eq!(read(&torn.storage()).unwrap(), text);
+    }
+
+    // Removing is what the disk counts here.
+    torn.plan_full(0, 3);
+    let log = options().on_full(OnFull::Prune);
+    let log = log.open_in(torn.storage()).unwrap();
+    assert_eq!(log.recovery().unwrap().cut, 4);
+    log.close().unwrap();
+    let left = read(&torn.storage()).unwrap();
+    assert!(left.len() < text.len() && text.ends_with(&left), "{left:?}");
+    assert!(!noted(&torn, "segments pruned").is_empty());
+}
+
 #[test]
 fn two_failures_in_a_row_stop_the_log_and_keep_what_was_acknowledged() {
     let disk = FaultDisk::default();
