@@ -73,8 +73,10 @@ pub(crate) fn open_with_room(
         let Some(Removed { bytes }) = pruned else {
             return Err(full);
         };
+        let message = format!("the oldest segment is removed: {}", full.in_full());
+        let why = LogError::new(LogErrorKind::Full, message);
         let facts = json!({ "segments": 1, "bytes": bytes });
-        events::warn(storage, now, "segments pruned", &facts, &full);
+        events::warn(storage, now, "segments pruned", &facts, &why);
     }
 }
 
