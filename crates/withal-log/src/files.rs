@@ -68,8 +68,7 @@ impl Files {
         first.is_some_and(|first| *name < first.name)
     }
 
-    /// What a sidecar without a text tells of that, if there was any that is missed: what is removed
-    /// on purpose goes from the old end, and its sidecar first.
+    /// What a sidecar without a text tells of that, if there was any that is missed.
     pub(crate) fn lost(
         &self,
         storage: &Arc<dyn Storage>,

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::error::LogError;
 use crate::events;
-use crate::files::{Files, SegmentFiles};
+use crate::files::{Files, SegmentFiles, remove_durably};
 use crate::read::whole_end;
 use crate::recover::{
     self, cannot, corrupt_segment, create, cut, known_identity, read_from, sound_entries,
@@ -20,11 +20,10 @@ use crate::storage::Storage;
 
 /// Removes the commit ring, of which nothing is needed, durably: what it tells is no longer so.
 pub(crate) fn remove_ring(storage: &Arc<dyn Storage>) -> Result<(), LogError> {
-    let removed = match storage.remove(ring::FILE) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        removed => removed.and_then(|()| storage.sync()),
-    };
-    removed.map_err(|error| cannot("remove", storage, ring::FILE, error))
+    match remove_durably(storage, &[ring::FILE.to_owned()]) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(|error| cannot("remove", storage, ring::FILE, error)),
+    }
 }
 
 /// What was taken back from the end of a text, for it to be written again.

@@ -264,11 +264,6 @@ impl Content {
             ..Content::default()
         }
     }
-
-    /// Its name went, or somebody closed it.
-    fn is_left(&mut self, has_name: bool) {
-        self.is_freed |= !has_name && self.open == 0;
-    }
 }
 
 fn crashed() -> io::Error {
@@ -293,11 +288,12 @@ impl World {
         Content::durable(left)
     }
 
-    /// A name goes, and with it what nobody has open.
-    fn unlinked(&mut self, content: Option<usize>) {
+    /// A name went, or somebody closed it.
+    fn is_left(&mut self, content: Option<usize>) {
         if let Some(content) = content {
             let has_name = self.names.values().any(|named| *named == content);
-            self.contents[content].is_left(has_name);
+            let content = &mut self.contents[content];
+            content.is_freed |= !has_name && content.open == 0;
         }
     }
 
@@ -471,7 +467,7 @@ impl Storage for FaultDisk {
         world.whole_step()?;
         let content = world.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
         let replaced = world.names.insert(to.to_owned(), content);
-        world.unlinked(replaced);
+        world.is_left(replaced);
         world.renamed();
         Ok(())
     }
@@ -480,7 +476,7 @@ impl Storage for FaultDisk {
         let mut world = self.world();
         world.whole_step()?;
         let removed = world.names.remove(name);
-        world.unlinked(removed);
+        world.is_left(removed);
         world.renamed();
         removed.map(drop).ok_or(io::ErrorKind::NotFound.into())
     }
@@ -502,7 +498,7 @@ impl Drop for FaultFile {
         world.contents[self.1].open -= 1;
         // After a crash nothing changes any more.
         if !world.crashed {
-            world.unlinked(Some(self.1));
+            world.is_left(Some(self.1));
         }
     }
 }

@@ -112,10 +112,15 @@ impl Workload {
         Some(self)
     }
 
+    fn room(self) -> Room {
+        match self {
+            Workload::Log { room, .. } | Workload::File { room, .. } => room,
+        }
+    }
+
     /// Checks what a crash has left; gives how much of the workload is there.
     pub(crate) fn check(self, root: &Path, acknowledged: u64) -> Result<u64, String> {
-        let (Workload::Log { room, .. } | Workload::File { room, .. }) = self;
-        if room == Room::Scarce {
+        if self.room() == Room::Scarce {
             // On a disk that is still full a log does not open, and says so.
             make_room(root).map_err(|error| format!("nothing can be removed: {error}"))?;
         }
@@ -134,34 +139,31 @@ impl Workload {
     }
 
     fn command(self, root: &Path, mark: &Path) -> Result<Command> {
-        let (Workload::Log { room, .. } | Workload::File { room, .. }) = self;
-        let mut command = room.command(&check::writer()?);
+        let mut command = self.room().command(&check::writer()?);
         let _ = match self {
             Workload::Log {
                 seed,
                 records,
                 durable,
                 kept,
-                room,
+                room: _,
             } => command
                 .arg("log")
                 .arg(root.join("log"))
                 .args([format!("--seed={seed}"), format!("--records={records}")])
                 .arg(format!("--kept={}", name(&kept)))
-                .args(durable.flags())
-                .args(room.flags()),
+                .args(durable.flags()),
             Workload::File {
                 way,
                 versions,
-                room,
+                room: _,
             } => command
                 .arg("file")
                 .arg(root.join("file"))
                 .args([format!("--versions={versions}")])
-                .arg(format!("--way={}", name(&way)))
-                .args(room.flags()),
+                .arg(format!("--way={}", name(&way))),
         };
-        let _ = command.arg("--mark").arg(mark);
+        let _ = command.args(self.room().flags()).arg("--mark").arg(mark);
         Ok(command)
     }
 }
