@@ -23,12 +23,13 @@ struct Dropped {
 }
 
 impl DropLine {
-    pub(crate) fn new(template: Option<String>, max_line: usize) -> DropLine {
+    /// `is_begun` tells whether the log ends within a record.
+    pub(crate) fn new(template: Option<String>, max_line: usize, is_begun: bool) -> DropLine {
         DropLine {
             template,
             max_line,
             owed: None,
-            is_begun: false,
+            is_begun,
         }
     }
 

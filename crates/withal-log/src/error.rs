@@ -14,7 +14,8 @@ pub struct LogError(Arc<Inner>);
 struct Inner {
     kind: LogErrorKind,
     message: String,
-    source: Option<io::Error>,
+    source: Option<Arc<io::Error>>,
+    earlier: u64,
 }
 
 /// What kind of failure it is.
@@ -28,7 +29,8 @@ pub enum LogErrorKind {
     /// Durable content is missing or changed. Look at it with `withal log verify`, then
     /// `withal log repair`.
     Corrupt,
-    /// The disk is full, and the policy was not to wait: the record is not in the log.
+    /// The disk is full, and the policy was not to wait: the record is not in the log, nor are
+    /// [earlier](LogError::earlier) ones that nobody has waited for.
     Full,
     /// The log has been closed.
     Closed,
@@ -48,6 +50,7 @@ impl LogError {
             kind,
             message: message.into(),
             source: None,
+            earlier: 0,
         }))
     }
 
@@ -55,7 +58,6 @@ impl LogError {
     pub(crate) fn io(doing: impl Into<String>, source: io::Error) -> LogError {
         let kind = match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LogErrorKind::Full,
-            io::ErrorKind::WouldBlock => LogErrorKind::Busy,
             _ => LogErrorKind::Io,
         };
         LogError::caused(kind, doing, source)
@@ -69,7 +71,19 @@ impl LogError {
         LogError(Arc::new(Inner {
             kind,
             message: message.into(),
-            source: Some(source),
+            source: Some(Arc::new(source)),
+            earlier: 0,
+        }))
+    }
+
+    /// The same, told of so many lines that earlier calls have appended.
+    pub(crate) fn of_earlier(&self, lines: u64) -> LogError {
+        let Inner { message, .. } = &*self.0;
+        LogError(Arc::new(Inner {
+            kind: self.kind(),
+            message: message.clone(),
+            source: self.0.source.clone(),
+            earlier: lines,
         }))
     }
 
@@ -90,7 +104,23 @@ impl LogError {
     /// What the operating system said, if it was asked.
     #[must_use]
     pub fn io_error(&self) -> Option<&io::Error> {
-        self.0.source.as_ref()
+        self.0.source.as_deref()
+    }
+
+    /// How many lines are not in the log that earlier calls have appended, where those did not wait
+    /// for that: the call that gives this error tells of them, and has appended nothing itself.
+    ///
+    /// ```
+    /// # fn appended(log: &withal_log::Log, lost: &mut u64) {
+    /// // Nobody waits for what `try_append` takes.
+    /// if let Err(error) = log.try_append("a record") {
+    ///     *lost += error.earlier() + 1;
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn earlier(&self) -> u64 {
+        self.0.earlier
     }
 }
 
@@ -112,7 +142,7 @@ impl fmt::Debug for LogError {
 
 impl StdError for LogError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        let source = self.0.source.as_ref()?;
+        let source = self.io_error()?;
         Some(source)
     }
 }
@@ -121,6 +151,14 @@ impl StdError for LogError {
 pub(crate) fn nested(why: &str) -> LogError {
     let message = format!("{why}, and cannot wait for itself");
     LogError::new(LogErrorKind::Nested, message)
+}
+
+/// A log could not be locked: if that would take waiting, another has it.
+pub(crate) fn not_locked(doing: impl Into<String>, error: io::Error) -> LogError {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => LogError::caused(LogErrorKind::Busy, doing, error),
+        _ => LogError::io(doing, error),
+    }
 }
 
 /// A full disk, or a quota: more space may come.

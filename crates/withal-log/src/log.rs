@@ -4,6 +4,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::mpsc::channel;
@@ -13,10 +14,11 @@ use std::time::Duration;
 
 use withal_core::{ContextManager, Entry, Error, ExitCase, Notice, NoticeKind, emit_notice};
 
-use crate::error::{LogError, LogErrorKind, nested};
+use crate::error::{LogError, LogErrorKind, nested, not_locked};
 use crate::keeper::{Ended, Keeper};
 use crate::options::{CommitRing, Durability, OnFull, Settings, TailRule};
 use crate::queue::{Level, Queue};
+use crate::read::ends_in_record;
 use crate::recover::{self, Opened, Recovery};
 use crate::segment::Series;
 use crate::storage::{Disk, Storage};
@@ -114,7 +116,8 @@ impl Log {
     /// [`Full`](LogErrorKind::Full) if there was no space and the policy is not to wait;
     /// [`Stopped`](LogErrorKind::Stopped) once two writes in a row have failed;
     /// [`Closed`](LogErrorKind::Closed). If it was only buffered, a failure to write it is the
-    /// error of a later call.
+    /// error of a later call, which then appends nothing and [counts](LogError::earlier) what is
+    /// not in the log.
     pub fn append(&self, record: impl AsRef<[u8]>) -> Result<u64, LogError> {
         let queue = &self.0.queue;
         queue.append(record.as_ref(), End::Newline, queue.level())
@@ -184,8 +187,8 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// As `append_lines`. If nothing was taken, for the log is closed or has stopped, `records` are
-    /// left as they are.
+    /// As `append_lines`. If nothing was taken, for the log is closed or has stopped, or tells of
+    /// [earlier](LogError::earlier) records, `records` are left as they are.
     pub fn append_buffer(&self, records: &mut Vec<u8>) -> Result<u64, LogError> {
         let queue = &self.0.queue;
         queue.append_buffer(records, queue.level())
@@ -214,18 +217,19 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// If it will never be: it was not written, or the log is stopped.
+    /// If it will never be: it was not written, or the log is stopped, or closed before it came.
     pub fn wait_durable(&self, line: u64) -> Result<(), LogError> {
         self.0.queue.wait_durable(line)
     }
 
     /// Appends one record without ever waiting; `None` if 8 MiB are waiting to be written already.
     ///
-    /// It is written within 100 ms; a failure of that is the error of a later call.
+    /// It is written within 100 ms, with [`Durability::Batch`] when its batch is.
     ///
     /// # Errors
     ///
-    /// If the log has been closed or has stopped.
+    /// If the log has been closed or has stopped, or if records that were appended like that before
+    /// could not be written: [`LogError::earlier`] counts their lines. This one is then not appended.
     pub fn try_append(&self, record: impl AsRef<[u8]>) -> Result<Option<u64>, LogError> {
         self.0.queue.append_unattended(record.as_ref()).transpose()
     }
@@ -240,7 +244,7 @@ impl Log {
         Ticket {
             queue: Arc::clone(&self.0.queue),
             record: Some(record.as_ref()),
-            line: 0,
+            lines: 0..0,
         }
     }
 
@@ -248,7 +252,8 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// If that failed, or an earlier record that was only buffered could not be written.
+    /// If that failed. If it succeeded, but records could not be written before that nobody has waited
+    /// for, their error, once: [`LogError::earlier`] counts their lines.
     pub fn sync(&self) -> Result<(), LogError> {
         self.0.queue.sync()
     }
@@ -379,7 +384,8 @@ pub struct Ticket<'r> {
     queue: Arc<Queue>,
     /// Until there is room for it.
     record: Option<&'r [u8]>,
-    line: u64,
+    /// Its lines, from then on.
+    lines: Range<u64>,
 }
 
 impl Future for Ticket<'_> {
@@ -391,18 +397,19 @@ impl Future for Ticket<'_> {
             match this.queue.try_append(record, context.waker()) {
                 None => return Poll::Pending,
                 Some(Err(error)) => return Poll::Ready(Err(error)),
-                Some(Ok(line)) => {
+                Some(Ok(lines)) => {
                     this.record = None;
-                    this.line = line;
+                    this.lines = lines;
                 }
             }
         }
+        let line = this.lines.end - 1;
         let Some(level) = this.queue.level() else {
-            return Poll::Ready(Ok(this.line));
+            return Poll::Ready(Ok(line));
         };
-        match this.queue.poll(this.line, level, context.waker()) {
+        match this.queue.poll(&this.lines, level, context.waker()) {
             None => Poll::Pending,
-            Some(reached) => Poll::Ready(reached.map(|()| this.line)),
+            Some(reached) => Poll::Ready(reached.map(|()| line)),
         }
     }
 }
@@ -559,9 +566,9 @@ impl LogOptions {
         let cannot =
             |doing, error| LogError::io(format!("cannot {doing} `{}`", path.display()), error);
         let no_thread = |error| cannot("start a thread for", error);
-        let lock: Lock = storage
-            .lock("LOCK")
-            .map_err(|error| cannot("write", error))?
+        let lock = storage.lock("LOCK");
+        let lock: Lock = lock
+            .map_err(|error| not_locked(format!("cannot write `{}`", path.display()), error))?
             .into();
         let tail_rule = match settings.tail_rule {
             Some(tail_rule) => tail_rule,
@@ -593,7 +600,8 @@ impl LogOptions {
         };
         let keeping = has_keeper.then(|| spawn("withal-log-keep", keep));
         let keeping = keeping.transpose().map_err(no_thread)?;
-        let writer = Writer::new(storage, settings, series, segment, ring, keeper);
+        let is_begun = settings.drop_line.is_some() && ends_in_record(&storage);
+        let writer = Writer::new(storage, settings, series, segment, ring, keeper, is_begun);
         let queue = Arc::new(Queue::new(writer));
         let (working, held, worked_on) = (Arc::clone(&queue), Arc::clone(&lock), path.clone());
         let worker = spawn("withal-log", move || {

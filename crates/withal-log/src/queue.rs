@@ -75,8 +75,8 @@ struct State {
     refused: Vec<(Range<u64>, LogError)>,
     /// How many of them were dropped, as was asked for.
     dropped: u64,
-    /// A refusal that nobody was waiting to hear.
-    unheard: Option<LogError>,
+    /// Why lines were refused whose refusal nobody has heard of, and how many.
+    unheard: Option<(LogError, u64)>,
     failed: Option<LogError>,
     closed: bool,
     /// Nobody has the log any more: the worker closes it.
@@ -97,34 +97,74 @@ struct State {
 const REFUSED: usize = 1024;
 
 impl State {
-    /// Whether `line` has come as far as `level`; an error if it never will.
-    fn reached(&mut self, line: u64, level: Level, drops: bool) -> Option<Result<(), LogError>> {
+    /// Whether the last of `lines` has come as far as `level`; an error if it never will.
+    fn reached(
+        &mut self,
+        lines: &Range<u64>,
+        level: Level,
+        drops: bool,
+    ) -> Option<Result<(), LogError>> {
+        let last = lines.end - 1;
+        let refusal = self.refusal(last).filter(|_| !lines.is_empty());
+        let Some(error) = refusal else {
+            return self.passed(last, level);
+        };
+        if drops && level == Level::Written {
+            return Some(Ok(()));
+        }
+        let error = error.clone();
+        self.heard(lines);
+        Some(Err(error))
+    }
+
+    /// Whether all up to `line` have come as far as `level` that were not refused; an error if they
+    /// never will.
+    fn passed(&self, line: u64, level: Level) -> Option<Result<(), LogError>> {
         let far = match level {
             Level::Written => self.written,
             Level::Durable => self.durable,
         };
-        if let Some((_, error)) = self.refused.iter().find(|(lines, _)| lines.contains(&line)) {
-            if drops && level == Level::Written {
-                return Some(Ok(()));
-            }
-            self.unheard = None;
-            return Some(Err(error.clone()));
+        match far >= line {
+            true => Some(Ok(())),
+            false => self.failed.clone().map(Err),
         }
-        if far >= line {
-            return Some(Ok(()));
-        }
-        self.failed.clone().map(Err)
     }
 
     /// As `reached` for `Durable`, but an error is left to be heard by who appends.
     fn watched(&self, line: u64) -> Option<Result<(), LogError>> {
-        if let Some((_, error)) = self.refused.iter().find(|(lines, _)| lines.contains(&line)) {
+        if let Some(error) = self.refusal(line) {
             return Some(Err(error.clone()));
         }
-        if self.durable >= line {
-            return Some(Ok(()));
+        let never_comes = self.closed && line > self.next;
+        let passed = self.passed(line, Level::Durable);
+        passed.or_else(|| never_comes.then(|| Err(closed())))
+    }
+
+    /// Why a line is not in the log, if it was refused.
+    fn refusal(&self, line: u64) -> Option<&LogError> {
+        let mut refused = self.refused.iter();
+        let refusal = refused.find(|(lines, _)| lines.contains(&line));
+        refusal.map(|(_, error)| error)
+    }
+
+    /// Whoever appended these lines hears of their refusal.
+    fn heard(&mut self, lines: &Range<u64>) {
+        let Some((_, unheard)) = &mut self.unheard else {
+            return;
+        };
+        for (refused, _) in &self.refused {
+            let (start, end) = (refused.start.max(lines.start), refused.end.min(lines.end));
+            *unheard = unheard.saturating_sub(end.saturating_sub(start));
         }
-        self.failed.clone().map(Err)
+        if *unheard == 0 {
+            self.unheard = None;
+        }
+    }
+
+    /// Takes the refusal that nobody has heard of, as an error that counts the lines.
+    fn take_unheard(&mut self) -> Result<(), LogError> {
+        let unheard = self.unheard.take();
+        unheard.map_or(Ok(()), |(error, lines)| Err(error.of_earlier(lines)))
     }
 
     /// What the log does while it is written can call it again, for example by a notice.
@@ -250,15 +290,15 @@ impl Queue {
             state.may_wait()?;
             state = self.wait_for(state, u64::MAX);
         }
-        let line = self.add(&mut state, encode)?;
+        if level.is_none() {
+            state.take_unheard()?;
+        }
+        let lines = self.add(&mut state, encode)?;
+        let line = lines.end - 1;
         match level {
             Some(level) => {
                 self.wake_for_pending(&mut state);
-                self.wait(state, line, level)?;
-            }
-            None if let Some(error) = state.unheard.take() => {
-                self.wake_for_pending(&mut state);
-                return Err(error);
+                self.wait(state, &lines, level)?;
             }
             None if state.pending.bytes.len() >= BUFFER && state.leader.is_none() => {
                 drop(self.lead(state, false));
@@ -271,6 +311,9 @@ impl Queue {
     /// Appends a record if there is room for it now; nobody waits for it, so the worker writes it.
     pub(crate) fn append_unattended(&self, record: &[u8]) -> Option<Result<u64, LogError>> {
         let mut state = self.lock();
+        if let Err(error) = state.take_unheard() {
+            return Some(Err(error));
+        }
         if state.pending.bytes.len() >= MOST_PENDING {
             return None;
         }
@@ -278,17 +321,26 @@ impl Queue {
             u64::from(text::encode(into, record, self.max_line, End::Newline))
         });
         self.wake_for_pending(&mut state);
-        let is_much = state.pending.bytes.len() >= BUFFER;
+        let is_much = self.is_much(&state);
         if added.is_ok() && (state.pending_since.is_none() || (is_much && state.leader.is_none())) {
             let since = *state.pending_since.get_or_insert_with(Instant::now);
-            self.wake_by(&mut state, if is_much { since } else { since + FLUSH });
+            self.wake_by(&mut state, Some(if is_much { since } else { since + FLUSH }));
         }
-        Some(added)
+        Some(added.map(|lines| lines.end - 1))
     }
 
-    /// Appends a record if there is room for it now.
-    pub(crate) fn try_append(&self, record: &[u8], waker: &Waker) -> Option<Result<u64, LogError>> {
+    /// Appends a record if there is room for it now; gives its lines.
+    pub(crate) fn try_append(
+        &self,
+        record: &[u8],
+        waker: &Waker,
+    ) -> Option<Result<Range<u64>, LogError>> {
         let mut state = self.lock();
+        if self.level().is_none()
+            && let Err(error) = state.take_unheard()
+        {
+            return Some(Err(error));
+        }
         if state.leader.is_some() && state.pending.bytes.len() >= MOST_PENDING {
             remember(&mut state.wakers, waker);
             return None;
@@ -300,11 +352,12 @@ impl Queue {
         Some(added)
     }
 
+    /// Adds records to what is pending; gives their lines.
     fn add(
         &self,
         state: &mut State,
         encode: impl FnOnce(&mut Vec<u8>) -> u64,
-    ) -> Result<u64, LogError> {
+    ) -> Result<Range<u64>, LogError> {
         state.accepts()?;
         let now = (self.clock)();
         if state.pending.is_empty() {
@@ -318,7 +371,16 @@ impl Queue {
         state.pending.lines += lines;
         state.next += lines;
         state.patience.record_has_come();
-        Ok(state.next)
+        Ok(state.next + 1 - lines..state.next + 1)
+    }
+
+    /// Whether so much is pending that it is written without being asked.
+    fn is_much(&self, state: &State) -> bool {
+        let much = match self.durability {
+            Durability::Batch { bytes, .. } => bytes.min(MOST_PENDING),
+            _ => BUFFER,
+        };
+        state.pending.bytes.len() >= much
     }
 
     /// How long lines may lie before somebody writes them, where they lie at all.
@@ -334,30 +396,53 @@ impl Queue {
     /// each large block, wait for it to be written, and find nothing to do.
     fn wake_for_pending(&self, state: &mut MutexGuard<'_, State>) {
         if let (Some(since), Some(delay)) = (state.pending_since, self.delay()) {
-            self.wake_by(state, since + delay);
+            self.wake_by(state, since.checked_add(delay));
         }
     }
 
-    /// Has the worker look what is due at `at`: to wake it for each batch would cost more than
-    /// writing it.
-    fn wake_by(&self, state: &mut MutexGuard<'_, State>, at: Instant) {
-        if state.alarm.is_none_or(|alarm| alarm > at) {
+    /// Has the worker look what is due at `at`, if it ever is: to wake it for each batch would cost
+    /// more than writing it.
+    fn wake_by(&self, state: &mut MutexGuard<'_, State>, at: Option<Instant>) {
+        if let Some(at) = at
+            && state.alarm.is_none_or(|alarm| alarm > at)
+        {
             state.alarm = Some(at);
             self.worker.notify_one(state);
         }
     }
 
-    /// Waits until `line` has come as far as `level`, and writes for all if nobody does.
+    /// Waits until the last of `lines` has come as far as `level`, and writes for all if nobody does.
     fn wait<'q>(
+        &'q self,
+        state: MutexGuard<'q, State>,
+        lines: &Range<u64>,
+        level: Level,
+    ) -> Result<(), LogError> {
+        let drops = self.on_full == OnFull::Drop;
+        let reached = |state: &mut State| state.reached(lines, level, drops);
+        self.wait_until(state, lines.end - 1, level, reached)
+    }
+
+    /// Waits until all that has come is durable but for what is refused, and writes for all if nobody
+    /// does; then tells of what was refused, if nobody has heard of it.
+    fn wait_for_all(&self, state: MutexGuard<'_, State>) -> Result<(), LogError> {
+        let last = state.next;
+        let passed = |state: &mut State| state.passed(last, Level::Durable);
+        self.wait_until(state, last, Level::Durable, passed)?;
+        self.lock().take_unheard()
+    }
+
+    /// Waits for `reached`, which is to be when `line` has come as far as `level`.
+    fn wait_until<'q>(
         &'q self,
         mut state: MutexGuard<'q, State>,
         line: u64,
         level: Level,
+        mut reached: impl FnMut(&mut State) -> Option<Result<(), LogError>>,
     ) -> Result<(), LogError> {
-        let drops = self.on_full == OnFull::Drop;
         let mut yields = 0;
         loop {
-            if let Some(reached) = state.reached(line, level, drops) {
+            if let Some(reached) = reached(&mut state) {
                 return reached;
             }
             let sync = level == Level::Durable;
@@ -399,8 +484,8 @@ impl Queue {
     /// Whether it is time: batches wait for others.
     fn may_lead(&self, state: &State, sync: bool) -> bool {
         match self.durability {
-            Durability::Batch { bytes, .. } if sync && !state.wants_sync && !state.closed => {
-                state.pending.bytes.len() >= bytes
+            Durability::Batch { .. } if sync && !state.wants_sync && !state.closed => {
+                self.is_much(state)
             }
             _ => true,
         }
@@ -460,7 +545,7 @@ impl Queue {
                     let since = Instant::now();
                     state.unsynced_since = Some(since);
                     if let Durability::Interval(every) = self.durability {
-                        self.wake_by(&mut state, since + every);
+                        self.wake_by(&mut state, since.checked_add(every));
                     }
                 }
                 // What is dirty is noted with its sync.
@@ -468,7 +553,7 @@ impl Queue {
                     true if state.unnoted_since.is_none() => {
                         let since = Instant::now();
                         state.unnoted_since = Some(since);
-                        self.wake_by(&mut state, since + NOTE);
+                        self.wake_by(&mut state, Some(since + NOTE));
                     }
                     true => {}
                     false => state.unnoted_since = None,
@@ -490,7 +575,13 @@ impl Queue {
         self.watching.notify_all(&mut state);
         match self.durability {
             // Not all of those may go on.
-            Durability::Batch { .. } => self.waiting(1 - turn).notify_all(&mut state),
+            Durability::Batch { .. } => {
+                self.waiting(1 - turn).notify_all(&mut state);
+                if self.is_much(&state) {
+                    // Perhaps nobody waits for it.
+                    self.worker.notify_one(&mut state);
+                }
+            }
             _ if state.failed.is_some() => self.waiting(1 - turn).notify_all(&mut state),
             _ => self.waiting(1 - turn).notify_one(&mut state),
         }
@@ -518,7 +609,10 @@ impl Queue {
     fn refuse(&self, state: &mut State, lines: Range<u64>, error: LogError) {
         match self.on_full {
             OnFull::Drop => state.dropped += lines.end - lines.start,
-            _ => state.unheard = Some(error.clone()),
+            _ => {
+                let (_, unheard) = state.unheard.get_or_insert_with(|| (error.clone(), 0));
+                *unheard += lines.end - lines.start;
+            }
         }
         if let Some((last, _)) = state.refused.last_mut()
             && last.end == lines.start
@@ -532,15 +626,15 @@ impl Queue {
         state.refused.push((lines, error));
     }
 
-    /// Whether a line of a future has come far enough; if not, `waker` is woken when it may have.
+    /// Whether the lines of a future have come far enough; if not, `waker` is woken when it may have.
     pub(crate) fn poll(
         &self,
-        line: u64,
+        lines: &Range<u64>,
         level: Level,
         waker: &Waker,
     ) -> Option<Result<(), LogError>> {
         let mut state = self.lock();
-        let reached = state.reached(line, level, self.on_full == OnFull::Drop);
+        let reached = state.reached(lines, level, self.on_full == OnFull::Drop);
         if reached.is_none() {
             remember(&mut state.wakers, waker);
             self.worker.notify_one(&mut state);
@@ -552,12 +646,8 @@ impl Queue {
     pub(crate) fn sync(&self) -> Result<(), LogError> {
         let mut state = self.lock();
         state.may_wait()?;
-        let line = state.next;
-        if let Some(error) = state.unheard.take() {
-            return Err(error);
-        }
         state.wants_sync = true;
-        self.wait(state, line, Level::Durable)
+        self.wait_for_all(state)
     }
 
     /// Whether this thread may wait for the log; an error if it is the one that writes it.
@@ -596,10 +686,13 @@ impl Queue {
 
     /// When something has to be written, and whether to sync then.
     fn due(&self, state: &State) -> Option<(Instant, bool)> {
-        let is_much = state.pending.bytes.len() >= BUFFER;
+        let is_much = self.is_much(state);
         let is_awaited = !state.wakers.is_empty();
         let pending = state.pending_since.filter(|_| !state.pending.is_empty());
-        let pending = |delay| pending.map(|since| if is_much { since } else { since + delay });
+        let pending = |delay| match is_much {
+            true => pending,
+            false => pending.and_then(|since| since.checked_add(delay)),
+        };
         let awaited = |sync| is_awaited.then(|| (Instant::now(), sync));
         // Whoever writes has no time for it, so it is looked again whether anybody still does.
         let earliest = match state.pending.is_empty() {
@@ -615,13 +708,11 @@ impl Queue {
                     true => None,
                     false => awaited(false).or(pending(FLUSH).map(|at| (at, false))),
                 };
-                let sync = state.unsynced_since.map(|since| (since + every, true));
-                write.into_iter().chain(sync).min()
+                let sync = state.unsynced_since;
+                let sync = sync.and_then(|since| since.checked_add(every));
+                write.into_iter().chain(sync.map(|at| (at, true))).min()
             }
-            Durability::Batch { delay, .. } => {
-                let since = state.pending_since.filter(|_| !state.pending.is_empty());
-                since.map(|since| (since + delay, true))
-            }
+            Durability::Batch { delay, .. } => pending(delay).map(|at| (at, true)),
             Durability::Always => awaited(true).or(pending(FLUSH).map(|at| (at, true))),
         };
         work.into_iter().chain(note).min()
@@ -636,15 +727,9 @@ impl Queue {
         state.may_wait()?;
         state.closed = true;
         self.worker.notify_one(&mut state);
-        let unheard = state.unheard.take();
-        let line = state.next;
-        let synced = match self.wait(state, line, Level::Durable) {
-            // That lines are dropped is what was asked for.
-            Err(error) if self.on_full == OnFull::Drop && error.kind() == LogErrorKind::Full => {
-                Ok(())
-            }
-            synced => synced,
-        };
+        // Lines that will not come any more.
+        self.watching.notify_all(&mut state);
+        let synced = self.wait_for_all(state);
         let ended = self.end();
         let mut state = self.lock();
         match &ended {
@@ -659,10 +744,7 @@ impl Queue {
         }
         self.watching.notify_all(&mut state);
         state.wakers.drain(..).for_each(Waker::wake);
-        match (unheard, synced, ended) {
-            (Some(error), ..) | (None, Err(error), _) | (None, Ok(()), Err(error)) => Err(error),
-            (None, Ok(()), Ok(())) => Ok(()),
-        }
+        synced.and(ended)
     }
 
     /// Lets the writer leave the log, as its leader: what is told of meanwhile may call again.

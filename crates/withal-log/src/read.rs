@@ -9,6 +9,7 @@ use std::time::Duration;
 use memchr::{memchr, memrchr, memrchr_iter};
 
 use crate::error::{LogError, LogErrorKind};
+use crate::events;
 use crate::files::{Files, SegmentFiles};
 use crate::hole::{is_damage, next_line, read_around, whole_parts};
 use crate::name::Name;
@@ -89,6 +90,8 @@ struct Current {
     end: Option<u64>,
     /// Where the window ends.
     stop: Option<u64>,
+    /// Whether that, and where it begins, is known.
+    is_in_window: bool,
     /// Up to where the text may be given, if not all of it.
     limit: Option<u64>,
     /// Whether it has come to the end of what there is before.
@@ -112,7 +115,8 @@ impl Reader {
     pub fn open(path: impl Into<PathBuf>) -> Result<Reader, LogError> {
         let path = path.into();
         let mut reader = Reader::open_in(open_disk(&path)?)?;
-        reader.path = Some(path);
+        // The same place, whatever the working directory becomes.
+        reader.path = Some(std::path::absolute(&path).unwrap_or(path));
         Ok(reader)
     }
 
@@ -146,6 +150,9 @@ impl Reader {
     #[must_use]
     pub fn between(mut self, since: Option<u64>, until: Option<u64>) -> Reader {
         self.window = Window { since, until };
+        if let Some(current) = &mut self.current {
+            current.is_in_window = false;
+        }
         self
     }
 
@@ -183,7 +190,8 @@ impl Reader {
         Ok(self)
     }
 
-    /// Only the last `count` records, and what is written from now on.
+    /// Only the last `count` records, and what is written from now on; of those that lie
+    /// [between](Reader::between) two times, if that was asked before.
     ///
     /// A record without an end, see [`append_unended`](crate::Log::append_unended), counts as one
     /// with what was appended after it.
@@ -207,14 +215,15 @@ impl Reader {
             let Some(current) = &mut self.current else {
                 return Ok(self);
             };
-            let found = look_back(&*current.text, current.offset, count, &mut wanted);
+            let (start, stop) = self.window.part(&self.storage, &current.files)?;
+            let end = current.offset.min(stop.unwrap_or(u64::MAX));
+            let found = look_back(&*current.text, start..end, count, &mut wanted);
             let found =
                 found.map_err(|error| cannot_read(&self.storage, &current.files.name, error))?;
-            if let Some(offset) = found {
-                current.offset = offset;
+            current.offset = found.unwrap_or(start.min(end));
+            if found.is_some() {
                 return Ok(self);
             }
-            current.offset = 0;
             let Some(before) = self.next.checked_sub(2) else {
                 return Ok(self);
             };
@@ -327,6 +336,7 @@ impl Reader {
             if self.current.is_none() && !self.open_next()? {
                 return Ok(None);
             }
+            self.enter_window()?;
             let before = self.buffer.len();
             let read = match self.fill() {
                 Ok(read) => read,
@@ -373,6 +383,19 @@ impl Reader {
                 Ok(true)
             }
         }
+    }
+
+    /// Leaves out what of the current segment is not in a window that was asked for after it was
+    /// entered.
+    fn enter_window(&mut self) -> Result<(), LogError> {
+        let Some(current) = self.current.as_mut().filter(|it| !it.is_in_window) else {
+            return Ok(());
+        };
+        let (start, stop) = self.window.part(&self.storage, &current.files)?;
+        current.offset = current.offset.max(start);
+        current.stop = stop;
+        current.is_in_window = true;
+        Ok(())
     }
 
     /// Reads more of the current segment.
@@ -649,6 +672,7 @@ impl Reader {
             offset: start.max(position.saturating_sub(base)),
             end,
             stop,
+            is_in_window: true,
             limit,
             is_end_seen: false,
         });
@@ -821,16 +845,17 @@ fn sound(
     Ok(end.max(scan.checkpoint()))
 }
 
-/// Goes back over the ends of records, until none of `count` is `wanted` any more; gives what is
+/// Goes back over the ends of records in a part of a text, until none of `count` is `wanted` any more; gives what is
 /// behind that.
 fn look_back(
     text: &dyn File,
-    mut end: u64,
+    part: Range<u64>,
     count: usize,
     wanted: &mut usize,
 ) -> io::Result<Option<u64>> {
-    while end > 0 {
-        let start = end.saturating_sub(CHUNK as u64);
+    let mut end = part.end;
+    while end > part.start {
+        let start = end.saturating_sub(CHUNK as u64).max(part.start);
         let (bytes, _damaged) = read_around(text, start, end)?;
         for newline in memrchr_iter(b'\n', &bytes) {
             let at = start + newline as u64;
@@ -845,6 +870,29 @@ fn look_back(
         end = start;
     }
     Ok(None)
+}
+
+/// Whether a log ends within a record, which goes on with what is appended next.
+pub(crate) fn ends_in_record(storage: &Arc<dyn Storage>) -> bool {
+    let last = Files::list(storage).and_then(|files| {
+        for files in files.segments().iter().rev() {
+            let text = files.open_text(storage)?;
+            let len = text.size();
+            let last = len.and_then(|len| match len.checked_sub(1) {
+                Some(newline) => goes_on_at(&*text, newline).map(Some),
+                None => Ok(None),
+            });
+            if let Some(last) = last.map_err(|error| cannot_read(storage, &files.name, error))? {
+                return Ok(last);
+            }
+        }
+        Ok(false)
+    });
+    last.unwrap_or_else(|error| {
+        // What is told in between is then a part of that record, and no less in the log.
+        events::tell(&error);
+        false
+    })
 }
 
 /// Whether the line that ends at `newline` goes on in the next one.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::checksum::checksum;
-use crate::error::{LogError, LogErrorKind};
+use crate::error::{LogError, LogErrorKind, not_locked};
 use crate::events;
 use crate::files::{Files, SegmentFiles};
 use crate::options::{Settings, TailRule};
@@ -144,7 +144,7 @@ pub fn repair_in(
     let _lock = match options.dry_run {
         true => None,
         false => Some(storage.lock("LOCK").map_err(|error| {
-            LogError::io(format!("cannot repair `{}`", storage.display("")), error)
+            not_locked(format!("cannot repair `{}`", storage.display("")), error)
         })?),
     };
     let mut repair = Repair {

@@ -25,9 +25,10 @@ impl Watch {
     /// Whether something has happened since the last call, after at most `limit`.
     pub(crate) fn wait(&self, limit: Duration) -> io::Result<bool> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let limit = Timespec::try_from(limit).map_err(io::Error::other)?;
+        // One that the system cannot count is none.
+        let limit = Timespec::try_from(limit).ok();
         let mut polled = [PollFd::new(&self.inotify, PollFlags::IN)];
-        match poll(&mut polled, Some(&limit)) {
+        match poll(&mut polled, limit.as_ref()) {
             Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(false),
             Ok(_) => {}
             Err(error) => return Err(error.into()),

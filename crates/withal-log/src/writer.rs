@@ -125,6 +125,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
+    /// A log that goes on in `segment`; `is_begun` tells whether it ends within a record.
     pub(crate) fn new(
         storage: Arc<dyn Storage>,
         settings: Settings,
@@ -132,11 +133,12 @@ impl Writer {
         segment: Segment,
         ring: Rings,
         keeper: Keeper,
+        is_begun: bool,
     ) -> Writer {
         Writer {
             last_checkpoint: (settings.clock)(),
             last_flush: 0,
-            drop_line: DropLine::new(settings.drop_line.clone(), settings.max_line),
+            drop_line: DropLine::new(settings.drop_line.clone(), settings.max_line, is_begun),
             storage,
             settings,
             series,

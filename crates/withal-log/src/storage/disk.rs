@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, OFlags, fallocate};
 use rustix::io::Errno;
 use withal_os::{FileLock, write_atomic};
 
@@ -15,7 +15,10 @@ use super::{File, FileSystem, Overwrite, Storage, file_system};
 /// A directory of the file system.
 #[derive(Debug)]
 pub struct Disk {
+    /// As it was given, for messages.
     path: PathBuf,
+    /// The same place, whatever the working directory becomes.
+    place: PathBuf,
     /// For the sync of names.
     directory: fs::File,
 }
@@ -28,11 +31,20 @@ impl Disk {
     /// If there is none, or it cannot be opened.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<Disk> {
         let path = path.into();
-        let directory = fs::File::open(&path)?;
+        let place = std::path::absolute(&path)?;
+        let directory = fs::File::open(&place)?;
         if !directory.metadata()?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        Ok(Disk { path, directory })
+        Ok(Disk {
+            path,
+            place,
+            directory,
+        })
+    }
+
+    fn at(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.place.join(name)
     }
 
     /// Opens the directory at `path`, made durably if there is none; its parent must exist.
@@ -62,7 +74,7 @@ impl Disk {
         let Some(folder) = Path::new(name).parent().filter(|p| *p != Path::new("")) else {
             return Ok(());
         };
-        match fs::create_dir(self.path.join(folder)) {
+        match fs::create_dir(self.at(folder)) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             // Who made it may have been killed before it was synced.
             _ => self.directory.sync_all(),
@@ -88,7 +100,7 @@ impl Disk {
             drop(self.remove(&temporary));
             return Err(error);
         }
-        fs::File::open(self.path.join(folder))?.sync_all()
+        fs::File::open(self.at(folder))?.sync_all()
     }
 }
 
@@ -98,7 +110,7 @@ impl Storage for Disk {
     }
 
     fn file_system(&self) -> io::Result<FileSystem> {
-        file_system::of(&self.directory, &self.path)
+        file_system::of(&self.directory, &self.place)
     }
 
     fn lock(&self, name: &str) -> io::Result<Box<dyn Any + Send + Sync>> {
@@ -113,7 +125,7 @@ impl Storage for Disk {
 
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
+        for entry in fs::read_dir(&self.place)? {
             // What has no text for a name is not ours.
             if let Ok(name) = entry?.file_name().into_string() {
                 names.push(name);
@@ -123,7 +135,7 @@ impl Storage for Disk {
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
-        let path = self.path.join(name);
+        let path = self.at(name);
         self.make_folder_of(name)?;
         let mut options = fs::OpenOptions::new();
         let options = options.read(true).append(true).create_new(true).mode(0o640);
@@ -132,27 +144,27 @@ impl Storage for Disk {
 
     fn open(&self, name: &str, write: bool) -> io::Result<Box<dyn File>> {
         let mut options = fs::OpenOptions::new();
-        let options = options.read(true).append(write);
-        Ok(Box::new(DiskFile(options.open(self.path.join(name))?)))
+        // It may be anything that has the name of a file of ours: a pipe must not wait for its other end.
+        let at_once = OFlags::NONBLOCK.bits() as i32;
+        let options = options.read(true).append(write).custom_flags(at_once);
+        Ok(Box::new(DiskFile(options.open(self.at(name))?)))
     }
 
     fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
         self.make_folder_of(name)?;
-        match self.path.join(name).try_exists()? {
+        match self.at(name).try_exists()? {
             // It keeps its mode.
-            true => Ok(write_atomic(self.path.join(name), content)?),
+            true => Ok(write_atomic(self.at(name), content)?),
             false => self.make(name, content),
         }
     }
 
     #[cfg(target_os = "linux")]
     fn overwritten(&self, name: &str, len: u64) -> io::Result<Option<Box<dyn Overwrite>>> {
-        use rustix::fs::OFlags;
-
         if !self.file_system()?.is_in_place {
             return Ok(None);
         }
-        let path = self.path.join(name);
+        let path = self.at(name);
         let is_there = match fs::metadata(&path) {
             Ok(there) => there.len() == len,
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
@@ -181,28 +193,28 @@ impl Storage for Disk {
     }
 
     fn point(&self, name: &str, target: &str) -> io::Result<()> {
-        let temporary = self.path.join(format!(".{name}.new"));
+        let temporary = self.at(format!(".{name}.new"));
         match fs::remove_file(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         match std::os::unix::fs::symlink(target, &temporary) {
             Err(error) if has_no_links(&error) => Ok(()),
-            linked => linked.and_then(|()| fs::rename(temporary, self.path.join(name))),
+            linked => linked.and_then(|()| fs::rename(temporary, self.at(name))),
         }
     }
 
     fn pointed(&self, name: &str) -> Option<String> {
-        let target = fs::read_link(self.path.join(name)).ok()?;
+        let target = fs::read_link(self.at(name)).ok()?;
         target.into_os_string().into_string().ok()
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.path.join(from), self.path.join(to))
+        fs::rename(self.at(from), self.at(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.path.join(name))
+        fs::remove_file(self.at(name))
     }
 
     fn sync(&self) -> io::Result<()> {
