@@ -2,8 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write as _};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing_core::field::{Field, Visit};
 use tracing_core::span::{Attributes, Id, Record};
@@ -98,6 +98,9 @@ pub struct Lost {
     dropped: AtomicU64,
     /// Those of them that no record tells of yet.
     untold: AtomicU64,
+    /// The records that tell of some, and of how many, of which it is not known whether they have come
+    /// to the log.
+    told: Mutex<Vec<(u64, u64)>>,
     nested: AtomicU64,
     /// Whether somebody has been told that the log fails.
     complained: AtomicBool,
@@ -105,9 +108,17 @@ pub struct Lost {
 
 impl Lost {
     /// Events that could not be written: there was no room, or the log has failed.
+    ///
+    /// Where nobody waits for the log, with [`Pressure::Drop`] or
+    /// [`Durability::Buffered`](crate::Durability::Buffered), that is known with the next event, and
+    /// at the end with what closes the log: [`LogError::earlier`].
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    fn told(&self) -> MutexGuard<'_, Vec<(u64, u64)>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Events that came out of the log itself while it was being written, or out of the values of
@@ -175,11 +186,12 @@ impl TracingLayer {
         };
         match appended {
             Ok(Some(_)) => self.lost.complained.store(false, Ordering::Relaxed),
-            Ok(None) => self.dropped(),
+            Ok(None) => self.dropped(1),
             // The log says something while it is written, on whatever thread does that.
             Err(error) if error.kind() == LogErrorKind::Nested => self.nested(),
             Err(error) => {
-                self.dropped();
+                let told = self.look_after_told();
+                self.dropped(1 + error.earlier().saturating_sub(told));
                 self.complain(&error);
             }
         }
@@ -197,9 +209,9 @@ impl TracingLayer {
         let _ = self.lost.nested.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn dropped(&self) {
-        let _ = self.lost.dropped.fetch_add(1, Ordering::Relaxed);
-        let _ = self.lost.untold.fetch_add(1, Ordering::Relaxed);
+    fn dropped(&self, events: u64) {
+        let _ = self.lost.dropped.fetch_add(events, Ordering::Relaxed);
+        let _ = self.lost.untold.fetch_add(events, Ordering::Relaxed);
     }
 
     /// Writes how many events were dropped, if any were.
@@ -215,8 +227,7 @@ impl TracingLayer {
         }
         let mut buffer = Buffer::default();
         let target = module_path!();
-        let message =
-            format!("{count} events were dropped: they came faster than they could be written");
+        let message = format!("{count} events were dropped: there was no room for them");
         match self.format {
             Format::Json => {
                 buffer.text.push_str("{\"timestamp\":\"");
@@ -231,11 +242,33 @@ impl TracingLayer {
                 let _ = write!(buffer.text, "  WARN {target}: {message}");
             }
         }
-        let told = self.put(&buffer.text);
-        if !matches!(told, Ok(Some(_))) {
-            let _ = untold.fetch_add(count, Ordering::Relaxed);
+        let put = self.put(&buffer.text);
+        match put {
+            Ok(Some(line)) => {
+                let _ = self.look_after_told();
+                self.lost.told().push((line, count));
+            }
+            _ => {
+                let _ = untold.fetch_add(count, Ordering::Relaxed);
+            }
         }
-        told
+        put
+    }
+
+    /// Has those events told of again whose record did not come to the log; gives how many such
+    /// records there are.
+    fn look_after_told(&self) -> u64 {
+        let (mut untold, mut records) = (0, 0);
+        self.lost.told().retain(|(line, count)| {
+            let came = self.log.came(*line);
+            if came == Some(false) {
+                untold += count;
+                records += 1;
+            }
+            came.is_none()
+        });
+        let _ = self.lost.untold.fetch_add(untold, Ordering::Relaxed);
+        records
     }
 
     /// Says that the log fails, once until it works again.
@@ -281,7 +314,59 @@ impl Buffer {
 struct SpanFields {
     /// Whose they are.
     layer: Arc<Lost>,
+    format: Format,
     text: String,
+    /// Which they are, and where each begins.
+    starts: Vec<(&'static str, usize)>,
+}
+
+impl SpanFields {
+    fn new(layer: Arc<Lost>, format: Format, record: impl FnOnce(&mut Fields<'_>)) -> SpanFields {
+        let (mut text, mut starts) = (String::new(), Vec::new());
+        let mut fields = Fields::new(&mut text, format);
+        fields.starts = Some(&mut starts);
+        record(&mut fields);
+        SpanFields {
+            layer,
+            format,
+            text,
+            starts,
+        }
+    }
+
+    /// Takes these fields, too: one that it has is replaced.
+    fn update(&mut self, fields: &SpanFields) {
+        for (place, (name, start)) in fields.starts.iter().enumerate() {
+            let field = fields.text.get(*start..fields.end(place));
+            self.set(name, field.unwrap_or_default());
+        }
+    }
+
+    fn set(&mut self, name: &'static str, field: &str) {
+        let same = self.starts.iter().position(|(known, _)| *known == name);
+        let Some(place) = same else {
+            if !self.starts.is_empty() {
+                self.text.push_str(self.format.separator());
+            }
+            self.starts.push((name, self.text.len()));
+            self.text.push_str(field);
+            return;
+        };
+        let end = self.end(place);
+        let mut behind = self.starts.iter_mut().skip(place);
+        let start = behind.next().map_or(end, |(_, start)| *start);
+        for (_, later) in behind {
+            *later = *later + field.len() - (end - start);
+        }
+        self.text.replace_range(start..end, field);
+    }
+
+    /// Where a field ends.
+    fn end(&self, place: usize) -> usize {
+        let next = self.starts.get(place + 1);
+        let separator = self.format.separator().len();
+        next.map_or(self.text.len(), |(_, start)| start - separator)
+    }
 }
 
 impl<S> Layer<S> for TracingLayer
@@ -292,10 +377,8 @@ where
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        let mut text = String::new();
-        attributes.record(&mut Fields::new(&mut text, self.format));
-        let layer = self.lost();
-        let fields = SpanFields { layer, text };
+        let record = |fields: &mut Fields<'_>| attributes.record(fields);
+        let fields = SpanFields::new(self.lost(), self.format, record);
         let mut extensions = span.extensions_mut();
         match extensions.get_mut::<Vec<SpanFields>>() {
             Some(all) => all.push(fields),
@@ -305,16 +388,13 @@ where
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        let mut text = String::new();
-        values.record(&mut Fields::new(&mut text, self.format));
+        let record = |fields: &mut Fields<'_>| values.record(fields);
+        let updated = SpanFields::new(self.lost(), self.format, record);
         let mut extensions = span.extensions_mut();
         let all = extensions.get_mut::<Vec<SpanFields>>();
         let ours = |fields: &&mut SpanFields| Arc::ptr_eq(&fields.layer, &self.lost);
         if let Some(fields) = all.and_then(|all| all.iter_mut().find(ours)) {
-            if !fields.text.is_empty() && !text.is_empty() {
-                fields.text.push_str(self.format.separator());
-            }
-            fields.text.push_str(&text);
+            fields.update(&updated);
         }
     }
 
@@ -409,6 +489,8 @@ struct Fields<'t> {
     text: &'t mut String,
     format: Format,
     is_first: bool,
+    /// Which they are, and where each begins, if that is asked.
+    starts: Option<&'t mut Vec<(&'static str, usize)>>,
 }
 
 impl Fields<'_> {
@@ -421,12 +503,16 @@ impl Fields<'_> {
             text,
             format,
             is_first,
+            starts: None,
         }
     }
 
     fn field(&mut self, field: &Field, value: impl FnOnce(&mut String, Format)) {
         if !std::mem::take(&mut self.is_first) {
             self.text.push_str(self.format.separator());
+        }
+        if let Some(starts) = &mut self.starts {
+            starts.push((field.name(), self.text.len()));
         }
         // Raw identifiers are the names without the mark.
         let name = field.name().strip_prefix("r#").unwrap_or(field.name());

@@ -258,6 +258,11 @@ impl Log {
         self.0.queue.sync()
     }
 
+    /// Whether the line with this number is in the log, if that is known yet.
+    pub(crate) fn came(&self, line: u64) -> Option<bool> {
+        self.0.queue.came(line)
+    }
+
     /// How many lines the log has, and how many of them are durable.
     #[must_use]
     pub fn progress(&self) -> Progress {

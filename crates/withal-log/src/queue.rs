@@ -324,7 +324,10 @@ impl Queue {
         let is_much = self.is_much(&state);
         if added.is_ok() && (state.pending_since.is_none() || (is_much && state.leader.is_none())) {
             let since = *state.pending_since.get_or_insert_with(Instant::now);
-            self.wake_by(&mut state, Some(if is_much { since } else { since + FLUSH }));
+            self.wake_by(
+                &mut state,
+                Some(if is_much { since } else { since + FLUSH }),
+            );
         }
         Some(added.map(|lines| lines.end - 1))
     }
@@ -768,6 +771,15 @@ impl Queue {
         }
         drop(state);
         ended.unwrap_or_else(|payload| resume_unwind(payload))
+    }
+
+    /// Whether a line has come to the log, or was refused.
+    pub(crate) fn came(&self, line: u64) -> Option<bool> {
+        let state = self.lock();
+        match state.refusal(line) {
+            Some(_) => Some(false),
+            None => (state.written >= line).then_some(true),
+        }
     }
 
     /// How many lines the log has, and how many of them are durable.

@@ -10,7 +10,7 @@ use memchr::{memchr, memrchr, memrchr_iter};
 
 use crate::error::{LogError, LogErrorKind};
 use crate::events;
-use crate::files::{Files, SegmentFiles};
+use crate::files::{Files, Lost, SegmentFiles};
 use crate::hole::{is_damage, next_line, read_around, whole_parts};
 use crate::name::Name;
 use crate::records::Records;
@@ -66,6 +66,8 @@ pub struct Reader {
     position: Option<u64>,
     /// The segment that was entered last, or found missing.
     last: Option<Name>,
+    /// Whether there was any, or it was looked whether something is missing where there is none.
+    is_end_seen: bool,
     /// How many bytes were removed before they could be read.
     removed: u64,
     /// What has been read, and how much of it was given last.
@@ -138,6 +140,7 @@ impl Reader {
             current: None,
             position: None,
             last: None,
+            is_end_seen: false,
             removed: 0,
             buffer: Vec::new(),
             given: 0,
@@ -334,8 +337,12 @@ impl Reader {
         self.given = 0;
         loop {
             if self.current.is_none() && !self.open_next()? {
-                return Ok(None);
+                return match std::mem::replace(&mut self.is_end_seen, true) {
+                    true => Ok(None),
+                    false => missing_at_end(&self.storage)?.map_or(Ok(None), Err),
+                };
             }
+            self.is_end_seen = true;
             self.enter_window()?;
             let before = self.buffer.len();
             let read = match self.fill() {
@@ -590,7 +597,7 @@ impl Reader {
         if current.offset >= durable || byte != [0] {
             return match is_limited || was_seen {
                 true => Ok(None),
-                false => not_restored(&self.storage),
+                false => missing_at_end(&self.storage),
             };
         }
         let missing = self.missing_before(durable)?;
@@ -754,6 +761,35 @@ fn open_if_there(
 fn cannot_read(storage: &Arc<dyn Storage>, name: &Name, error: io::Error) -> LogError {
     let name = storage.display(&name.text());
     LogError::io(format!("cannot read `{name}`"), error)
+}
+
+/// What is missing behind all text that there is.
+fn missing_at_end(storage: &Arc<dyn Storage>) -> Result<Option<LogError>, LogError> {
+    let files = Files::list(storage)?;
+    let gone = files.gone(storage);
+    let lost = lost_at_end(storage, &files)?;
+    if gone.is_none() && lost.is_none() {
+        return not_restored(storage);
+    }
+    // What is missed twice is missed: it may be written meanwhile.
+    let later = Files::list(storage)?;
+    if let Some(lost) = lost.filter(|lost| later.orphans.contains(&lost.name)) {
+        return Ok(Some(missing(storage, &lost.name, Some(lost.len))));
+    }
+    let gone = gone.filter(|gone| later.gone(storage).as_ref() == Some(gone));
+    Ok(gone.map(|gone| missing(storage, &gone, None)))
+}
+
+/// The segment behind all that have a text of which only the sidecar is left.
+fn lost_at_end(storage: &Arc<dyn Storage>, files: &Files) -> Result<Option<Lost>, LogError> {
+    let last = files.segments().last();
+    let orphans = files.orphans.iter();
+    for orphan in orphans.filter(|orphan| last.is_none_or(|last| last.name < **orphan)) {
+        if let Some(lost) = files.lost(storage, orphan)? {
+            return Ok(Some(lost));
+        }
+    }
+    Ok(None)
 }
 
 /// What is in the commit ring, and not in the text that ends here.
@@ -1110,7 +1146,7 @@ impl ReverseReader {
         let was_seen = std::mem::replace(&mut self.is_end_seen, true);
         if !was_seen
             && self.window.until.is_none()
-            && let Some(error) = not_restored(&self.storage)?
+            && let Some(error) = missing_at_end(&self.storage)?
         {
             return Err(error);
         }

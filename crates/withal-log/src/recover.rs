@@ -13,6 +13,7 @@ use crate::checksum::checksum;
 use crate::error::{LogError, LogErrorKind};
 use crate::events;
 use crate::files::{Files, Lost, SegmentFiles, read_all};
+use crate::hole::is_damage;
 use crate::options::{OnFull, Settings};
 use crate::restore::{remove_ring, restore, take_back};
 use crate::retention::{self, Removed};
@@ -181,12 +182,22 @@ fn open_text(
 fn under(
     storage: &Arc<dyn Storage>,
     series: Series,
+    segment: Segment,
+    now: u64,
+) -> Result<Segment, LogError> {
+    match segment.tail_rule() == series.tail_rule {
+        true => Ok(segment),
+        false => go_on_behind(storage, series, segment, now),
+    }
+}
+
+/// Ends a segment, and makes the next one.
+fn go_on_behind(
+    storage: &Arc<dyn Storage>,
+    series: Series,
     mut segment: Segment,
     now: u64,
 ) -> Result<Segment, LogError> {
-    if segment.tail_rule() == series.tail_rule {
-        return Ok(segment);
-    }
     let ended = segment.seal(now).and_then(|()| segment.finish());
     ended.map_err(|error| cannot("end", storage, &segment.name.text(), error))?;
     create(storage, series, segment.tail(), now)
@@ -285,6 +296,7 @@ fn reopen(
     let rest = read_from(&*text, covered, len).map_err(cannot_read)?;
     let whole = kept_lines(&scan, &rest);
     let end = covered + whole as u64;
+    let last = read_from(&*text, end.saturating_sub(1), end).map_err(cannot_read)?;
     let clean = kept == scan.entries.len() && scan.rest == 0 && scan.header.is_ok();
     let sidecar = mend_sidecar(storage, files, &header, kept, scan.header.is_ok())
         .map_err(|error| cannot("mend", storage, &files.name.sidecar(), error))?;
@@ -319,6 +331,14 @@ fn reopen(
     storage
         .point("current", &name)
         .map_err(|error| cannot("make", storage, "current", error))?;
+    if !matches!(last[..], [] | [b'\n']) {
+        let facts = json!({ "segment": name, "end": end });
+        let how = "its end is damaged, and the log goes on in a new segment";
+        let error = corrupt_segment(storage, &name, how);
+        events::warn(storage, now, "text damaged", &facts, &error);
+        // What comes next would go on in the damaged line, and be lost with it.
+        segment = go_on_behind(storage, series, segment, now)?;
+    }
     let recovery = Recovery {
         segment: name,
         end,
@@ -647,9 +667,14 @@ fn parse_meta(bytes: &[u8]) -> Option<u128> {
 }
 
 /// The identity that the segments of a log without `META` have.
-fn first_id(storage: &Arc<dyn Storage>) -> Result<Option<u128>, LogError> {
+pub(crate) fn first_id(storage: &Arc<dyn Storage>) -> Result<Option<u128>, LogError> {
     for files in Files::list(storage)?.segments() {
-        if let Ok(header) = Scan::new(&files.read_sidecar(storage)?).header {
+        let sidecar = match files.read_sidecar(storage) {
+            // Others may tell.
+            Err(error) if error.io_error().is_some_and(is_damage) => continue,
+            sidecar => sidecar?,
+        };
+        if let Ok(header) = Scan::new(&sidecar).header {
             return Ok(Some(header.log_id));
         }
     }

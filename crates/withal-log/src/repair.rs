@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::checksum::checksum;
-use crate::error::{LogError, LogErrorKind, not_locked};
+use crate::error::{LogError, not_locked};
 use crate::events;
 use crate::files::{Files, SegmentFiles};
 use crate::options::{Settings, TailRule};
@@ -214,19 +214,19 @@ impl Repair<'_> {
 
     /// What identifies the log.
     fn identity(&mut self) -> Result<u128, LogError> {
-        match recover::identity(self.storage) {
-            Err(error) if error.kind() == LogErrorKind::Corrupt => {
-                let file = self.storage.display("META");
-                self.act(file, RepairKind::Identified);
-                if !self.options.dry_run {
-                    self.storage
-                        .remove("META")
-                        .map_err(|error| self.cannot("META", error))?;
-                    return recover::identity(self.storage);
-                }
-                Ok(0)
+        if recover::damaged_identity(self.storage)?.is_some() {
+            let file = self.storage.display(recover::META);
+            self.act(file, RepairKind::Identified);
+            if self.options.dry_run {
+                return Ok(recover::first_id(self.storage)?.unwrap_or_default());
             }
-            other => other,
+            self.storage
+                .remove(recover::META)
+                .map_err(|error| self.cannot(recover::META, error))?;
+        }
+        match self.options.dry_run {
+            true => Ok(recover::known_identity(self.storage)?.unwrap_or_default()),
+            false => recover::identity(self.storage),
         }
     }
 

@@ -470,6 +470,13 @@ impl Segment {
         }
     }
 
+    /// Has the sidecar tell of lines that were dropped behind all text, before it is left.
+    pub(crate) fn note_dropped(&mut self, now: u64) {
+        if self.block.dropped > 0 && self.durable == self.len && !self.sealed {
+            self.push_checkpoint(Flags::CHECKPOINT, now);
+        }
+    }
+
     /// Notes in the sidecar how much is durable, behind what that covers already.
     ///
     /// Not in a strict segment, as nothing before a checkpoint may be less durable there.

@@ -12,6 +12,7 @@ use memchr::memchr;
 use crate::checksum::checksum;
 use crate::error::LogError;
 use crate::files::{Files, SegmentFiles};
+use crate::hole::is_damage;
 use crate::name::Name;
 use crate::recover::{self, read_from};
 use crate::restore;
@@ -86,6 +87,8 @@ pub enum ProblemKind {
     /// A compressed text is not what was written; what it holds is named beside this if it does not
     /// match its checksums.
     CorruptCompressed,
+    /// It is there, and the disk cannot read it.
+    Unreadable,
     /// Text was durable here and is gone.
     MissingText,
     /// A segment, or more, is gone here.
@@ -142,6 +145,7 @@ impl ProblemKind {
             | ProblemKind::CorruptSidecar
             | ProblemKind::CorruptIdentity
             | ProblemKind::CorruptCompressed
+            | ProblemKind::Unreadable
             | ProblemKind::MissingText => Verdict::Corrupt,
             ProblemKind::MissingSegment => Verdict::Missing,
         }
@@ -156,6 +160,7 @@ impl fmt::Display for ProblemKind {
             ProblemKind::CorruptText => "text does not match its checksum",
             ProblemKind::CorruptSidecar => "sidecar is damaged or lost",
             ProblemKind::CorruptCompressed => "compressed text is damaged",
+            ProblemKind::Unreadable => "the disk cannot read it",
             ProblemKind::MissingText => "durable text is gone",
             ProblemKind::MissingSegment => "a segment is missing",
             ProblemKind::CorruptIdentity => "what identifies the log is damaged",
@@ -189,7 +194,8 @@ impl fmt::Display for Problem {
 ///
 /// # Errors
 ///
-/// If something cannot be read. What is wrong with the log itself is in the answer.
+/// If something cannot be looked at. What is wrong with the log itself, and be it a bad sector, is in
+/// the answer.
 pub fn verify(
     path: impl Into<PathBuf>,
     progress: impl FnMut(u64),
@@ -226,18 +232,21 @@ pub fn verify_in(
         report.add(missed, checked.report);
         before = Some(checked.before);
     }
-    report
-        .problems
-        .extend(outstanding(storage, files.segments())?);
     let problem = |file: &str, len, kind| Problem::new(storage, file, 0, len, kind);
+    let mut missing = Vec::new();
     let orphans = files.orphans.iter();
     for orphan in orphans.filter(|orphan| later.orphans.contains(orphan)) {
         if let Some(lost) = later.lost(storage, orphan)? {
             let file = lost.name.text();
-            let missing = problem(&file, lost.len, ProblemKind::MissingSegment);
-            report.problems.push(missing);
+            missing.push(problem(&file, lost.len, ProblemKind::MissingSegment));
         }
     }
+    let outstanding = outstanding(storage, files.segments())?;
+    // What a segment had that is missing is not told of twice.
+    let outstanding = outstanding
+        .filter(|problem| missing.is_empty() || problem.kind != ProblemKind::MissingText);
+    report.problems.extend(outstanding);
+    report.problems.extend(missing);
     if let Some(gone) = gone.filter(|gone| later.gone(storage).as_ref() == Some(gone)) {
         let missing = problem(&gone.text(), 1, ProblemKind::MissingSegment);
         report.problems.push(missing);
@@ -410,7 +419,8 @@ fn follows(
         let kind = ProblemKind::CorruptSidecar;
         return Some(problem(&name.sidecar(), 0, SIZE as u64, kind));
     }
-    let is_other = header.previous_len != before.len
+    // Of what is missing of it, this one knows nothing.
+    let is_other = header.previous_len != name.base - before.name.base
         || before
             .chain
             .is_some_and(|chain| chain != header.previous_chain);
@@ -428,7 +438,12 @@ impl Check<'_> {
             )
         };
         // In this order: what it tells of is there by then.
-        let scan = Scan::new(&self.files.read_sidecar(self.storage)?);
+        let sidecar = match self.files.read_sidecar(self.storage) {
+            // As a lost one.
+            Err(error) if error.io_error().is_some_and(is_damage) => Vec::new(),
+            sidecar => sidecar?,
+        };
+        let scan = Scan::new(&sidecar);
         let text = self.files.open_text(self.storage)?;
         let len = text.size().map_err(cannot)?;
         self.report.segments += 1;
@@ -463,9 +478,11 @@ impl Check<'_> {
             }
             if entry.flags.has(Flags::BLOCK) && entry.len > 0 {
                 let lines = (scan.lines(index) + 1, entry.total_lines);
-                let block = self.block(&*text, entry, lines).map_err(cannot)?;
-                if let Some(hasher) = &mut hasher {
-                    let _ = hasher.update(block);
+                match self.block(&*text, entry, lines).map_err(cannot)? {
+                    Some(block) => {
+                        let _ = hasher.as_mut().map(|hasher| hasher.update(block));
+                    }
+                    None => hasher = None,
                 }
                 covered = entry.end;
             }
@@ -497,13 +514,14 @@ impl Check<'_> {
         Ok((before, scan.header.ok()))
     }
 
-    /// Checks a block of text; gives what there is of it.
+    /// Checks a block of text; gives what there is of it, or nothing if the disk cannot read it.
     fn block(
         &mut self,
         text: &dyn File,
         entry: &Entry,
         lines: (u64, u64),
-    ) -> std::io::Result<&[u8]> {
+    ) -> std::io::Result<Option<&[u8]>> {
+        let file = self.files.name.text();
         let (start, len) = (entry.end - u64::from(entry.len), entry.len as usize);
         let mut buffer = std::mem::take(&mut self.buffer);
         if buffer.len() < len {
@@ -513,6 +531,11 @@ impl Check<'_> {
         let read = match text.read_full(space, start) {
             // A frame that zstd cannot undo is damage, and no reason to stop looking.
             Err(_) if !self.files.has_text => 0,
+            Err(error) if is_damage(&error) => {
+                self.buffer = buffer;
+                self.problem_in_lines(&file, start, entry, lines, ProblemKind::Unreadable);
+                return Ok(None);
+            }
             read => read?,
         };
         self.buffer = buffer;
@@ -524,12 +547,24 @@ impl Check<'_> {
             && count == u64::from(entry.lines)
             && memchr(0, block).is_none();
         if !is_sound {
-            let (file, len) = (self.files.name.text(), u64::from(entry.len));
-            let problem = Problem::new(self.storage, &file, start, len, ProblemKind::CorruptText);
-            let lines = Some(lines);
-            self.report.problems.push(Problem { lines, ..problem });
+            self.problem_in_lines(&file, start, entry, lines, ProblemKind::CorruptText);
         }
-        Ok(block)
+        let (block, _) = self.buffer.split_at(read);
+        Ok(Some(block))
+    }
+
+    /// Notes what is wrong with a block that begins at `start`.
+    fn problem_in_lines(
+        &mut self,
+        file: &str,
+        start: u64,
+        entry: &Entry,
+        lines: (u64, u64),
+        kind: ProblemKind,
+    ) {
+        let problem = Problem::new(self.storage, file, start, u64::from(entry.len), kind);
+        let lines = Some(lines);
+        self.report.problems.push(Problem { lines, ..problem });
     }
 
     /// Checks the sidecar itself.
@@ -577,6 +612,12 @@ impl Check<'_> {
         while at < limit {
             let piece = match read_from(text, at, limit.min(at + (1 << 20))) {
                 Err(_) if !self.files.has_text => Vec::new(),
+                Err(error) if is_damage(&error) => {
+                    self.report.uncovered += limit - covered;
+                    let file = self.files.name.text();
+                    self.problem(&file, at, limit - at, ProblemKind::Unreadable);
+                    return Ok(());
+                }
                 piece => piece?,
             };
             let (Some(end), true) = (piece.last(), torn.is_none()) else {

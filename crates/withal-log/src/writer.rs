@@ -769,6 +769,15 @@ impl Writer {
         });
         self.note_tallies((self.settings.clock)(), true);
         synced?;
+        if self.segment.sealed
+            && self.segment.dropped_behind() > 0
+            && let Err(error) = self.next_segment()
+        {
+            // How many were dropped is told by `events.jsonl` alone.
+            let doing = format!("cannot make a segment after `{}`", self.display());
+            events::tell(&LogError::io(doing, error));
+        }
+        self.segment.note_dropped((self.settings.clock)());
         self.checkpoint((self.settings.clock)());
         let doing = format!("cannot end `{}`", self.display());
         let ended = self

@@ -88,6 +88,8 @@ fn problem_as_json(problem: &Problem) -> Value {
         ProblemKind::CorruptText => "corrupt_text",
         ProblemKind::CorruptSidecar => "corrupt_sidecar",
         ProblemKind::CorruptCompressed => "corrupt_compressed",
+        ProblemKind::Unreadable => "unreadable",
+        ProblemKind::InCommitRing => "in_commit_ring",
         ProblemKind::MissingText => "missing_text",
         ProblemKind::MissingSegment => "missing_segment",
         ProblemKind::CorruptIdentity => "corrupt_identity",

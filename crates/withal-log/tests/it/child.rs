@@ -27,6 +27,7 @@ fn entry() {
     let path = PathBuf::from(env::var_os(PATH).unwrap());
     match name.as_str() {
         "write-strictly" => crate::strict::write_until_killed(&path),
+        "moves-away" => crate::policies::move_away(&path),
         "batch" => crate::checkpoint::work_off(&path),
         #[cfg(feature = "tokio")]
         "batch-async" => crate::checkpoint::work_off_async(&path),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use withal_log::{
-    Durability, Log, LogErrorKind, ProblemKind, Reader, RepairKind, RepairOptions, Verdict,
-    repair_in, verify_in,
+    Durability, Log, LogErrorKind, Problem, ProblemKind, Reader, RepairKind, RepairOptions,
+    Verdict, repair_in, verify_in,
 };
 
 use crate::disk::{FaultDisk, Lost};
@@ -314,6 +314,110 @@ fn go_on(disk: &FaultDisk) {
     let log = Log::open("log").open_in(disk.storage()).unwrap();
     log.append_durable("goes on").unwrap();
     log.close().unwrap();
+}
+
+#[test]
+fn what_comes_behind_a_damaged_end_is_not_lost_with_it() {
+    for change in [0, b'X'] {
+        for lost in [Lost::Zeros, Lost::Anything] {
+            let disk = log_where(lost, 3);
+            let damaged = files_of(&disk, ".log").pop().unwrap();
+            disk.damage(&damaged, |text| *text.last_mut().unwrap() = change);
+            go_on(&disk);
+            let after = files_of(&disk, ".log").pop().unwrap();
+            assert_eq!(disk.read(&after).unwrap(), b"goes on\n");
+            let report = verify_in(&disk.storage(), |_| ()).unwrap();
+            let kinds = report.problems.iter();
+            assert!(report.problems.iter().all(|it| it.file == damaged));
+            assert!(
+                kinds
+                    .map(|it| it.kind)
+                    .all(|kind| kind == ProblemKind::CorruptText)
+            );
+            let mut reader = Reader::open_in(disk.storage()).unwrap();
+            let mut lines = Vec::new();
+            let mut holes = 0;
+            loop {
+                match reader.next_chunk() {
+                    Ok(Some(chunk)) => lines.extend_from_slice(chunk),
+                    Ok(None) => break,
+                    Err(_) => holes += 1,
+                }
+            }
+            assert!(lines.ends_with(b"record number 0001\ngoes on\n"));
+            assert_eq!(holes, 1);
+            let events = String::from_utf8(disk.read("events.jsonl").unwrap()).unwrap();
+            assert!(events.contains("text damaged"), "{events}");
+        }
+    }
+}
+
+#[test]
+fn only_what_is_short_is_accused() {
+    let disk = log(24);
+    let [first, ..] = &files_of(&disk, ".log")[..] else {
+        panic!("no segments");
+    };
+    disk.damage(first, |text| text.truncate(text.len() - 30));
+    let report = verify_in(&disk.storage(), |_| ()).unwrap();
+    assert!(!report.problems.is_empty());
+    assert!(
+        report.problems.iter().all(|it| it.file == *first),
+        "{report:?}"
+    );
+}
+
+#[test]
+fn what_the_disk_cannot_read_is_named_and_all_else_checked() {
+    let disk = FaultDisk::default();
+    let log = Log::open("log").open_in(disk.storage()).unwrap();
+    for _ in 0..10 {
+        log.append_lines("a line of text\n".repeat(4096)).unwrap();
+    }
+    log.close().unwrap();
+    let [text] = &files_of(&disk, ".log")[..] else {
+        panic!("more than one segment");
+    };
+    let report = verify_in(&disk.storage(), |_| ()).unwrap();
+    let whole = report.lines;
+    disk.spoil(text, 210_000);
+    disk.damage(text, |text| text[400_000] ^= 1);
+    let report = verify_in(&disk.storage(), |_| ()).unwrap();
+    let [unreadable, changed] = &report.problems[..] else {
+        panic!("{report:?}");
+    };
+    assert_eq!(unreadable.kind, ProblemKind::Unreadable);
+    let holds =
+        |problem: &Problem, at| (problem.offset..problem.offset + problem.len).contains(&at);
+    assert!(holds(unreadable, 210_000) && unreadable.lines.is_some());
+    assert_eq!(changed.kind, ProblemKind::CorruptText);
+    assert!(holds(changed, 400_000));
+    assert!(report.lines > whole - 6_000, "{report:?}");
+    assert_eq!(report.verdict(), Verdict::Corrupt);
+    // The rest of a block and of a sidecar, too.
+    let sidecar = text.replace(".log", ".idx");
+    disk.spoil(&sidecar, 0);
+    let report = verify_in(&disk.storage(), |_| ()).unwrap();
+    assert!(report.problems.iter().any(|it| it.file == sidecar));
+    assert!(
+        report
+            .problems
+            .iter()
+            .any(|it| it.kind == ProblemKind::Unreadable)
+    );
+}
+
+#[test]
+fn a_dry_run_makes_no_files() {
+    let disk = log(24);
+    disk.storage().remove("META").unwrap();
+    let names = disk.names();
+    let dry = RepairOptions {
+        dry_run: true,
+        ..RepairOptions::default()
+    };
+    assert_eq!(repair_in(&disk.storage(), &dry, |_| ()).unwrap(), []);
+    assert_eq!(disk.names(), names);
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! A disk in memory that crashes, tears, fills up and fails, on purpose and repeatably.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use withal_log::TailRule;
-use withal_log::storage::{File, FileSystem, Overwrite, Storage};
+use withal_log::storage::{File, FileSystem, Overwrite, PAGE, Storage};
 
 /// What goes wrong, at which operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,8 @@ struct Content {
     open: usize,
     /// Nobody had it open when its name went: others may have written over it since.
     is_freed: bool,
+    /// The pages that the disk cannot read.
+    bad: BTreeSet<usize>,
 }
 
 type Names = BTreeMap<String, usize>;
@@ -152,6 +154,14 @@ impl FaultDisk {
         let content = world.names[name];
         change(&mut world.contents[content].now);
         world.contents[content].durable = world.contents[content].now.clone();
+    }
+
+    /// The disk cannot read the page of a file in which this byte is any more.
+    pub(crate) fn spoil(&self, name: &str, at: usize) {
+        let mut world = self.world();
+        let content = world.names[name];
+        let page = at / PAGE as usize;
+        world.contents[content].bad.insert(page);
     }
 
     pub(crate) fn syncs(&self) -> usize {
@@ -572,9 +582,17 @@ impl File for FaultFile {
         if world.crashed {
             return Err(crashed());
         }
-        let content = &world.contents[self.1].now;
-        let rest = content.get(offset as usize..).unwrap_or_default();
-        let read = rest.len().min(buffer.len());
+        let Content { now, bad, .. } = &world.contents[self.1];
+        let rest = now.get(offset as usize..).unwrap_or_default();
+        let mut read = rest.len().min(buffer.len());
+        let pages = offset as usize / PAGE as usize..=(offset as usize + read) / PAGE as usize;
+        if let Some(page) = bad.range(pages).next().filter(|_| read > 0) {
+            // As a system does: what comes before it, if anything does.
+            read = read.min((page * PAGE as usize).saturating_sub(offset as usize));
+            if read == 0 {
+                return Err(rustix::io::Errno::IO.into());
+            }
+        }
         buffer[..read].copy_from_slice(&rest[..read]);
         Ok(read)
     }

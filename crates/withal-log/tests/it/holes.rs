@@ -126,6 +126,42 @@ fn a_missing_segment_is_one_hole_and_all_else_is_read() {
 }
 
 #[test]
+fn a_last_segment_that_is_missing_is_told_of() {
+    let (disk, lines) = log(options(), 100);
+    let last = names(&disk, ".log").pop().unwrap();
+    let len = disk.read(&last).unwrap().len();
+    disk.storage().remove(&last).unwrap();
+    // Its sidecar says how much it was.
+    assert_eq!(check(&read(&disk), &lines), [len]);
+    for sidecar in names(&disk, ".idx") {
+        let text = sidecar.replace(".idx", ".log");
+        if disk.read(&text).is_none() {
+            disk.storage().remove(&sidecar).unwrap();
+        }
+    }
+    // That it was there, `current` says.
+    let missing = |error: LogError| {
+        assert_eq!(error.kind(), LogErrorKind::Corrupt);
+        assert!(error.to_string().contains(&last), "{error}");
+    };
+    let mut reader = Reader::open_in(disk.storage()).unwrap().skip_to_last(1);
+    let reader = reader.as_mut().unwrap();
+    assert!(reader.next_chunk().unwrap().is_some());
+    missing(reader.next_chunk().unwrap_err());
+    assert_eq!(reader.next_chunk().unwrap(), None);
+    let mut reader = ReverseReader::open_in(disk.storage()).unwrap();
+    missing(reader.next_line().unwrap_err());
+    assert!(reader.next_line().unwrap().is_some());
+    // And where nothing else is left.
+    for text in names(&disk, ".log") {
+        lose(&disk, &text);
+    }
+    let mut reader = Reader::open_in(disk.storage()).unwrap();
+    missing(reader.next_chunk().unwrap_err());
+    assert_eq!(reader.next_chunk().unwrap(), None);
+}
+
+#[test]
 fn what_comes_behind_a_segment_that_vanished_is_followed() {
     let (disk, lines) = log(options(), 23);
     let texts = names(&disk, ".log");

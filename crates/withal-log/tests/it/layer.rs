@@ -314,3 +314,98 @@ fn events_that_come_out_of_logging_do_not_wait_for_themselves() {
     let status = child::command("global-subscriber", nowhere).status();
     assert!(status.unwrap().success());
 }
+
+#[test]
+fn a_field_that_is_recorded_again_is_replaced() {
+    let disk = FaultDisk::default();
+    let log = log(&disk);
+    let subscriber = tracing_subscriber::registry()
+        .with(tracing_layer(&log))
+        .with(tracing_layer(&log).text());
+    with_default(subscriber, || {
+        let span = info_span!(
+            "request",
+            first = "1",
+            later = tracing::field::Empty,
+            last = 3
+        );
+        let _entered = span.enter();
+        info!("one");
+        span.record("later", "second");
+        span.record("first", "a longer first");
+        span.record("later", "2");
+        info!("two");
+    });
+    log.close().unwrap();
+    let lines = lines(&disk);
+    let spans = |line: &str| serde_json::from_str::<Value>(line).unwrap()["spans"].to_string();
+    assert_eq!(
+        spans(&lines[0]),
+        r#"[{"first":"1","last":3,"name":"request"}]"#
+    );
+    assert!(
+        lines[1].contains(r#"request{first="1" last=3}:"#),
+        "{}",
+        lines[1]
+    );
+    // Once: a parser would take the last of two.
+    let expected = r#"{"name":"request","first":"a longer first","last":3,"later":"2"}"#;
+    assert!(lines[2].contains(expected), "{}", lines[2]);
+    let expected = r#"request{first="a longer first" last=3 later="2"}:"#;
+    assert!(lines[3].contains(expected), "{}", lines[3]);
+}
+
+#[test]
+fn what_is_refused_later_is_counted_and_told_of() {
+    let kinds = [
+        Durability::Buffered,
+        Durability::Interval(Duration::from_secs(1)),
+    ];
+    for (durability, pressure) in kinds
+        .into_iter()
+        .flat_map(|durability| [Pressure::Block, Pressure::Drop].map(|it| (durability, it)))
+    {
+        let disk = FaultDisk::default();
+        let log = Log::open("log").durability(durability);
+        let log = log.on_full(OnFull::Fail).open_in(disk.storage()).unwrap();
+        let layer = tracing_layer(&log).on_pressure(pressure);
+        let lost = layer.lost();
+        let subscriber = tracing_subscriber::registry().with(layer);
+        let padding = "x".repeat(20_000);
+        let mut sent = 0_u64;
+        with_default(subscriber, || {
+            for round in 0..5 {
+                disk.plan_full(0, u64::MAX / 2);
+                for _ in 0..20 + round {
+                    info!(number = sent, padding);
+                    sent += 1;
+                }
+                while lost.dropped() < 10 * (round + 1) {
+                    info!(number = sent, padding);
+                    sent += 1;
+                }
+                disk.plan_full(0, 0);
+                for _ in 0..20 {
+                    info!(number = sent, "after");
+                    sent += 1;
+                }
+            }
+        });
+        // What was refused last, perhaps.
+        let unheard = log.close().err().map_or(0, |error| error.earlier());
+        let (mut present, mut told, mut next) = (0, 0, 0);
+        for event in json(&disk) {
+            match event["fields"]["dropped"].as_u64() {
+                Some(dropped) => told += dropped,
+                None => {
+                    let number = event["fields"]["number"].as_u64().unwrap();
+                    assert!(number >= next, "{event}");
+                    next = number + 1;
+                    present += 1;
+                }
+            }
+        }
+        let sums = (present + told + unheard, told);
+        assert_eq!(sums, (sent, lost.dropped()), "{durability:?} {pressure:?}");
+    }
+}

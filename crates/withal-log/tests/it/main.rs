@@ -13,6 +13,7 @@ mod child;
 mod compressed;
 mod crash;
 mod damage;
+mod deferred;
 mod disk;
 mod holes;
 mod hooks;

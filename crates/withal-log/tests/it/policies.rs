@@ -6,8 +6,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use withal_log::{Durability, Log, LogErrorKind, OnFull, Reader, Verdict, verify, verify_in};
+use withal_log::{
+    Durability, Log, LogErrorKind, OnFull, Reader, TailRule, Verdict, stats_in, verify, verify_in,
+};
 
+use crate::child;
 use crate::crash::read;
 use crate::disk::{Dice, Fault, FaultDisk};
 
@@ -316,6 +319,101 @@ fn a_line_of_what_was_dropped_is_no_part_of_a_record_that_has_begun() {
         log.append("the rest").unwrap();
     });
     assert_eq!(text, "begun\n1 dropped\nthe rest\n");
+}
+
+#[test]
+fn what_was_dropped_is_no_part_of_a_record_that_the_last_run_has_begun() {
+    let begin: [fn(&Log); 2] = [
+        |log| log.append_part("begun").map(|_| ()).unwrap(),
+        |log| log.append_unended("begun").map(|_| ()).unwrap(),
+    ];
+    for begin in begin {
+        let disk = FaultDisk::default();
+        let log = Log::open("log").open_in(disk.storage()).unwrap();
+        begin(&log);
+        log.close().unwrap();
+        let log = Log::open("log").on_full(OnFull::Drop);
+        let log = log.drop_line("{count} dropped").open_in(disk.storage());
+        let log = log.unwrap();
+        disk.plan_full(0, u64::MAX / 2);
+        log.append(large()).unwrap();
+        disk.plan_full(0, 0);
+        log.append("after").unwrap();
+        log.close().unwrap();
+        let mut text = Vec::new();
+        withal_log::decode(&read(&disk.storage()).unwrap(), &mut text);
+        assert_eq!(
+            String::from_utf8(text).unwrap(),
+            "begun\n1 dropped\nafter\n"
+        );
+    }
+}
+
+#[test]
+fn what_was_dropped_last_is_counted_by_the_log() {
+    // In a segment with text, in one without, and where one has ended and there was no room for
+    // another.
+    for (lines, size) in [(1, 1 << 20), (0, 1 << 20), (1, 1)] {
+        for rule in [TailRule::Text, TailRule::Strict] {
+            let disk = FaultDisk::default();
+            let log = Log::open("log").on_full(OnFull::Drop).tail_rule(rule);
+            let log = log.rotate_size(size).open_in(disk.storage()).unwrap();
+            for _ in 0..lines {
+                log.append("before").unwrap();
+            }
+            disk.plan_full(0, u64::MAX / 2);
+            log.append_lines(large() + "\n" + &large()).unwrap();
+            log.append(large()).unwrap();
+            disk.plan_full(0, 0);
+            log.close().unwrap();
+            let report = verify_in(&disk.storage(), |_| ()).unwrap();
+            assert_eq!(report.problems, []);
+            let stats = stats_in(&disk.storage()).unwrap();
+            assert_eq!((stats.lines, stats.dropped), (lines, 3), "{size} {rule:?}");
+            // Once.
+            let log = Log::open("log").tail_rule(rule);
+            let log = log.open_in(disk.storage()).unwrap();
+            log.append("after").unwrap();
+            log.close().unwrap();
+            let stats = stats_in(&disk.storage()).unwrap();
+            assert_eq!((stats.lines, stats.dropped), (lines + 1, 3));
+            let report = verify_in(&disk.storage(), |_| ()).unwrap();
+            assert_eq!(report.problems, []);
+        }
+    }
+}
+
+#[test]
+fn a_log_stays_where_it_was_opened_whatever_the_working_directory_becomes() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["here", "there"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    let done = child::command("moves-away", folder.path()).output();
+    assert!(done.unwrap().status.success());
+    let here = folder.path().join("here/log");
+    let report = verify(&here, |_| ()).unwrap();
+    assert_eq!((report.lines, report.segments), (100, 100));
+    let there = fs::read_dir(folder.path().join("there")).unwrap();
+    assert_eq!(there.count(), 0);
+}
+
+/// What the child does.
+pub(crate) fn move_away(folder: &Path) {
+    std::env::set_current_dir(folder.join("here")).unwrap();
+    let log = Log::open("log").rotate_size(1).compress(1).open().unwrap();
+    let mut reader = Reader::open("log").unwrap();
+    std::env::set_current_dir(folder.join("there")).unwrap();
+    let mut found = 0;
+    for number in 0..100 {
+        log.append(format!("line {number}")).unwrap();
+        assert!(reader.wait(Duration::MAX).unwrap());
+        while let Some(lines) = reader.next_chunk().unwrap() {
+            found += lines.len();
+        }
+    }
+    assert_eq!(found, 10 * 7 + 90 * 8);
+    log.close().unwrap();
 }
 
 #[test]

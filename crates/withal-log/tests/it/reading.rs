@@ -1,6 +1,7 @@
 //! Ranges of time, from the end, while it is written, compressed or not.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use withal_log::{
@@ -197,7 +198,6 @@ fn marks_before_the_end_of_a_line_do_not_continue_it() {
 }
 
 fn clock() -> u64 {
-    use std::sync::atomic::{AtomicU64, Ordering};
     static NOW: AtomicU64 = AtomicU64::new(0);
     1_763_680_800_000 + NOW.fetch_add(10, Ordering::Relaxed)
 }
@@ -248,6 +248,48 @@ fn a_range_of_time_is_found_to_the_block() {
         );
     }
     assert!(read(None, Some(stamps[0] - 1_000_000)).is_empty());
+}
+
+#[test]
+fn the_last_records_between_two_times_are_in_both_orders_of_asking() {
+    static NOW: AtomicU64 = AtomicU64::new(1_763_680_800_000);
+    let disk = FaultDisk::default();
+    let log = Log::open("log")
+        .durability(Durability::Always)
+        .rotate_size(16)
+        .clock(|| NOW.load(Ordering::Relaxed));
+    let log = log.open_in(disk.storage()).unwrap();
+    for number in 0..12 {
+        log.append(format!("r{number:02}")).unwrap();
+        // Blocks end with checkpoints, so each line has one of its own.
+        NOW.fetch_add(1_000, Ordering::Relaxed);
+    }
+    log.close().unwrap();
+    let reader = || Reader::open_in(disk.storage()).unwrap();
+    let time = |line: u64| Some(1_763_680_800_000 + line * 1_000);
+    for (since, until) in [
+        (None, time(5)),
+        (time(6), None),
+        (time(5), time(9)),
+        (None, None),
+    ] {
+        let within = all(reader().between(since, until));
+        let within: Vec<&str> = within.split_inclusive('\n').collect();
+        assert!(
+            within.len() < 12 || (since, until) == (None, None),
+            "{within:?}"
+        );
+        for count in 0..14 {
+            let before = reader().between(since, until).skip_to_last(count).unwrap();
+            let expected = within[within.len().saturating_sub(count)..].concat();
+            assert_eq!(all(before), expected, "{count} of {since:?} to {until:?}");
+            let after = reader().skip_to_last(count).unwrap().between(since, until);
+            let last = all(reader().skip_to_last(count).unwrap());
+            let last = last.split_inclusive('\n');
+            let expected: String = last.filter(|line| within.contains(line)).collect();
+            assert_eq!(all(after), expected, "{since:?} to {until:?} of {count}");
+        }
+    }
 }
 
 #[test]
@@ -604,7 +646,6 @@ fn a_gap_that_is_not_at_the_old_end_is_an_error() {
 
 #[test]
 fn a_clock_that_steps_back_hides_no_segment_from_until() {
-    use std::sync::atomic::{AtomicU64, Ordering};
     static NOW: AtomicU64 = AtomicU64::new(0);
     const START: u64 = 1_763_680_800_000;
     let disk = FaultDisk::default();

@@ -237,6 +237,20 @@ fn where_durable_text_is_gone_the_log_goes_on_behind_it() {
 }
 
 #[test]
+fn what_a_lost_segment_had_is_told_of_once() {
+    let disk = FaultDisk::default();
+    let log = options().rotate_size(100).open_in(disk.storage()).unwrap();
+    for number in 0..20 {
+        let _ = log.append(format!("record number {number:04}")).unwrap();
+    }
+    log.close().unwrap();
+    let texts = disk.names().into_iter().filter(|it| it.ends_with(".log"));
+    disk.storage().remove(&texts.max().unwrap()).unwrap();
+    let found = problems(&disk.storage());
+    assert_eq!(found, [ProblemKind::MissingSegment]);
+}
+
+#[test]
 fn a_closed_log_takes_nothing_from_its_ring() {
     let disk = closed("thrown away");
     for name in disk.names() {
