@@ -131,6 +131,14 @@ impl Arguments {
         }
         let mut words = self.command.into_iter();
         let Some(program) = words.next() else {
+            // In a script it may come from a variable that is empty.
+            let is_cut = std::env::args_os()
+                .next_back()
+                .is_some_and(|last| last == "--");
+            anyhow::ensure!(
+                !is_cut,
+                "no command: name it after `--`, or leave `--` away to read stdin"
+            );
             return Ok(Job::Pipe(writer, messages));
         };
         // A temporary file that is left is found by its name: no journal.

@@ -259,6 +259,7 @@ impl Log {
     }
 
     /// Whether the line with this number is in the log, if that is known yet.
+    #[cfg(feature = "tracing")]
     pub(crate) fn came(&self, line: u64) -> Option<bool> {
         self.0.queue.came(line)
     }

@@ -774,6 +774,7 @@ impl Queue {
     }
 
     /// Whether a line has come to the log, or was refused.
+    #[cfg(feature = "tracing")]
     pub(crate) fn came(&self, line: u64) -> Option<bool> {
         let state = self.lock();
         match state.refusal(line) {

@@ -396,13 +396,19 @@ impl Repair<'_> {
         let whole = recover::kept_lines(scan, &rest) as u64;
         let end = covered + whole;
         let saved = Saved::read(self.storage, series.log_id)?;
+        let outstanding = saved.outstanding(last.name.base + end);
         self.recovered(&Recovery {
-            segment: name,
+            segment: name.clone(),
             end,
             cut: size - end,
             uncovered: whole,
-            restored: saved.outstanding(last.name.base + end).saved,
+            restored: outstanding.saved,
         });
+        if outstanding.gone > 0 {
+            // The log goes on behind that.
+            let file = self.storage.display(&name);
+            self.act(file, RepairKind::Left(ProblemKind::MissingSegment));
+        }
         Ok(())
     }
 

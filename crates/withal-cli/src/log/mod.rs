@@ -21,7 +21,7 @@ use anyhow::Context as _;
 use nix::libc;
 use withal_log::{LogError, LogErrorKind};
 
-use crate::message::say;
+use crate::message::{say, with_remedy};
 use crate::output::Closed;
 use crate::process;
 use crate::run::Exit;
@@ -107,7 +107,7 @@ fn failed(error: &anyhow::Error) -> Exit {
             Exit::FAILED
         }
         _ => {
-            say(format_args!("{error:#}"));
+            say(with_remedy(error));
             Exit::FAILED
         }
     }

@@ -427,7 +427,7 @@ fn note(journal: &Journal, record: &Record, messages: Messages) {
 /// Removes the journal if nothing is left to be undone, and else says who can.
 fn conclude(journal: &Journal, id: RunId, exit: Exit, messages: Messages) {
     if !journal.is_clean() {
-        recover::say_pending(id);
+        recover::say_pending(journal, id);
         return;
     }
     if let Err(error) = journal.close(&Record::Closed { exit: Some(exit) }) {

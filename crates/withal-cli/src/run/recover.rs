@@ -392,11 +392,14 @@ fn removed(path: &Path) -> Outcome {
 }
 
 /// Says that a run has left something, and who can undo it.
-pub(super) fn say_pending(id: RunId) {
-    let id = id.short();
-    say(format_args!(
-        "not all is undone: `withal recover {id}` tries again"
-    ));
+pub(super) fn say_pending(journal: &Journal, id: RunId) {
+    // Without a journal that others can read, nobody can.
+    if journal.is_kept() {
+        let id = id.short();
+        say(format_args!(
+            "not all is undone: `withal recover {id}` tries again"
+        ));
+    }
 }
 
 /// What is done of a run that has left nothing else.

@@ -55,7 +55,7 @@ pub(super) async fn take_over(
         {
             // What they use is not taken away from processes that live.
             say(error);
-            say_pending(story.opened.id);
+            say_pending(journal, story.opened.id);
             return Ok(Exit::FAILED);
         }
         undo(journal, *story, messages).await?;
@@ -76,6 +76,6 @@ async fn undo(journal: &Journal, story: Story, messages: Messages) -> anyhow::Re
             exit: Some(Exit::FAILED),
         });
     }
-    say_pending(id);
+    say_pending(journal, id);
     Ok(())
 }

@@ -68,6 +68,19 @@ fn a_command_that_fails_leaves_the_old_file_and_its_status() {
 }
 
 #[test]
+fn a_command_that_is_nothing_is_no_pipe() {
+    let sandbox = Sandbox::new();
+    sandbox.write("f", "old\n");
+    let refused = atomic(&sandbox, &["f", "--"], "", 125);
+    let message = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        message.contains("no command: name it after `--`"),
+        "{message}"
+    );
+    assert_eq!(sandbox.read("f"), "old\n");
+}
+
+#[test]
 fn a_pipe_replaces_the_file_when_it_ends() {
     let sandbox = Sandbox::new();
     let long = "0123456789\n".repeat(200_000);
@@ -96,7 +109,13 @@ fn an_existing_file_is_kept_if_that_is_asked_for() {
     assert_eq!(sandbox.read("g"), "new\n");
     // It comes between.
     let script = "echo mine; echo other > h";
-    atomic(&sandbox, &["-n", "h", "--", "sh", "-c", script], "", 123);
+    let late = atomic(&sandbox, &["-n", "h", "--", "sh", "-c", script], "", 123);
+    // There is nothing that could be tried again.
+    let message = String::from_utf8(late.stderr).unwrap();
+    assert!(
+        message.contains("`h`") && !message.contains("recover"),
+        "{message}"
+    );
     assert_eq!(sandbox.read("h"), "other\n");
 }
 

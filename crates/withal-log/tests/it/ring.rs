@@ -237,6 +237,24 @@ fn where_durable_text_is_gone_the_log_goes_on_behind_it() {
 }
 
 #[test]
+fn a_dry_run_foresees_that_the_log_goes_on_behind_what_is_gone() {
+    for len in [0, 2] {
+        let disk = closed("one");
+        let text = disk.names().into_iter().find(|it| it.ends_with(".log"));
+        disk.damage(&text.unwrap(), |text| text.truncate(len));
+        let dry = RepairOptions {
+            dry_run: true,
+            ..RepairOptions::default()
+        };
+        let foreseen = repair_in(&disk.storage(), &dry, |_| ()).unwrap();
+        let done = repair_in(&disk.storage(), &RepairOptions::default(), |_| ()).unwrap();
+        assert_eq!(foreseen, done);
+        let left = RepairKind::Left(ProblemKind::MissingSegment);
+        assert_eq!(done.last().unwrap().kind, left, "{done:?}");
+    }
+}
+
+#[test]
 fn what_a_lost_segment_had_is_told_of_once() {
     let disk = FaultDisk::default();
     let log = options().rotate_size(100).open_in(disk.storage()).unwrap();

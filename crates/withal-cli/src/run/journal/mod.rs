@@ -145,6 +145,11 @@ impl Journal {
         writer.write(&Record::Released { gate })
     }
 
+    /// Whether it is where others can read it.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.lock().path.is_some()
+    }
+
     /// Whether every gate that can be undone is.
     pub(crate) fn is_clean(&self) -> bool {
         self.lock().open.is_empty()
