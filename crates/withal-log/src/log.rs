@@ -79,6 +79,8 @@ pub struct LogOptions {
 
 impl Log {
     /// The log in the directory `path`, which is made if there is none; its parent must exist.
+    ///
+    /// A relative path is that of the working directory in which it is opened, whatever that becomes.
     pub fn open(path: impl Into<PathBuf>) -> LogOptions {
         LogOptions {
             path: path.into(),
@@ -503,7 +505,8 @@ impl LogOptions {
         self
     }
 
-    /// Removes segments all of whose lines are older than this.
+    /// Removes segments all of whose lines are older than this, when a segment ends and when the log
+    /// is opened: [`rotate_every`](LogOptions::rotate_every) has one end that gets few lines.
     pub fn keep_age(mut self, age: Duration) -> LogOptions {
         self.settings.keep_age = Some(age);
         self

@@ -121,7 +121,7 @@ impl fmt::Display for RepairAction {
 ///
 /// # Errors
 ///
-/// [`Busy`](LogErrorKind::Busy) if the log is being written, or what the file system said.
+/// [`Busy`](crate::LogErrorKind::Busy) if the log is being written, or what the file system said.
 pub fn repair(
     path: impl AsRef<Path>,
     options: &RepairOptions,
