@@ -92,7 +92,9 @@ pub(crate) fn place(writer: &mut AtomicFile, mut ready: Ready) -> Result<(), Wri
     }
     check_ours(writer, Identity::of(&ready.new))?;
     if ready.old.is_some() {
-        if backup::keep(writer)? {
+        if let Some(place) = writer.backup.take()
+            && backup::keep(writer, &place)?
+        {
             return Ok(());
         }
         writer.replaced = held(writer, &writer.target.parent, &writer.target.name);

@@ -200,6 +200,10 @@ impl AtomicWriter {
     /// `.TARGET.RANDOM.withal-old`, which nobody removes. Where files cannot be exchanged, the
     /// backup is a hard link made just before the rename; if the commit fails after that, it is
     /// another name of the file that is still in place.
+    ///
+    /// Its directory is found when the writer is opened, as the target's is: a relative path stays
+    /// where it was. A backup that is the target itself, by whatever path, or a symbolic link by
+    /// which it is reached, is refused then.
     pub fn backup(mut self, path: impl Into<PathBuf>) -> AtomicWriter {
         self.options.backup = Some(Backup::Path(path.into()));
         self
@@ -263,7 +267,9 @@ impl AtomicWriter {
     ///
     /// The path names no file; the target is a directory, device, FIFO or socket; it is a symbolic
     /// link and those are refused; it exists and may not be replaced; no file can be made in its
-    /// directory; the [`size`](AtomicWriter::size) that was promised cannot be reserved.
+    /// directory; the [`size`](AtomicWriter::size) that was promised cannot be reserved; the old file
+    /// cannot be kept at the path of its [`backup`](AtomicWriter::backup), because the directory is
+    /// missing or on another filesystem, or a directory or the target itself is there.
     pub fn open(self) -> Result<AtomicFile, WriteError> {
         AtomicFile::open(&self.path, self.options)
     }
