@@ -32,68 +32,73 @@ impl Place {
     /// Finds it, and refuses what the old file must not replace, while nothing has been done yet.
     pub(crate) fn find(target: &Target, backup: &Backup) -> Result<Place, WriteError> {
         let path = path(target, backup);
-        let failed = |error| not_kept(target, &path, error);
-        let (parent, name) = parent_and_name(target, backup).map_err(failed)?;
-        let place = Place {
-            parent,
-            name,
-            path: path.clone(),
+        let (parent, name) = match parent_and_name(target, backup) {
+            Ok(found) => found,
+            Err(error) => return Err(not_kept(target, &path, error)),
         };
-        place.check_name(target).map_err(failed)?;
-        place.check(target).map_err(failed)?;
+        let place = Place { parent, name, path };
+        place.check_name(target)?;
+        place.check(target)?;
         Ok(place)
     }
 
     /// What the old file replaces.
-    pub(crate) fn own_name(&self, target: &Target) -> io::Result<Name> {
+    pub(crate) fn own_name(&self, target: &Target) -> Result<Name, WriteError> {
         Name::of(self.parent_or(target), &self.name)
+            .map_err(|error| not_kept(target, &self.path, error))
+    }
+
+    /// Why it cannot be there.
+    pub(crate) fn refused(&self, target: &Target, reason: &'static str) -> WriteError {
+        let error = io::Error::new(io::ErrorKind::InvalidInput, reason);
+        not_kept(target, &self.path, error)
     }
 
     /// Refuses the names that the new file is reached by.
-    fn check_name(&self, target: &Target) -> io::Result<()> {
+    fn check_name(&self, target: &Target) -> Result<(), WriteError> {
         let name = self.own_name(target)?;
-        if name == Name::of(&target.parent, &target.name)? {
-            return Err(refused(ITSELF));
-        }
-        if target.links.contains(&name) {
-            return Err(refused(
-                "it is a symbolic link by which the target is reached; choose another name",
-            ));
-        }
-        if target.leads_to().contains(&name) {
-            return Err(refused(
-                "the symbolic link that is replaced leads there; choose another name",
-            ));
-        }
-        Ok(())
+        let reason = if name == target.own_name()? {
+            ITSELF
+        } else if target.links.contains(&name) {
+            "it is a symbolic link by which the target is reached; choose another name"
+        } else if target.leads_to().contains(&name) {
+            "the symbolic link that is replaced leads there; choose another name"
+        } else {
+            return Ok(());
+        };
+        Err(self.refused(target, reason))
     }
 
-    /// Refuses what is there now, if a file cannot be put in its place.
-    fn check(&self, target: &Target) -> io::Result<()> {
-        let parent = self.parent_or(target);
-        let (here, beside) = (
-            rustix::fs::fstat(parent)?,
-            rustix::fs::fstat(&target.parent)?,
-        );
+    /// Refuses what is there now, if the old file cannot be put in its place.
+    fn check(&self, target: &Target) -> Result<(), WriteError> {
+        let failed = |error| not_kept(target, &self.path, error);
+        let (here, beside) = self.directories(target).map_err(failed)?;
         if here.st_dev != beside.st_dev {
-            return Err(Errno::XDEV.into());
+            return Err(failed(Errno::XDEV.into()));
         }
-        let Some(there) = parent.stat(&self.name)? else {
+        let there = self.parent_or(target).stat(&self.name).map_err(failed)?;
+        let Some(there) = there else {
             return Ok(());
         };
         match file_type(&there) {
-            FileType::Directory => Err(Errno::ISDIR.into()),
+            FileType::Directory => Err(failed(Errno::ISDIR.into())),
             // The target may have been given by it.
-            FileType::Symlink if self.leads_to(target, &beside) => Err(Errno::ISDIR.into()),
+            FileType::Symlink if self.leads_to(target, &beside) => Err(failed(Errno::ISDIR.into())),
             // Where case does not count, both are one name.
             _ if Identity::of(&here) == Identity::of(&beside)
                 && lower(&self.name) == lower(&target.name)
-                && target.is_now(&there)? =>
+                && target.is_now(&there).map_err(failed)? =>
             {
-                Err(refused(ITSELF))
+                Err(self.refused(target, ITSELF))
             }
             _ => Ok(()),
         }
+    }
+
+    /// Its own and the target's.
+    fn directories(&self, target: &Target) -> io::Result<(Stat, Stat)> {
+        let here = rustix::fs::fstat(self.parent_or(target))?;
+        Ok((here, rustix::fs::fstat(&target.parent)?))
     }
 
     /// Whether what is there is a symbolic link to `directory`.
@@ -114,10 +119,6 @@ fn lower(name: &OsStr) -> String {
 
 const ITSELF: &str = "it is the target itself; choose another name";
 
-fn refused(reason: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, reason)
-}
-
 fn parent_and_name(target: &Target, backup: &Backup) -> io::Result<(Option<Directory>, OsString)> {
     match backup {
         Backup::Suffix(suffix) => {
@@ -129,7 +130,8 @@ fn parent_and_name(target: &Target, backup: &Backup) -> io::Result<(Option<Direc
             Ok((None, name))
         }
         Backup::Path(path) => {
-            let (parent, name) = split(path).map_err(refused)?;
+            let (parent, name) = split(path)
+                .map_err(|reason| io::Error::new(io::ErrorKind::InvalidInput, reason))?;
             Ok((Some(Directory::open(parent)?), name.to_owned()))
         }
     }
@@ -150,17 +152,14 @@ fn path(target: &Target, backup: &Backup) -> PathBuf {
     }
 }
 
-pub(crate) fn not_kept(target: &Target, path: &Path, error: io::Error) -> WriteError {
+fn not_kept(target: &Target, path: &Path, error: io::Error) -> WriteError {
     let detail = format!("cannot keep the old file as `{}`", shown(path));
     target.failed(detail, error)
 }
 
 /// Keeps the old file there; true if the new one is in its place then already.
 pub(crate) fn keep(writer: &mut AtomicFile, place: &Place) -> Result<bool, WriteError> {
-    let target = &writer.target;
-    place
-        .check(target)
-        .map_err(|error| not_kept(target, &place.path, error))?;
+    place.check(&writer.target)?;
     writer.replaced = held(writer, place.parent_or(&writer.target), &place.name);
     if exchange(writer, place)? {
         return Ok(true);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::symlink;
 
 use withal_core::with;
 use withal_os::{AtomicBatch, AtomicWriter, Durability, Stamp, TempDir, WriteErrorKind};
@@ -90,6 +91,61 @@ fn a_file_that_fails_does_not_keep_the_others() {
         ("a".into(), "somebody's".into())
     );
     assert_eq!(names(directory.path()), ["a", "b", "c"]);
+}
+
+/// Whichever came last would have destroyed what the other has written.
+#[test]
+fn a_file_of_a_batch_is_not_written_or_kept_where_another_is_kept() {
+    let directory = TempDir::new().open().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    for name in ["a", "b", "c"] {
+        fs::write(path(name), "old").unwrap();
+    }
+    symlink("b", path("link")).unwrap();
+    let create = |name: &str| AtomicWriter::create(path(name));
+    let keep = |name: &str, backup: &str| create(name).backup(path(backup));
+    let check = |first: AtomicWriter, second: AtomicWriter, want: &str| {
+        let mut batch = AtomicBatch::new();
+        let file = batch.open(first).unwrap();
+        file.write_all(b"new").unwrap();
+        let name = second.path().display().to_string();
+        let error = chain(&batch.open(second).unwrap_err());
+        let want = want.replace('<', &format!("`{}/", directory.path().display()));
+        assert_eq!(
+            error,
+            format!("`{name}` was not written: {}", want.replace('>', "`"))
+        );
+        assert_eq!(batch.len(), 1);
+        batch.commit().unwrap();
+        assert_eq!(temporaries(directory.path()), [""; 0]);
+    };
+    let written = "cannot keep the old file as <b>: another file of the batch is written there; \
+                   choose another name";
+    check(create("b"), keep("a", "b"), written);
+    check(create("link"), keep("a", "b"), written);
+    let written = "cannot keep the old file as <link>: another file of the batch is written \
+                   there; choose another name";
+    check(create("link"), keep("a", "link"), written);
+    let kept = "another file of the batch, <a>, keeps its old one there; choose another name for \
+                that";
+    check(keep("a", "b"), create("b"), kept);
+    check(keep("a", "b"), create("link"), kept);
+    let both = "cannot keep the old file as <old>: another file of the batch keeps its old one \
+                there; choose another name";
+    check(keep("a", "old"), keep("c", "old"), both);
+    assert!(path("link").is_symlink());
+    // Each its own.
+    let mut batch = AtomicBatch::new();
+    for name in ["a", "b", "c"] {
+        let file = batch.open(create(name).backup_suffix("~")).unwrap();
+        file.write_all(name.as_bytes()).unwrap();
+    }
+    batch.commit().unwrap();
+    assert_eq!(read(path("a")) + &read(path("b")) + &read(path("c")), "abc");
+    assert_eq!(
+        names(directory.path()),
+        ["a", "a~", "b", "b~", "c", "c~", "link", "old"]
+    );
 }
 
 #[test]
