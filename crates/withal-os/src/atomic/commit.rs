@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use crate::atomic::attributes;
@@ -14,7 +14,7 @@ use crate::atomic::options::Options;
 use crate::atomic::stamp::Stamp;
 use crate::atomic::target::Target;
 use crate::atomic::temporary;
-use crate::directory::{Directory, Identity};
+use crate::directory::{Directory, Identity, file_type};
 use crate::shown::shown;
 
 pub(crate) fn commit(writer: &mut AtomicFile) -> Result<(), WriteError> {
@@ -38,6 +38,7 @@ pub(crate) fn commit(writer: &mut AtomicFile) -> Result<(), WriteError> {
 /// A temporary file in which everything is, attributes included.
 pub(crate) struct Ready {
     new: Stat,
+    /// The file or symbolic link that is replaced, if any.
     old: Option<Stat>,
 }
 
@@ -52,7 +53,7 @@ impl Ready {
 /// it needs to be synced or renamed.
 pub(crate) fn prepare(writer: &mut AtomicFile) -> Result<Ready, WriteError> {
     check_writes(writer)?;
-    let old = writer.target.regular_file(writer.options.no_clobber)?;
+    let old = writer.target.replaceable(writer.options.no_clobber)?;
     if writer.options.durability.syncs_content() || old.is_some() {
         name(writer)?;
     }
@@ -62,7 +63,11 @@ pub(crate) fn prepare(writer: &mut AtomicFile) -> Result<Ready, WriteError> {
 fn finish(writer: &AtomicFile, old: Option<Stat>) -> Result<Ready, WriteError> {
     let new = written(writer)?;
     let AtomicFile { file, target, .. } = writer;
-    attributes::apply(file, &new, target, old.as_ref(), &writer.options)?;
+    // A link lends its attributes to nobody.
+    let lender = old
+        .as_ref()
+        .filter(|old| file_type(old) == FileType::RegularFile);
+    attributes::apply(file, &new, target, lender, &writer.options)?;
     Ok(Ready { new, old })
 }
 
@@ -91,12 +96,15 @@ pub(crate) fn place(writer: &mut AtomicFile, mut ready: Ready) -> Result<(), Wri
         ready = finish(writer, ready.old)?;
     }
     check_ours(writer, Identity::of(&ready.new))?;
-    if ready.old.is_some() {
-        if let Some(place) = writer.backup.take()
-            && backup::keep(writer, &place)?
-        {
+    if let Some(place) = writer.backup.take() {
+        // It may have come since.
+        ready.old = writer.target.replaceable(writer.options.no_clobber)?;
+        let is_kept = ready.old.is_some() && !must_be_new(&writer.options);
+        if is_kept && backup::keep(writer, &place)? {
             return Ok(());
         }
+    }
+    if ready.old.is_some() {
         writer.replaced = held(writer, &writer.target.parent, &writer.target.name);
     }
     rename(writer)

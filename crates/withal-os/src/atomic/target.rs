@@ -125,10 +125,8 @@ impl Target {
         self.check(self.found, no_clobber).map(drop)
     }
 
-    /// The regular file that is there now, if any; anything else is refused.
-    ///
-    /// A symbolic link is given as none: it is replaced, and lends its attributes to nobody.
-    pub(crate) fn regular_file(&self, no_clobber: bool) -> Result<Option<Stat>, WriteError> {
+    /// The regular file or symbolic link that is there now, if any; anything else is refused.
+    pub(crate) fn replaceable(&self, no_clobber: bool) -> Result<Option<Stat>, WriteError> {
         self.check(self.stat()?, no_clobber)
     }
 
@@ -138,8 +136,7 @@ impl Target {
         };
         match file_type(&stat) {
             FileType::RegularFile | FileType::Symlink if no_clobber => Err(self.exists()),
-            FileType::RegularFile => Ok(Some(stat)),
-            FileType::Symlink => Ok(None),
+            FileType::RegularFile | FileType::Symlink => Ok(Some(stat)),
             FileType::Directory => Err(self.wrong_type("it is a directory; name a file in it")),
             other => Err(self.wrong_type(format!(
                 "it is {}, which cannot be replaced; write to it directly",

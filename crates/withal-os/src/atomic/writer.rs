@@ -201,6 +201,9 @@ impl AtomicWriter {
     /// backup is a hard link made just before the rename; if the commit fails after that, it is
     /// another name of the file that is still in place.
     ///
+    /// Where a symbolic link is replaced ([`Symlinks::Replace`]), it is the link that is kept, and not
+    /// what it leads to. A relative one that is kept in another directory leads elsewhere.
+    ///
     /// Its directory is found when the writer is opened, as the target's is: a relative path stays
     /// where it was. A backup that is the target itself, by whatever path, or a symbolic link by
     /// which it is reached, is refused then.

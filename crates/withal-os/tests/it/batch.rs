@@ -93,6 +93,25 @@ fn a_file_that_fails_does_not_keep_the_others() {
     assert_eq!(names(directory.path()), ["a", "b", "c"]);
 }
 
+#[test]
+fn what_comes_before_the_rename_is_kept() {
+    for durability in [Durability::Durable, Durability::Content, Durability::Atomic] {
+        let directory = TempDir::new().open().unwrap();
+        let path = directory.path().join("a");
+        let writer = AtomicWriter::create(&path).durability(durability);
+        let mut batch = AtomicBatch::new();
+        let file = batch.open(writer.clone()).unwrap();
+        file.write_all(b"first").unwrap();
+        // Nothing is there yet when this is prepared.
+        let file = batch.open(writer.backup_suffix("~")).unwrap();
+        file.write_all(b"second").unwrap();
+        batch.commit().unwrap();
+        assert_eq!(read(&path), "second");
+        assert_eq!(read(path.with_file_name("a~")), "first");
+        assert_eq!(names(directory.path()), ["a", "a~"]);
+    }
+}
+
 /// Whichever came last would have destroyed what the other has written.
 #[test]
 fn a_file_of_a_batch_is_not_written_or_kept_where_another_is_kept() {

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
-use withal_os::{AtomicDir, AtomicWriter, Durability, FileLock, WriteError};
+use withal_os::{AtomicDir, AtomicWriter, Durability, FileLock, Symlinks, WriteError};
 
 const NAME: &str = "WITHAL_OS_TEST_CHILD";
 const PATH: &str = "WITHAL_OS_TEST_PATH";
@@ -48,6 +48,11 @@ fn entry() {
     exit(match name.as_str() {
         "replace" => replace(AtomicWriter::create(&path)),
         "replace-and-keep" => replace(AtomicWriter::create(&path).backup_suffix("~")),
+        "replace-link-and-keep" => replace(
+            AtomicWriter::create(&path)
+                .symlinks(Symlinks::Replace)
+                .backup_suffix("~"),
+        ),
         "make" => replace(AtomicWriter::create_new(&path)),
         "make-atomic" => replace(AtomicWriter::create_new(&path).durability(Durability::Atomic)),
         "exchange" => exchange(&path),

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use withal_core::{BoxError, ContextManager, ExitCase, with};
 use withal_os::{AtomicWriter, Durability, Symlinks, WriteErrorKind, write_atomic};
 
-use crate::support::{Place, chain, names, read, unnamed};
+use crate::support::{Place, chain, mode, names, read, unnamed};
 
 #[test]
 fn a_block_that_succeeds_replaces_the_file_and_leaves_nothing_else() {
@@ -426,6 +426,40 @@ fn the_backup_is_the_file_that_was_replaced_whoever_put_it_there() {
         assert_eq!(fs::metadata(place.join("a~")).unwrap().ino(), theirs);
         assert_eq!(read(place.join("a~")), "theirs");
         assert_eq!(place.names(), ["a", "a~"]);
+    }
+}
+
+#[test]
+fn a_link_that_is_replaced_is_the_backup() {
+    for durability in [Durability::Durable, Durability::Content, Durability::Atomic] {
+        for end in ["real", "missing"] {
+            let place = Place::new();
+            let _ = place.file("real", "old");
+            let link = place.join("link");
+            symlink(end, &link).unwrap();
+            let inode = |path| fs::symlink_metadata(path).unwrap().ino();
+            let before = inode(link.clone());
+            let writer = AtomicWriter::create(&link)
+                .symlinks(Symlinks::Replace)
+                .durability(durability)
+                .backup_suffix("~");
+            with(writer.clone(), |file| Ok(file.write_all(b"new")?)).unwrap();
+            assert!(!link.is_symlink());
+            assert_eq!(read(&link), "new");
+            assert_eq!(mode(&link), mode(place.file("any", "")));
+            assert_eq!(
+                fs::read_link(place.join("link~")).unwrap().to_str(),
+                Some(end)
+            );
+            assert_eq!(inode(place.join("link~")), before);
+            assert_eq!(read(place.join("real")), "old");
+            assert_eq!(place.names(), ["any", "link", "link~", "real"]);
+            // It is replaced as any other file, and not followed.
+            with(writer, |file| Ok(file.write_all(b"newer")?)).unwrap();
+            assert!(!place.join("link~").is_symlink());
+            assert_eq!(read(place.join("link~")), "new");
+            assert_eq!(read(place.join("real")), "old");
+        }
     }
 }
 
