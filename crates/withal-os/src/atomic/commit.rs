@@ -10,7 +10,7 @@ use crate::atomic::attributes;
 use crate::atomic::backup;
 use crate::atomic::error::{WriteError, WriteErrorKind};
 use crate::atomic::file::AtomicFile;
-use crate::atomic::options::Options;
+use crate::atomic::options::{Options, Symlinks};
 use crate::atomic::stamp::Stamp;
 use crate::atomic::target::Target;
 use crate::atomic::temporary;
@@ -99,7 +99,7 @@ pub(crate) fn place(writer: &mut AtomicFile, mut ready: Ready) -> Result<(), Wri
     if let Some(place) = writer.backup.take() {
         // It may have come since.
         ready.old = writer.target.replaceable(writer.options.no_clobber)?;
-        let is_kept = ready.old.is_some() && !must_be_new(&writer.options);
+        let is_kept = ready.old.is_some() && !must_be_new(writer);
         if is_kept && backup::keep(writer, &place)? {
             return Ok(());
         }
@@ -142,8 +142,16 @@ fn taken(writer: &AtomicFile) -> Option<WriteError> {
     (writer.options.unchanged == Some(None)).then(|| changed(&writer.target))
 }
 
-fn must_be_new(options: &Options) -> bool {
-    options.no_clobber || options.unchanged == Some(None)
+fn must_be_new(writer: &AtomicFile) -> bool {
+    let AtomicFile {
+        target, options, ..
+    } = writer;
+    // A link to no file is none either, and is replaced.
+    options.no_clobber || options.unchanged == Some(None) && !replaces_link(target, options)
+}
+
+fn replaces_link(target: &Target, options: &Options) -> bool {
+    options.symlinks == Symlinks::Replace && target.found_link()
 }
 
 /// The target is still the file that the new one was made from.
@@ -154,14 +162,21 @@ fn check_unchanged(writer: &AtomicFile) -> Result<(), WriteError> {
     let Some(expected) = options.unchanged else {
         return Ok(());
     };
-    let found = target
-        .parent
-        .stat(&target.name)
-        .map_err(|error| target.failed("cannot look at the old file", error))?;
-    if found.as_ref().map(Stamp::of_stat) == expected {
-        return Ok(());
+    let failed = |error| target.failed("cannot look at the old file", error);
+    let found = target.parent.stat(&target.name).map_err(failed)?;
+    let is_link = |stat: &Stat| file_type(stat) == FileType::Symlink;
+    let link = found.filter(|stat| options.symlinks == Symlinks::Replace && is_link(stat));
+    let read = match link {
+        // The stamp, too, is of what it leads to.
+        Some(_) => target.parent.stat_followed(&target.name).map_err(failed)?,
+        None => found,
+    };
+    let is_same_link = || link.is_none_or(|link| target.is_as_found(&link));
+    match (expected, read.as_ref().map(Stamp::of_stat)) {
+        (None, None) if is_same_link() => Ok(()),
+        (Some(expected), Some(read)) if read == expected => Ok(()),
+        _ => Err(changed(target)),
     }
-    Err(changed(target))
 }
 
 fn changed(target: &Target) -> WriteError {
@@ -234,7 +249,7 @@ fn lost(writer: &AtomicFile) -> WriteError {
 
 fn rename(writer: &mut AtomicFile) -> Result<(), WriteError> {
     let (parent, name) = (&writer.target.parent, &writer.target.name);
-    let renamed = match must_be_new(&writer.options) {
+    let renamed = match must_be_new(writer) {
         true => rename_new(parent, named(writer), name),
         false => rustix::fs::renameat(parent, named(writer), parent, name),
     };

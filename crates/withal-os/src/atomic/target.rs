@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use crate::atomic::error::{WriteError, WriteErrorKind};
 use crate::atomic::options::Symlinks;
+use crate::atomic::stamp::Stamp;
 use crate::directory::{Directory, Identity, Name, file_type, type_name};
 use crate::shown::shown;
 
@@ -112,6 +113,11 @@ impl Target {
                 Some(Errno::NAMETOOLONG) => self.failed("choose a shorter name", error),
                 _ => self.failed("cannot look at what is there now", error),
             })
+    }
+
+    /// Whether what was found is still there, unchanged.
+    pub(crate) fn is_as_found(&self, now: &Stat) -> bool {
+        self.found.as_ref().map(Stamp::of_stat) == Some(Stamp::of_stat(now))
     }
 
     /// Whether it is the file that `stat` is of.

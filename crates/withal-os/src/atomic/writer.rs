@@ -223,7 +223,12 @@ impl AtomicWriter {
     /// else is lost.
     ///
     /// It is looked at just before the rename, so a writer that takes no part in this can still
-    /// come in between, but where `None` says that there must be no file; for certainty among your own writers take a [`FileLock`](crate::FileLock).
+    /// come in between, but where `None` says that there must be no file; for certainty among your
+    /// own writers take a [`FileLock`](crate::FileLock).
+    ///
+    /// What counts is the file that was read: where a symbolic link is replaced
+    /// ([`Symlinks::Replace`]), the one that it leads to. A link that leads to none, for which `None`
+    /// stands too, must still be the link that was there when the writer was opened.
     ///
     /// ```
     /// use withal_os::{AtomicWriter, Stamp, WriteErrorKind};

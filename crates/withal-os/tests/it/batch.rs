@@ -3,9 +3,10 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use withal_core::with;
-use withal_os::{AtomicBatch, AtomicWriter, Durability, Stamp, TempDir, WriteErrorKind};
+use withal_os::{AtomicBatch, AtomicWriter, Durability, Stamp, Symlinks, TempDir, WriteErrorKind};
 
 use crate::support::*;
 
@@ -91,6 +92,68 @@ fn a_file_that_fails_does_not_keep_the_others() {
         ("a".into(), "somebody's".into())
     );
     assert_eq!(names(directory.path()), ["a", "b", "c"]);
+}
+
+/// What was read is what the link leads to, and so is what the stamp is of.
+#[test]
+fn a_link_is_replaced_only_if_what_it_leads_to_is_what_was_read() {
+    for durability in [Durability::Durable, Durability::Atomic] {
+        let check = |end: &str, meanwhile: &dyn Fn(&Path), committed: bool| {
+            let directory = TempDir::new().open().unwrap();
+            let path = |name: &str| directory.path().join(name);
+            fs::write(path("file"), "old").unwrap();
+            fs::write(path("other"), "old").unwrap();
+            symlink(end, path("link")).unwrap();
+            let stamp = Stamp::of(path("link")).unwrap();
+            assert_eq!(stamp.is_some(), end == "file");
+            let writer = AtomicWriter::create(path("link"))
+                .symlinks(Symlinks::Replace)
+                .durability(durability)
+                .if_unchanged(stamp);
+            let mut file = writer.open().unwrap();
+            file.write_all(b"mine").unwrap();
+            meanwhile(directory.path());
+            let kind = file.commit().map_err(|error| error.kind());
+            assert_eq!(kind.is_ok(), committed, "{kind:?}");
+            match kind {
+                Ok(()) => assert!(!path("link").is_symlink() && read(path("link")) == "mine"),
+                Err(kind) => assert_eq!(kind, WriteErrorKind::Changed),
+            }
+            assert_eq!(temporaries(directory.path()), [""; 0]);
+        };
+        let relink = |end: &'static str| {
+            move |place: &Path| {
+                fs::remove_file(place.join("link")).unwrap();
+                symlink(end, place.join("link")).unwrap();
+            }
+        };
+        let write = |name: &'static str| {
+            move |place: &Path| {
+                let path = place.join(name);
+                let _ = fs::remove_file(&path);
+                fs::write(path, "theirs").unwrap();
+            }
+        };
+        for end in ["file", "missing"] {
+            check(end, &|_| (), true);
+            check(end, &write("unrelated"), true);
+            check(end, &write(end), false);
+            check(end, &write("link"), false);
+            check(end, &relink("other"), false);
+            check(end, &relink("nowhere else"), false);
+        }
+    }
+}
+
+#[test]
+fn where_there_must_be_no_file_a_link_that_comes_is_one() {
+    let directory = TempDir::new().open().unwrap();
+    let path = directory.path().join("link");
+    let writer = AtomicWriter::create(&path).symlinks(Symlinks::Replace);
+    let file = writer.if_unchanged(None).open().unwrap();
+    symlink("nowhere", &path).unwrap();
+    assert_eq!(file.commit().unwrap_err().kind(), WriteErrorKind::Changed);
+    assert!(path.is_symlink());
 }
 
 #[test]
