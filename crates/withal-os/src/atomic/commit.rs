@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
-use crate::atomic::attributes;
+use crate::atomic::attributes::{self, Missing};
 use crate::atomic::backup;
 use crate::atomic::error::{WriteError, WriteErrorKind};
 use crate::atomic::file::AtomicFile;
@@ -40,6 +40,8 @@ pub(crate) struct Ready {
     new: Stat,
     /// The file or symbolic link that is replaced, if any.
     old: Option<Stat>,
+    /// What the new file goes without.
+    missing: Vec<Missing>,
 }
 
 impl Ready {
@@ -67,8 +69,8 @@ fn finish(writer: &AtomicFile, old: Option<Stat>) -> Result<Ready, WriteError> {
     let lender = old
         .as_ref()
         .filter(|old| file_type(old) == FileType::RegularFile);
-    attributes::apply(file, &new, target, lender, &writer.options)?;
-    Ok(Ready { new, old })
+    let missing = attributes::apply(file, &new, target, lender, &writer.options)?;
+    Ok(Ready { new, old, missing })
 }
 
 fn name(writer: &mut AtomicFile) -> Result<(), WriteError> {
@@ -84,8 +86,16 @@ fn name(writer: &mut AtomicFile) -> Result<(), WriteError> {
     Ok(())
 }
 
-/// Puts it in the target's place.
+/// Puts it in the target's place, and says what it is without.
 pub(crate) fn place(writer: &mut AtomicFile, mut ready: Ready) -> Result<(), WriteError> {
+    let placed = put(writer, &mut ready);
+    if placed.as_ref().err().is_none_or(WriteError::is_committed) {
+        ready.missing.into_iter().for_each(Missing::report);
+    }
+    placed
+}
+
+fn put(writer: &mut AtomicFile, ready: &mut Ready) -> Result<(), WriteError> {
     check_unchanged(writer)?;
     if writer.temporary.is_none() {
         if link_in_place(writer)? {
@@ -93,7 +103,7 @@ pub(crate) fn place(writer: &mut AtomicFile, mut ready: Ready) -> Result<(), Wri
         }
         // It may be a copy now.
         name(writer)?;
-        ready = finish(writer, ready.old)?;
+        *ready = finish(writer, ready.old)?;
     }
     check_ours(writer, Identity::of(&ready.new))?;
     if let Some(place) = writer.backup.take() {

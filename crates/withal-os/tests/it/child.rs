@@ -62,6 +62,7 @@ fn entry() {
         "hold-shared" => hold(FileLock::shared(&path)),
         "count" => count(&path),
         "attributes" => crate::attributes::as_nobody(&path),
+        "attributes-not-written" => crate::attributes::as_owner(&path),
         "read-only" => crate::refused::as_nobody(&path),
         "tempdir" => crate::tempdir::as_nobody(&path),
         "tempdir-strict" => crate::tempdir::under_strict_umask(&path),
