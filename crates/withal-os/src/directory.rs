@@ -1,6 +1,6 @@
 //! An open directory, and what one needs to know about the files in it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -98,6 +98,15 @@ impl Directory {
         }
     }
 
+    /// What `name` leads to, links followed; `None` if there is nothing.
+    pub(crate) fn stat_followed(&self, name: &OsStr) -> io::Result<Option<Stat>> {
+        match rustix::fs::statat(&self.fd, name, AtFlags::empty()) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Unlinks `name`; that it is gone already is no error.
     pub(crate) fn unlink(&self, name: &OsStr) -> io::Result<()> {
         match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
@@ -117,6 +126,22 @@ impl Directory {
 impl AsFd for Directory {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+/// A name in a directory, by whatever path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Name {
+    directory: Identity,
+    name: OsString,
+}
+
+impl Name {
+    pub(crate) fn of(directory: &Directory, name: &OsStr) -> io::Result<Name> {
+        Ok(Name {
+            directory: Identity::of_fd(directory)?,
+            name: name.to_owned(),
+        })
     }
 }
 

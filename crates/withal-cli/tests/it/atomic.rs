@@ -149,6 +149,9 @@ fn mode_backup_and_links_are_as_asked() {
         (sandbox.read("link"), sandbox.read("f")),
         ("own\n".into(), "new\n".into())
     );
+    // What was replaced is the link.
+    let kept = fs::read_link(sandbox.path("link.bak")).unwrap();
+    assert_eq!(kept.to_str(), Some("f"));
     let check = |arguments: &[&str], message: &str| {
         let refused = atomic(&sandbox, arguments, "", 125);
         let told = String::from_utf8(refused.stderr).unwrap();
@@ -228,6 +231,37 @@ fn the_old_file_is_kept_if_there_is_one_and_only_if_it_is_replaced() {
     }
     atomic(&sandbox, &["--no-clobber", "--backup", "g"], "", 125);
     assert_eq!(names(&sandbox), ["f", "f~"]);
+}
+
+#[test]
+fn a_backup_that_would_take_the_place_of_the_file_is_refused_before_the_command() {
+    let sandbox = Sandbox::new();
+    sandbox.write("f", "old\n");
+    std::os::unix::fs::symlink("f", sandbox.path("f~")).unwrap();
+    std::os::unix::fs::symlink("link~", sandbox.path("link")).unwrap();
+    sandbox.write("link~", "old\n");
+    let check = |arguments: &[&str], want: &str| {
+        for command in [&[][..], &["--", "touch", "started"]] {
+            let refused = atomic(&sandbox, &[arguments, command].concat(), "new\n", 125);
+            let told = String::from_utf8(refused.stderr).unwrap();
+            assert_eq!(told, format!("withal: atomic: {want}\n"));
+        }
+        assert_eq!(names(&sandbox), ["f", "f~", "link", "link~"]);
+        assert_eq!(
+            (sandbox.read("f~"), sandbox.read("link")),
+            ("old\n".into(), "old\n".into())
+        );
+    };
+    check(
+        &["--backup", "f~"],
+        "`f~` was not written: cannot keep the old file as `./f~`: it is a symbolic link by which \
+         the target is reached; choose another name",
+    );
+    check(
+        &["--backup", "--replace-link", "link"],
+        "`link` was not written: cannot keep the old file as `link~`: the symbolic link that is \
+         replaced leads there; choose another name",
+    );
 }
 
 #[test]

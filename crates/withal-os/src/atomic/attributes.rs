@@ -1,9 +1,11 @@
 //! Mode, owner, access list, SELinux label and other extended attributes of the new file.
 
 use std::ffi::CStr;
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::buffer::spare_capacity;
 use rustix::fs::{Gid, Mode, OFlags, Stat, Uid, XattrFlags};
@@ -15,6 +17,7 @@ use crate::atomic::options::{Options, Preserve};
 use crate::atomic::target::Target;
 use crate::atomic::umask::umask;
 use crate::report;
+use crate::shown::shown;
 
 /// Extended attributes that describe the old content or grant it rights, and so must not pass on to
 /// the new: the kernel too removes them from a file that is written to.
@@ -22,25 +25,62 @@ const OF_THE_CONTENT: [&[u8]; 3] = [b"security.capability", b"security.ima", b"s
 
 const SELINUX: &CStr = c"security.selinux";
 
+/// An attribute that a new file is without, though that was to be tried.
+#[derive(Debug)]
+pub(crate) struct Missing {
+    path: PathBuf,
+    what: &'static str,
+    source: io::Error,
+}
+
+impl Missing {
+    /// Says so, now that the new file is in place.
+    pub(crate) fn report(self) {
+        report::worked_around("AtomicFile", self);
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (path, what) = (shown(&self.path), self.what);
+        write!(
+            f,
+            "`{path}` was written, but not with all attributes: cannot {what}"
+        )
+    }
+}
+
+impl std::error::Error for Missing {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
 /// Gives `file`, which `new` describes, the attributes of the `old` file, or those of any new one.
+///
+/// The answer is what it goes without.
 pub(crate) fn apply(
     file: &File,
     new: &Stat,
     target: &Target,
     old: Option<&Stat>,
     options: &Options,
-) -> Result<(), WriteError> {
-    let new_file = NewFile {
+) -> Result<Vec<Missing>, WriteError> {
+    let mut new_file = NewFile {
         file,
         target,
         options,
+        missing: Vec::new(),
     };
-    let Some(old) = old else {
-        return new_file.set_mode(None);
-    };
-    let kept = new_file.keep_owner(new, old)?;
-    new_file.set_mode(Some(kept.limit(old.st_mode)))?;
-    new_file.keep_xattrs(kept)
+    match old {
+        None => new_file.set_mode(None)?,
+        Some(old) => {
+            let kept = new_file.keep_owner(new, old)?;
+            new_file.set_mode(Some(kept.limit(old.st_mode)))?;
+            new_file.keep_xattrs(kept)?;
+        }
+    }
+    Ok(new_file.missing)
 }
 
 /// Which of user and group are those of the old file.
@@ -69,11 +109,12 @@ struct NewFile<'a> {
     file: &'a File,
     target: &'a Target,
     options: &'a Options,
+    missing: Vec<Missing>,
 }
 
 impl NewFile<'_> {
     /// Sets the mode that was asked for, or that of the `old` file, or that of any new one.
-    fn set_mode(&self, old: Option<u32>) -> Result<(), WriteError> {
+    fn set_mode(&mut self, old: Option<u32>) -> Result<(), WriteError> {
         let (mode, preserve) = match (self.options.mode, self.options.permissions, old) {
             (Some(mode), ..) => {
                 // Who sets the one face does not want the other, inherited or not.
@@ -90,7 +131,7 @@ impl NewFile<'_> {
         self.check(preserve, "set its mode", set.map_err(Into::into))
     }
 
-    fn keep_owner(&self, new: &Stat, old: &Stat) -> Result<Kept, WriteError> {
+    fn keep_owner(&mut self, new: &Stat, old: &Stat) -> Result<Kept, WriteError> {
         let (file, preserve) = (self.file, self.options.owner);
         let kept = Kept {
             user: new.st_uid == old.st_uid,
@@ -106,11 +147,11 @@ impl NewFile<'_> {
                 group: true,
             });
         };
-        self.check(
-            preserve,
-            "keep the owner of the old file",
-            Err(error.into()),
-        )?;
+        let what = match kept.user {
+            true => "keep the group of the old file",
+            false => "keep the owner of the old file",
+        };
+        self.check(preserve, what, Err(error.into()))?;
         // Only root gives files away, but a group of one's own may be chosen.
         Ok(Kept {
             group: kept.group || rustix::fs::fchown(file, None, Some(group)).is_ok(),
@@ -119,7 +160,7 @@ impl NewFile<'_> {
     }
 
     /// Copies what of the old file's extended attributes is to be kept.
-    fn keep_xattrs(&self, kept: Kept) -> Result<(), WriteError> {
+    fn keep_xattrs(&mut self, kept: Kept) -> Result<(), WriteError> {
         let Options {
             acl,
             selinux,
@@ -184,21 +225,24 @@ impl NewFile<'_> {
         }
     }
 
-    /// Fails, or says that it goes on without, as `preserve` has it.
+    /// Fails, or notes that the file goes without, as `preserve` has it.
     fn check(
-        &self,
+        &mut self,
         preserve: Preserve,
-        what: &str,
+        what: &'static str,
         done: io::Result<()>,
     ) -> Result<(), WriteError> {
         let Err(error) = done else {
             return Ok(());
         };
-        let error = self.target.failed(format!("cannot {what}"), error);
         if preserve == Preserve::Require {
-            return Err(error);
+            return Err(self.target.failed(format!("cannot {what}"), error));
         }
-        report::worked_around("AtomicFile", error);
+        self.missing.push(Missing {
+            path: self.target.given.clone(),
+            what,
+            source: error,
+        });
         Ok(())
     }
 }

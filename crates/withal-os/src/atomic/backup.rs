@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, RenameFlags};
+use rustix::fs::{AtFlags, FileType, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use crate::atomic::commit::{held, named, not_renamed};
@@ -13,31 +13,155 @@ use crate::atomic::file::AtomicFile;
 use crate::atomic::options::Backup;
 use crate::atomic::target::{Target, split};
 use crate::atomic::temporary;
-use crate::directory::{Directory, file_type};
+use crate::directory::{Directory, Identity, Name, file_type};
 use crate::shown::shown;
 
 /// How often a backup's link is made anew after another writer swept it away as a dead temporary.
 const MAX_ATTEMPTS: usize = 16;
 
 /// Where the backup goes.
-struct Place {
+#[derive(Debug)]
+pub(crate) struct Place {
     /// `None` if it is the target's own directory.
     parent: Option<Directory>,
     name: OsString,
     path: PathBuf,
 }
 
-/// Sees to it that the old file is kept, if that was asked for; true if the new one is in its place
-/// then already.
-pub(crate) fn keep(writer: &mut AtomicFile) -> Result<bool, WriteError> {
-    let Some(backup) = &writer.options.backup else {
-        return Ok(false);
-    };
-    let target = &writer.target;
-    let place = Place::find(target, backup)
-        .map_err(|error| not_kept(target, &backup_path(target, backup), error))?;
+impl Place {
+    /// Finds it, and refuses what the old file must not replace, while nothing has been done yet.
+    pub(crate) fn find(target: &Target, backup: &Backup) -> Result<Place, WriteError> {
+        let path = path(target, backup);
+        let (parent, name) = match parent_and_name(target, backup) {
+            Ok(found) => found,
+            Err(error) => return Err(not_kept(target, &path, error)),
+        };
+        let place = Place { parent, name, path };
+        place.check_name(target)?;
+        place.check(target)?;
+        Ok(place)
+    }
+
+    /// What the old file replaces.
+    pub(crate) fn own_name(&self, target: &Target) -> Result<Name, WriteError> {
+        Name::of(self.parent_or(target), &self.name)
+            .map_err(|error| not_kept(target, &self.path, error))
+    }
+
+    /// Why it cannot be there.
+    pub(crate) fn refused(&self, target: &Target, reason: &'static str) -> WriteError {
+        let error = io::Error::new(io::ErrorKind::InvalidInput, reason);
+        not_kept(target, &self.path, error)
+    }
+
+    /// Refuses the names that the new file is reached by.
+    fn check_name(&self, target: &Target) -> Result<(), WriteError> {
+        let name = self.own_name(target)?;
+        let reason = if name == target.own_name()? {
+            ITSELF
+        } else if target.links.contains(&name) {
+            "it is a symbolic link by which the target is reached; choose another name"
+        } else if target.leads_to().contains(&name) {
+            "the symbolic link that is replaced leads there; choose another name"
+        } else {
+            return Ok(());
+        };
+        Err(self.refused(target, reason))
+    }
+
+    /// Refuses what is there now, if the old file cannot be put in its place.
+    fn check(&self, target: &Target) -> Result<(), WriteError> {
+        let failed = |error| not_kept(target, &self.path, error);
+        let (here, beside) = self.directories(target).map_err(failed)?;
+        if here.st_dev != beside.st_dev {
+            return Err(failed(Errno::XDEV.into()));
+        }
+        let there = self.parent_or(target).stat(&self.name).map_err(failed)?;
+        let Some(there) = there else {
+            return Ok(());
+        };
+        match file_type(&there) {
+            FileType::Directory => Err(failed(Errno::ISDIR.into())),
+            // The target may have been given by it.
+            FileType::Symlink if self.leads_to(target, &beside) => Err(failed(Errno::ISDIR.into())),
+            // Where case does not count, both are one name.
+            _ if Identity::of(&here) == Identity::of(&beside)
+                && lower(&self.name) == lower(&target.name)
+                && target.is_now(&there).map_err(failed)? =>
+            {
+                Err(self.refused(target, ITSELF))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Its own and the target's.
+    fn directories(&self, target: &Target) -> io::Result<(Stat, Stat)> {
+        let here = rustix::fs::fstat(self.parent_or(target))?;
+        Ok((here, rustix::fs::fstat(&target.parent)?))
+    }
+
+    /// Whether what is there is a symbolic link to `directory`.
+    fn leads_to(&self, target: &Target, directory: &Stat) -> bool {
+        let parent = self.parent_or(target);
+        let end = parent.stat_followed(&self.name).ok().flatten();
+        end.is_some_and(|end| Identity::of(&end) == Identity::of(directory))
+    }
+
+    fn parent_or<'a>(&'a self, target: &'a Target) -> &'a Directory {
+        self.parent.as_ref().unwrap_or(&target.parent)
+    }
+}
+
+fn lower(name: &OsStr) -> String {
+    name.to_string_lossy().to_lowercase()
+}
+
+const ITSELF: &str = "it is the target itself; choose another name";
+
+fn parent_and_name(target: &Target, backup: &Backup) -> io::Result<(Option<Directory>, OsString)> {
+    match backup {
+        Backup::Suffix(suffix) => {
+            let mut name = target.name.clone();
+            name.push(suffix);
+            if name.as_encoded_bytes().contains(&b'/') || suffix.is_empty() {
+                return Err(Errno::INVAL.into());
+            }
+            Ok((None, name))
+        }
+        Backup::Path(path) => {
+            let (parent, name) = split(path)
+                .map_err(|reason| io::Error::new(io::ErrorKind::InvalidInput, reason))?;
+            Ok((Some(Directory::open(parent)?), name.to_owned()))
+        }
+    }
+}
+
+/// What it is called in errors.
+fn path(target: &Target, backup: &Backup) -> PathBuf {
+    match backup {
+        Backup::Path(path) => path.clone(),
+        Backup::Suffix(suffix) => {
+            let mut name = target.name.clone();
+            name.push(suffix);
+            match target.links.is_empty() {
+                true => target.given.with_file_name(name),
+                false => target.parent.path().join(name),
+            }
+        }
+    }
+}
+
+fn not_kept(target: &Target, path: &Path, error: io::Error) -> WriteError {
+    let detail = format!("cannot keep the old file as `{}`", shown(path));
+    target.failed(detail, error)
+}
+
+/// Keeps the old file there; true if the new one is in its place then already.
+pub(crate) fn keep(writer: &mut AtomicFile, place: &Place) -> Result<bool, WriteError> {
+    place.check(&writer.target)?;
     writer.replaced = held(writer, place.parent_or(&writer.target), &place.name);
-    if exchange(writer, &place)? {
+    if exchange(writer, place)? {
         return Ok(true);
     }
     let target = &writer.target;
@@ -48,67 +172,6 @@ pub(crate) fn keep(writer: &mut AtomicFile) -> Result<bool, WriteError> {
     }
     kept.map_err(|error| not_kept(target, &place.path, error))?;
     Ok(false)
-}
-
-fn not_kept(target: &Target, path: &Path, error: io::Error) -> WriteError {
-    let detail = format!("cannot keep the old file as `{}`", shown(path));
-    target.failed(detail, error)
-}
-
-impl Place {
-    /// Finds out what would be in the way while nothing has been done yet.
-    fn find(target: &Target, backup: &Backup) -> io::Result<Place> {
-        let (parent, name) = match backup {
-            Backup::Suffix(suffix) => {
-                let mut name = target.name.clone();
-                name.push(suffix);
-                if name.as_encoded_bytes().contains(&b'/') || suffix.is_empty() {
-                    return Err(Errno::INVAL.into());
-                }
-                (None, name)
-            }
-            Backup::Path(path) => {
-                let (parent, name) = split(path)
-                    .map_err(|reason| io::Error::new(io::ErrorKind::InvalidInput, reason))?;
-                (Some(Directory::open(parent)?), name.to_owned())
-            }
-        };
-        let place = Place {
-            parent,
-            name,
-            path: backup_path(target, backup),
-        };
-        place.check(target)?;
-        Ok(place)
-    }
-
-    fn check(&self, target: &Target) -> io::Result<()> {
-        let there = self.parent_or(target).stat(&self.name)?;
-        if there.is_some_and(|stat| file_type(&stat) == FileType::Directory) {
-            return Err(Errno::ISDIR.into());
-        }
-        if let Some(parent) = &self.parent
-            && rustix::fs::fstat(parent)?.st_dev != rustix::fs::fstat(&target.parent)?.st_dev
-        {
-            return Err(Errno::XDEV.into());
-        }
-        Ok(())
-    }
-
-    fn parent_or<'a>(&'a self, target: &'a Target) -> &'a Directory {
-        self.parent.as_ref().unwrap_or(&target.parent)
-    }
-}
-
-fn backup_path(target: &Target, backup: &Backup) -> PathBuf {
-    match backup {
-        Backup::Path(path) => path.clone(),
-        Backup::Suffix(suffix) => {
-            let mut name = target.name.clone();
-            name.push(suffix);
-            target.given.with_file_name(name)
-        }
-    }
 }
 
 /// Has the old file and the new one change places, and gives the old one its new name; false where

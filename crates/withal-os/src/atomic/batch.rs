@@ -1,15 +1,17 @@
 //! Many files at the price of one sync.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use withal_core::{ContextManager, ExitCase};
 
 use crate::atomic::commit;
-use crate::atomic::error::WriteError;
+use crate::atomic::error::{WriteError, WriteErrorKind};
 use crate::atomic::file::AtomicFile;
 use crate::atomic::writer::AtomicWriter;
-use crate::directory::Identity;
+use crate::directory::{Identity, Name};
+use crate::shown::shown;
 
 /// Replaces many files, each of them whole or not at all, with one sync for all that lie on the
 /// same filesystem.
@@ -17,6 +19,8 @@ use crate::directory::Identity;
 /// It is faster than to commit them one by one, and no transaction: after a power cut, or an error,
 /// some may be the new ones and some the old ones. For all or nothing, replace a whole directory:
 /// [`AtomicDir`](crate::AtomicDir).
+///
+/// Where one file keeps its old one, no other of the batch may be written or keep its own.
 ///
 /// As a manager it commits if the block succeeds, and aborts otherwise. In async code, enter
 /// `withal_os::tokio::blocking(AtomicBatch::new())`.
@@ -40,6 +44,16 @@ use crate::directory::Identity;
 #[must_use = "the targets are only replaced by `commit`"]
 pub struct AtomicBatch {
     files: Vec<AtomicFile>,
+    names: Names,
+}
+
+/// What the files of a batch replace: no backup is to destroy what another file has written.
+#[derive(Debug, Default)]
+struct Names {
+    /// The targets, and the symbolic links by which they are reached.
+    targets: HashSet<Name>,
+    /// The backups, and whose they are.
+    backups: HashMap<Name, PathBuf>,
 }
 
 /// Some files of a batch were not replaced, or not for certain.
@@ -59,9 +73,11 @@ impl AtomicBatch {
     ///
     /// # Errors
     ///
-    /// Those of [`AtomicWriter::open`].
+    /// Those of [`AtomicWriter::open`]; it would be written where another file of the batch keeps its
+    /// old one, or keep its own where another is written or kept.
     pub fn open(&mut self, writer: AtomicWriter) -> Result<&mut AtomicFile, WriteError> {
         let file = writer.open()?;
+        self.names.add(&file)?;
         Ok(self.files.push_mut(file))
     }
 
@@ -117,6 +133,39 @@ impl AtomicBatch {
         let of = self.files.len();
         let aborted = self.files.into_iter().map(AtomicFile::abort);
         BatchError::of_all(aborted.filter_map(Result::err).collect(), of)
+    }
+}
+
+impl Names {
+    /// Adds those of a file, unless they are others' already.
+    fn add(&mut self, file: &AtomicFile) -> Result<(), WriteError> {
+        let target = &file.target;
+        let mut names = target.links.clone();
+        names.push(target.own_name()?);
+        if let Some(other) = names.iter().find_map(|name| self.backups.get(name)) {
+            let detail = format!(
+                "another file of the batch, `{}`, keeps its old one there; choose another name \
+                 for that",
+                shown(other)
+            );
+            let kind = WriteErrorKind::NotCommitted;
+            return Err(WriteError::new(&target.given, kind, detail));
+        }
+        if let Some(place) = &file.backup {
+            let name = place.own_name(target)?;
+            if self.targets.contains(&name) {
+                let reason = "another file of the batch is written there; choose another name";
+                return Err(place.refused(target, reason));
+            }
+            if self.backups.contains_key(&name) {
+                let reason = "another file of the batch keeps its old one there; choose another \
+                              name";
+                return Err(place.refused(target, reason));
+            }
+            let _none = self.backups.insert(name, target.given.clone());
+        }
+        self.targets.extend(names);
+        Ok(())
     }
 }
 

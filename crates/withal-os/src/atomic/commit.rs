@@ -3,18 +3,18 @@
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
-use crate::atomic::attributes;
+use crate::atomic::attributes::{self, Missing};
 use crate::atomic::backup;
 use crate::atomic::error::{WriteError, WriteErrorKind};
 use crate::atomic::file::AtomicFile;
-use crate::atomic::options::Options;
+use crate::atomic::options::{Options, Symlinks};
 use crate::atomic::stamp::Stamp;
 use crate::atomic::target::Target;
 use crate::atomic::temporary;
-use crate::directory::{Directory, Identity};
+use crate::directory::{Directory, Identity, file_type};
 use crate::shown::shown;
 
 pub(crate) fn commit(writer: &mut AtomicFile) -> Result<(), WriteError> {
@@ -38,7 +38,10 @@ pub(crate) fn commit(writer: &mut AtomicFile) -> Result<(), WriteError> {
 /// A temporary file in which everything is, attributes included.
 pub(crate) struct Ready {
     new: Stat,
+    /// The file or symbolic link that is replaced, if any.
     old: Option<Stat>,
+    /// What the new file goes without.
+    missing: Vec<Missing>,
 }
 
 impl Ready {
@@ -52,7 +55,7 @@ impl Ready {
 /// it needs to be synced or renamed.
 pub(crate) fn prepare(writer: &mut AtomicFile) -> Result<Ready, WriteError> {
     check_writes(writer)?;
-    let old = writer.target.regular_file(writer.options.no_clobber)?;
+    let old = writer.target.replaceable(writer.options.no_clobber)?;
     if writer.options.durability.syncs_content() || old.is_some() {
         name(writer)?;
     }
@@ -62,8 +65,12 @@ pub(crate) fn prepare(writer: &mut AtomicFile) -> Result<Ready, WriteError> {
 fn finish(writer: &AtomicFile, old: Option<Stat>) -> Result<Ready, WriteError> {
     let new = written(writer)?;
     let AtomicFile { file, target, .. } = writer;
-    attributes::apply(file, &new, target, old.as_ref(), &writer.options)?;
-    Ok(Ready { new, old })
+    // A link lends its attributes to nobody.
+    let lender = old
+        .as_ref()
+        .filter(|old| file_type(old) == FileType::RegularFile);
+    let missing = attributes::apply(file, &new, target, lender, &writer.options)?;
+    Ok(Ready { new, old, missing })
 }
 
 fn name(writer: &mut AtomicFile) -> Result<(), WriteError> {
@@ -79,8 +86,16 @@ fn name(writer: &mut AtomicFile) -> Result<(), WriteError> {
     Ok(())
 }
 
-/// Puts it in the target's place.
+/// Puts it in the target's place, and says what it is without.
 pub(crate) fn place(writer: &mut AtomicFile, mut ready: Ready) -> Result<(), WriteError> {
+    let placed = put(writer, &mut ready);
+    if placed.as_ref().err().is_none_or(WriteError::is_committed) {
+        ready.missing.into_iter().for_each(Missing::report);
+    }
+    placed
+}
+
+fn put(writer: &mut AtomicFile, ready: &mut Ready) -> Result<(), WriteError> {
     check_unchanged(writer)?;
     if writer.temporary.is_none() {
         if link_in_place(writer)? {
@@ -88,13 +103,18 @@ pub(crate) fn place(writer: &mut AtomicFile, mut ready: Ready) -> Result<(), Wri
         }
         // It may be a copy now.
         name(writer)?;
-        ready = finish(writer, ready.old)?;
+        *ready = finish(writer, ready.old)?;
     }
     check_ours(writer, Identity::of(&ready.new))?;
-    if ready.old.is_some() {
-        if backup::keep(writer)? {
+    if let Some(place) = writer.backup.take() {
+        // It may have come since.
+        ready.old = writer.target.replaceable(writer.options.no_clobber)?;
+        let is_kept = ready.old.is_some() && !must_be_new(writer);
+        if is_kept && backup::keep(writer, &place)? {
             return Ok(());
         }
+    }
+    if ready.old.is_some() {
         writer.replaced = held(writer, &writer.target.parent, &writer.target.name);
     }
     rename(writer)
@@ -132,8 +152,16 @@ fn taken(writer: &AtomicFile) -> Option<WriteError> {
     (writer.options.unchanged == Some(None)).then(|| changed(&writer.target))
 }
 
-fn must_be_new(options: &Options) -> bool {
-    options.no_clobber || options.unchanged == Some(None)
+fn must_be_new(writer: &AtomicFile) -> bool {
+    let AtomicFile {
+        target, options, ..
+    } = writer;
+    // A link to no file is none either, and is replaced.
+    options.no_clobber || options.unchanged == Some(None) && !replaces_link(target, options)
+}
+
+fn replaces_link(target: &Target, options: &Options) -> bool {
+    options.symlinks == Symlinks::Replace && target.found_link()
 }
 
 /// The target is still the file that the new one was made from.
@@ -144,14 +172,21 @@ fn check_unchanged(writer: &AtomicFile) -> Result<(), WriteError> {
     let Some(expected) = options.unchanged else {
         return Ok(());
     };
-    let found = target
-        .parent
-        .stat(&target.name)
-        .map_err(|error| target.failed("cannot look at the old file", error))?;
-    if found.as_ref().map(Stamp::of_stat) == expected {
-        return Ok(());
+    let failed = |error| target.failed("cannot look at the old file", error);
+    let found = target.parent.stat(&target.name).map_err(failed)?;
+    let is_link = |stat: &Stat| file_type(stat) == FileType::Symlink;
+    let link = found.filter(|stat| options.symlinks == Symlinks::Replace && is_link(stat));
+    let read = match link {
+        // The stamp, too, is of what it leads to.
+        Some(_) => target.parent.stat_followed(&target.name).map_err(failed)?,
+        None => found,
+    };
+    let is_same_link = || link.is_none_or(|link| target.is_as_found(&link));
+    match (expected, read.as_ref().map(Stamp::of_stat)) {
+        (None, None) if is_same_link() => Ok(()),
+        (Some(expected), Some(read)) if read == expected => Ok(()),
+        _ => Err(changed(target)),
     }
-    Err(changed(target))
 }
 
 fn changed(target: &Target) -> WriteError {
@@ -224,7 +259,7 @@ fn lost(writer: &AtomicFile) -> WriteError {
 
 fn rename(writer: &mut AtomicFile) -> Result<(), WriteError> {
     let (parent, name) = (&writer.target.parent, &writer.target.name);
-    let renamed = match must_be_new(&writer.options) {
+    let renamed = match must_be_new(writer) {
         true => rename_new(parent, named(writer), name),
         false => rustix::fs::renameat(parent, named(writer), parent, name),
     };

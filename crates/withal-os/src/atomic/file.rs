@@ -10,6 +10,7 @@ use std::path::Path;
 use rustix::fs::{FallocateFlags, FileType};
 use rustix::io::Errno;
 
+use crate::atomic::backup::Place;
 use crate::atomic::commit;
 use crate::atomic::error::WriteError;
 use crate::atomic::options::Options;
@@ -30,6 +31,8 @@ use crate::shown::shown;
 pub struct AtomicFile {
     pub(crate) target: Target,
     pub(crate) options: Options,
+    /// Where the old file is to be kept, if it is.
+    pub(crate) backup: Option<Place>,
     /// The temporary's name, while it has one that is ours to remove.
     pub(crate) temporary: Option<OsString>,
     pub(crate) file: File,
@@ -64,6 +67,10 @@ impl AtomicFile {
     pub(crate) fn open(path: &Path, options: Options) -> Result<AtomicFile, WriteError> {
         let target = Target::resolve(path, options.symlinks)?;
         target.check_found(options.no_clobber)?;
+        let backup = options.backup.as_ref();
+        let backup = backup
+            .map(|backup| Place::find(&target, backup))
+            .transpose()?;
         stale::sweep(&target.parent, FileType::RegularFile);
         let (temporary, file) =
             temporary::create_file(&target.parent, &target.name).map_err(|error| {
@@ -77,6 +84,7 @@ impl AtomicFile {
         let file = AtomicFile {
             target,
             options,
+            backup,
             temporary,
             file,
             replaced: None,

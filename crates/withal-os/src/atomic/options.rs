@@ -52,7 +52,7 @@ pub enum Preserve {
     /// It is kept, or the commit fails.
     Require,
     /// It is kept where this process may; a notice ([`NoticeKind::WorkedAround`]) says what was
-    /// not.
+    /// not, once the file is in place without it.
     ///
     /// [`NoticeKind::WorkedAround`]: withal_core::NoticeKind::WorkedAround
     #[default]

@@ -24,6 +24,8 @@ impl Stamp {
     /// Of the file at `path`; `None` if there is none, which then counts as unchanged as long as
     /// there is none.
     ///
+    /// Symbolic links are followed, as by whoever reads the file.
+    ///
     /// Take it before the file is read.
     ///
     /// # Errors

@@ -10,13 +10,14 @@ use rustix::io::Errno;
 
 use crate::atomic::error::{WriteError, WriteErrorKind};
 use crate::atomic::options::Symlinks;
-use crate::directory::{Directory, file_type, type_name};
+use crate::atomic::stamp::Stamp;
+use crate::directory::{Directory, Identity, Name, file_type, type_name};
 use crate::shown::shown;
 
 /// The kernel's own limit for links in a path.
 const MAX_LINKS: usize = 40;
 
-/// A name in an open directory; no link, as far as that can be known.
+/// A name in an open directory.
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) parent: Directory,
@@ -25,12 +26,15 @@ pub(crate) struct Target {
     pub(crate) given: PathBuf,
     /// What was there when it was resolved.
     found: Option<Stat>,
+    /// The symbolic links that were followed to it.
+    pub(crate) links: Vec<Name>,
 }
 
 impl Target {
     /// Finds the name to replace, going through symbolic links as `symlinks` says.
     pub(crate) fn resolve(given: &Path, symlinks: Symlinks) -> Result<Target, WriteError> {
         let mut path = given.to_owned();
+        let mut links = Vec::new();
         for _ in 0..=MAX_LINKS {
             let (parent, name) = split(&path)
                 .map_err(|reason| WriteError::new(given, WriteErrorKind::InvalidPath, reason))?;
@@ -42,11 +46,17 @@ impl Target {
                 name: name.to_owned(),
                 given: given.to_owned(),
                 found: None,
+                links,
             };
             target.found = target.stat()?;
             match (target.read_link()?, symlinks) {
                 (None, _) | (Some(_), Symlinks::Replace) => return Ok(target),
-                (Some(link), Symlinks::Follow) => path = target.parent.path().join(link),
+                (Some(link), Symlinks::Follow) => {
+                    path = target.parent.path().join(link);
+                    let followed = target.own_name()?;
+                    links = target.links;
+                    links.push(followed);
+                }
                 (Some(_), Symlinks::Refuse) => {
                     let detail = "it is a symbolic link, and the writer was told to refuse links";
                     return Err(WriteError::new(given, WriteErrorKind::Symlink, detail));
@@ -57,10 +67,34 @@ impl Target {
         Err(WriteError::not_committed(given, detail, Errno::LOOP))
     }
 
+    /// What is replaced.
+    pub(crate) fn own_name(&self) -> Result<Name, WriteError> {
+        Name::of(&self.parent, &self.name)
+            .map_err(|error| self.failed("cannot look at its directory", error))
+    }
+
+    /// Whether a symbolic link was found, which is to be replaced itself.
+    pub(crate) fn found_link(&self) -> bool {
+        let is_link = |stat: &Stat| file_type(stat) == FileType::Symlink;
+        self.found.as_ref().is_some_and(is_link)
+    }
+
+    /// Where it leads to, link by link, if it is a symbolic link itself.
+    pub(crate) fn leads_to(&self) -> Vec<Name> {
+        if !self.found_link() {
+            return Vec::new();
+        }
+        // A link that leads nowhere has nothing to lose.
+        let Ok(end) = Target::resolve(&self.given, Symlinks::Follow) else {
+            return Vec::new();
+        };
+        let file = end.own_name().ok();
+        end.links.into_iter().chain(file).collect()
+    }
+
     /// Where it points, if it is a symbolic link.
     fn read_link(&self) -> Result<Option<PathBuf>, WriteError> {
-        let is_link = |stat: &Stat| file_type(stat) == FileType::Symlink;
-        if !self.found.as_ref().is_some_and(is_link) {
+        if !self.found_link() {
             return Ok(None);
         }
         match rustix::fs::readlinkat(&self.parent, &self.name, Vec::new()) {
@@ -81,15 +115,24 @@ impl Target {
             })
     }
 
+    /// Whether what was found is still there, unchanged.
+    pub(crate) fn is_as_found(&self, now: &Stat) -> bool {
+        self.found.as_ref().map(Stamp::of_stat) == Some(Stamp::of_stat(now))
+    }
+
+    /// Whether it is the file that `stat` is of.
+    pub(crate) fn is_now(&self, stat: &Stat) -> io::Result<bool> {
+        let now = self.parent.stat(&self.name)?;
+        Ok(now.is_some_and(|now| Identity::of(&now) == Identity::of(stat)))
+    }
+
     /// Refuses what was there when the target was resolved, if it cannot be replaced.
     pub(crate) fn check_found(&self, no_clobber: bool) -> Result<(), WriteError> {
         self.check(self.found, no_clobber).map(drop)
     }
 
-    /// The regular file that is there now, if any; anything else is refused.
-    ///
-    /// A symbolic link is given as none: it is replaced, and lends its attributes to nobody.
-    pub(crate) fn regular_file(&self, no_clobber: bool) -> Result<Option<Stat>, WriteError> {
+    /// The regular file or symbolic link that is there now, if any; anything else is refused.
+    pub(crate) fn replaceable(&self, no_clobber: bool) -> Result<Option<Stat>, WriteError> {
         self.check(self.stat()?, no_clobber)
     }
 
@@ -99,8 +142,7 @@ impl Target {
         };
         match file_type(&stat) {
             FileType::RegularFile | FileType::Symlink if no_clobber => Err(self.exists()),
-            FileType::RegularFile => Ok(Some(stat)),
-            FileType::Symlink => Ok(None),
+            FileType::RegularFile | FileType::Symlink => Ok(Some(stat)),
             FileType::Directory => Err(self.wrong_type("it is a directory; name a file in it")),
             other => Err(self.wrong_type(format!(
                 "it is {}, which cannot be replaced; write to it directly",

@@ -200,6 +200,13 @@ impl AtomicWriter {
     /// `.TARGET.RANDOM.withal-old`, which nobody removes. Where files cannot be exchanged, the
     /// backup is a hard link made just before the rename; if the commit fails after that, it is
     /// another name of the file that is still in place.
+    ///
+    /// Where a symbolic link is replaced ([`Symlinks::Replace`]), it is the link that is kept, and not
+    /// what it leads to. A relative one that is kept in another directory leads elsewhere.
+    ///
+    /// Its directory is found when the writer is opened, as the target's is: a relative path stays
+    /// where it was. A backup that is the target itself, by whatever path, or a symbolic link by
+    /// which it is reached, is refused then.
     pub fn backup(mut self, path: impl Into<PathBuf>) -> AtomicWriter {
         self.options.backup = Some(Backup::Path(path.into()));
         self
@@ -216,7 +223,12 @@ impl AtomicWriter {
     /// else is lost.
     ///
     /// It is looked at just before the rename, so a writer that takes no part in this can still
-    /// come in between, but where `None` says that there must be no file; for certainty among your own writers take a [`FileLock`](crate::FileLock).
+    /// come in between, but where `None` says that there must be no file; for certainty among your
+    /// own writers take a [`FileLock`](crate::FileLock).
+    ///
+    /// What counts is the file that was read: where a symbolic link is replaced
+    /// ([`Symlinks::Replace`]), the one that it leads to. A link that leads to none, for which `None`
+    /// stands too, must still be the link that was there when the writer was opened.
     ///
     /// ```
     /// use withal_os::{AtomicWriter, Stamp, WriteErrorKind};
@@ -263,7 +275,9 @@ impl AtomicWriter {
     ///
     /// The path names no file; the target is a directory, device, FIFO or socket; it is a symbolic
     /// link and those are refused; it exists and may not be replaced; no file can be made in its
-    /// directory; the [`size`](AtomicWriter::size) that was promised cannot be reserved.
+    /// directory; the [`size`](AtomicWriter::size) that was promised cannot be reserved; the old file
+    /// cannot be kept at the path of its [`backup`](AtomicWriter::backup), because the directory is
+    /// missing or on another filesystem, or a directory or the target itself is there.
     pub fn open(self) -> Result<AtomicFile, WriteError> {
         AtomicFile::open(&self.path, self.options)
     }

@@ -87,6 +87,46 @@ fn a_user_who_cannot_keep_the_owner_passes_on_no_rights() {
     assert_eq!((mode(&path), read(&path).as_str()), (0o644, "tried"));
 }
 
+#[test]
+fn what_a_file_goes_without_is_told_once_and_only_if_it_is_written() {
+    if !is_root() {
+        return eprintln!("skipped: only root can make a file of another group");
+    }
+    let place = Place::for_all();
+    let path = place.file("a", "old");
+    chown(&path, Some(65534), Some(2345)).unwrap();
+    let status = child::command("attributes-not-written", &path)
+        .uid(65534)
+        .gid(65534)
+        .status();
+    assert!(status.unwrap().success());
+    assert_eq!(read(&path), "new");
+}
+
+/// Run by the owner of the file, who is not in its group.
+pub(crate) fn as_owner(path: &Path) -> i32 {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hook = Arc::clone(&heard);
+    set_notice_hook(move |notice| hook.lock().unwrap().push(notice.to_string()));
+    // What was prepared is not always put in place.
+    let file = AtomicWriter::create(path).if_unchanged(None).open();
+    let error = file.unwrap().commit().unwrap_err();
+    assert_eq!(error.kind(), WriteErrorKind::Changed);
+    assert_eq!(*heard.lock().unwrap(), [""; 0]);
+    let writer = AtomicWriter::create(path).durability(Durability::Atomic);
+    with(writer, |file| Ok(file.write_all(b"new")?)).unwrap();
+    let heard = heard.lock().unwrap();
+    let [text] = heard.as_slice() else {
+        panic!("{heard:?}");
+    };
+    let want = format!(
+        ": `{}` was written, but not with all attributes: cannot keep the group of the old file",
+        path.display()
+    );
+    assert!(text.ends_with(&want), "{text}");
+    0
+}
+
 /// Run by a user whom the file does not belong to.
 pub(crate) fn as_nobody(path: &Path) -> i32 {
     let writer = AtomicWriter::create(path);
@@ -110,6 +150,11 @@ pub(crate) fn as_nobody(path: &Path) -> i32 {
         text.contains("cannot keep the owner of the old file"),
         "{text}"
     );
+    let want = format!(
+        ": `{}` was written, but not with all attributes: cannot keep the owner of the old file",
+        path.display()
+    );
+    assert!(text.ends_with(&want), "{text}");
     0
 }
 

@@ -2,13 +2,14 @@
 
 use std::env;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use withal_core::{BoxError, ContextManager, ExitCase, with};
-use withal_os::{Chdir, chdir};
+use withal_os::{AtomicWriter, Chdir, chdir};
 
 use crate::child;
-use crate::support::{Place, chain};
+use crate::support::{Place, chain, names, read};
 
 fn check(test: &str) {
     let place = Place::new();
@@ -35,6 +36,7 @@ pub(crate) fn in_child(test: &str, place: &Path) -> i32 {
         "missing" => missing(place),
         "unordered" => unordered(place),
         "dropped" => dropped(place),
+        "writer" => writer(place),
         other => panic!("no test is called `{other}`"),
     }
     0
@@ -166,4 +168,23 @@ fn a_change_that_is_dropped_ends() {
 fn dropped(place: &Path) {
     drop(chdir("a").enter().unwrap());
     assert_eq!(here(), place);
+}
+
+#[test]
+fn a_writers_relative_paths_stay_where_they_were() {
+    check("writer");
+}
+
+fn writer(place: &Path) {
+    fs::write(place.join("a/file"), "old").unwrap();
+    fs::create_dir(place.join("a/kept")).unwrap();
+    let open = |name: &str| AtomicWriter::create("file").backup(name).open().unwrap();
+    for (name, content) in [("file~", "old"), ("kept/file", "new"), ("./file~", "new")] {
+        let mut file = with(chdir("a"), |_| Ok(open(name))).unwrap();
+        file.write_all(b"new").unwrap();
+        with(chdir("b"), |_| Ok(file.commit()?)).unwrap();
+        assert_eq!(read(place.join("a/file")), "new");
+        assert_eq!(read(place.join("a").join(name)), content);
+        assert_eq!(names(&place.join("b")), [""; 0]);
+    }
 }

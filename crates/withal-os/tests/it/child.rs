@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
-use withal_os::{AtomicDir, AtomicWriter, Durability, FileLock, WriteError};
+use withal_os::{AtomicDir, AtomicWriter, Durability, FileLock, Symlinks, WriteError};
 
 const NAME: &str = "WITHAL_OS_TEST_CHILD";
 const PATH: &str = "WITHAL_OS_TEST_PATH";
@@ -48,6 +48,11 @@ fn entry() {
     exit(match name.as_str() {
         "replace" => replace(AtomicWriter::create(&path)),
         "replace-and-keep" => replace(AtomicWriter::create(&path).backup_suffix("~")),
+        "replace-link-and-keep" => replace(
+            AtomicWriter::create(&path)
+                .symlinks(Symlinks::Replace)
+                .backup_suffix("~"),
+        ),
         "make" => replace(AtomicWriter::create_new(&path)),
         "make-atomic" => replace(AtomicWriter::create_new(&path).durability(Durability::Atomic)),
         "exchange" => exchange(&path),
@@ -57,6 +62,7 @@ fn entry() {
         "hold-shared" => hold(FileLock::shared(&path)),
         "count" => count(&path),
         "attributes" => crate::attributes::as_nobody(&path),
+        "attributes-not-written" => crate::attributes::as_owner(&path),
         "read-only" => crate::refused::as_nobody(&path),
         "tempdir" => crate::tempdir::as_nobody(&path),
         "tempdir-strict" => crate::tempdir::under_strict_umask(&path),

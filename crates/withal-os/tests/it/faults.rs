@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -485,6 +486,21 @@ fn where_files_cannot_be_exchanged_the_backup_is_a_link() {
         assert_eq!(trial.others(), [("target~".to_owned(), "old".to_owned())]);
         assert_eq!(trial.place.names(), ["target", "target~"]);
     }
+}
+
+#[test]
+fn where_files_cannot_be_exchanged_a_replaced_link_is_kept_all_the_same() {
+    let place = Place::new();
+    let path = place.join("target");
+    symlink("missing", &path).unwrap();
+    let inject = "inject=renameat2:error=ENOSYS";
+    let arguments = ["-e", "trace=renameat2", "-e", inject];
+    let output = strace(&arguments, "replace-link-and-keep", &path);
+    assert_eq!(output.status.code(), Some(COMMITTED), "{output:?}");
+    assert_eq!(read(&path), PIECE.repeat(2));
+    let kept = fs::read_link(place.join("target~")).unwrap();
+    assert_eq!(kept.to_str(), Some("missing"));
+    assert_eq!(place.names(), ["target", "target~"]);
 }
 
 #[test]

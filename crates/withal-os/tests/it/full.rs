@@ -77,7 +77,7 @@ fn a_backup_on_another_filesystem_is_refused() {
         return;
     };
     let writer = AtomicWriter::create(&path).backup(disk.join("b"));
-    let error = writer.open().unwrap().commit().unwrap_err();
+    let error = writer.open().unwrap_err();
     assert_eq!(error.io_error().unwrap().kind(), ErrorKind::CrossesDevices);
     assert_eq!(read(&path), "old");
 }

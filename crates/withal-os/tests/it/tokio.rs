@@ -251,6 +251,9 @@ fn options_are_those_of_the_sync_form() {
             .commit()
             .await
             .unwrap();
+        let itself = AtomicWriter::create(&path).backup(place.join("./a"));
+        let error = itself.open().await.unwrap_err();
+        assert!(chain(&error).contains("it is the target itself"), "{error}");
         let stale = AtomicWriter::create(&path).if_unchanged(None);
         let error = stale.open().await.unwrap().commit().await.unwrap_err();
         assert_eq!(error.kind(), WriteErrorKind::Changed);

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use withal_core::{BoxError, ContextManager, ExitCase, with};
 use withal_os::{AtomicWriter, Durability, Symlinks, WriteErrorKind, write_atomic};
 
-use crate::support::{Place, chain, names, read, unnamed};
+use crate::support::{Place, chain, mode, names, read, unnamed};
 
 #[test]
 fn a_block_that_succeeds_replaces_the_file_and_leaves_nothing_else() {
@@ -430,6 +430,40 @@ fn the_backup_is_the_file_that_was_replaced_whoever_put_it_there() {
 }
 
 #[test]
+fn a_link_that_is_replaced_is_the_backup() {
+    for durability in [Durability::Durable, Durability::Content, Durability::Atomic] {
+        for end in ["real", "missing"] {
+            let place = Place::new();
+            let _ = place.file("real", "old");
+            let link = place.join("link");
+            symlink(end, &link).unwrap();
+            let inode = |path| fs::symlink_metadata(path).unwrap().ino();
+            let before = inode(link.clone());
+            let writer = AtomicWriter::create(&link)
+                .symlinks(Symlinks::Replace)
+                .durability(durability)
+                .backup_suffix("~");
+            with(writer.clone(), |file| Ok(file.write_all(b"new")?)).unwrap();
+            assert!(!link.is_symlink());
+            assert_eq!(read(&link), "new");
+            assert_eq!(mode(&link), mode(place.file("any", "")));
+            assert_eq!(
+                fs::read_link(place.join("link~")).unwrap().to_str(),
+                Some(end)
+            );
+            assert_eq!(inode(place.join("link~")), before);
+            assert_eq!(read(place.join("real")), "old");
+            assert_eq!(place.names(), ["any", "link", "link~", "real"]);
+            // It is replaced as any other file, and not followed.
+            with(writer, |file| Ok(file.write_all(b"newer")?)).unwrap();
+            assert!(!place.join("link~").is_symlink());
+            assert_eq!(read(place.join("link~")), "new");
+            assert_eq!(read(place.join("real")), "old");
+        }
+    }
+}
+
+#[test]
 fn a_new_file_has_no_backup_and_an_aborted_one_makes_none() {
     let place = Place::new();
     let path = place.join("a");
@@ -466,6 +500,120 @@ fn a_backup_that_cannot_be_made_stops_the_commit() {
     );
     check(writer.clone().backup_suffix("/b"), "a/b");
     check(writer.backup_suffix(""), "a");
+}
+
+/// A backup that would take the new file's place, or that of a link to it.
+#[test]
+fn a_backup_that_is_the_target_is_refused_before_anything_is_written() {
+    let itself = "it is the target itself; choose another name";
+    let link = "it is a symbolic link by which the target is reached; choose another name";
+    let replaced = "the symbolic link that is replaced leads there; choose another name";
+    let alias = "Is a directory (os error 21)";
+    let check = |target: &str, symlinks: Symlinks, backup: &str, why: &str| {
+        let place = Place::new();
+        fs::create_dir(place.join("d")).unwrap();
+        let _ = place.file("d/real", "old");
+        symlink("d", place.join("alias")).unwrap();
+        symlink("d/second", place.join("first")).unwrap();
+        symlink("real", place.join("d/second")).unwrap();
+        symlink("missing", place.join("dangling")).unwrap();
+        let backup = place.join(backup);
+        let writer = AtomicWriter::create(place.join(target)).symlinks(symlinks);
+        let error = writer.backup(&backup).open().unwrap_err();
+        assert_eq!(error.kind(), WriteErrorKind::NotCommitted);
+        let (target, backup) = (place.join(target), backup.display());
+        let want = format!(
+            "`{}` was not written: cannot keep the old file as `{backup}`: {why}",
+            target.display()
+        );
+        assert_eq!(chain(&error), want);
+        assert_eq!(place.names(), ["alias", "d", "dangling", "first"]);
+        assert_eq!(names(&place.join("d")), ["real", "second"]);
+        assert_eq!(read(place.join("first")), "old");
+    };
+    for same in [
+        "d/real",
+        "./d/real",
+        "d/./real",
+        "d/../d/real",
+        "alias/real",
+    ] {
+        check("d/real", Symlinks::Follow, same, itself);
+        check("alias/real", Symlinks::Refuse, same, itself);
+        check("first", Symlinks::Follow, same, itself);
+        check("first", Symlinks::Replace, same, replaced);
+    }
+    check("first", Symlinks::Follow, "first", link);
+    check("first", Symlinks::Follow, "alias/second", link);
+    check("first", Symlinks::Replace, "first", itself);
+    check("first", Symlinks::Replace, "d/second", replaced);
+    check("alias/real", Symlinks::Follow, "alias", alias);
+    // Nothing is there to be kept yet.
+    check("d/new", Symlinks::Follow, "alias/new", itself);
+    check("dangling", Symlinks::Follow, "missing", itself);
+    check("dangling", Symlinks::Follow, "dangling", link);
+}
+
+#[test]
+fn a_suffix_that_leads_back_to_the_target_is_refused() {
+    for symlinks in [Symlinks::Follow, Symlinks::Replace] {
+        let place = Place::new();
+        let path = place.file("a", "old");
+        symlink("a", place.join("a~")).unwrap();
+        symlink("b~", place.join("b")).unwrap();
+        let _ = place.file("b~", "old");
+        let name = match symlinks {
+            Symlinks::Follow => "a~", // whose file's backup is the link
+            _ => "b",
+        };
+        let writer = AtomicWriter::create(place.join(name)).symlinks(symlinks);
+        let error = writer.backup_suffix("~").open().unwrap_err();
+        assert!(error.operation().starts_with("cannot keep"), "{error}");
+        assert_eq!(place.names(), ["a", "a~", "b", "b~"]);
+        assert_eq!(
+            (read(path), read(place.join("b"))),
+            ("old".into(), "old".into())
+        );
+    }
+}
+
+/// As it is where case does not count.
+#[test]
+fn a_backup_that_differs_from_the_target_in_case_only_and_is_it_is_refused() {
+    let place = Place::new();
+    let path = place.file("file", "old");
+    fs::hard_link(&path, place.join("File")).unwrap();
+    let writer = AtomicWriter::create(&path);
+    let refused = writer.clone().backup(place.join("File")).open();
+    let error = refused.unwrap_err();
+    assert!(chain(&error).contains("it is the target itself"), "{error}");
+    // Another file is a backup as any.
+    fs::remove_file(place.join("File")).unwrap();
+    let _ = place.file("File", "older");
+    let writer = writer.backup(place.join("File"));
+    with(writer, |file| Ok(file.write_all(b"new")?)).unwrap();
+    assert_eq!(
+        (read(&path).as_str(), read(place.join("File")).as_str()),
+        ("new", "old")
+    );
+    // And so is a link to the target that has its name elsewhere.
+    fs::create_dir(place.join("kept")).unwrap();
+    fs::hard_link(&path, place.join("kept/file")).unwrap();
+    let writer = AtomicWriter::create(&path).backup(place.join("kept/file"));
+    with(writer, |file| Ok(file.write_all(b"newer")?)).unwrap();
+    assert_eq!(read(place.join("kept/file")), "new");
+}
+
+#[test]
+fn a_backups_directory_stays_where_it_was_when_it_is_renamed() {
+    let place = Place::new();
+    let path = place.file("a", "old");
+    fs::create_dir(place.join("before")).unwrap();
+    let writer = AtomicWriter::create(&path).backup(place.join("before/b"));
+    let file = writer.open().unwrap();
+    fs::rename(place.join("before"), place.join("after")).unwrap();
+    file.commit().unwrap();
+    assert_eq!(read(place.join("after/b")), "old");
 }
 
 #[test]
