@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use nix::errno::Errno;
 use nix::libc;
+use withal_core::Notice;
 
 use crate::source::BadSource;
 
@@ -49,6 +50,23 @@ impl Messages {
         if self.level >= Level::Normal {
             say(text);
         }
+    }
+
+    /// Passes on what the libraries notice, with its cause, and without the place in their source.
+    pub(crate) fn notice(self, notice: &Notice<'_>) {
+        let mut text = notice.kind.as_str().to_owned();
+        if let Some(entry) = notice.entry {
+            text += &format!(": `{}`", entry.name());
+        }
+        if let Some(error) = notice.error {
+            text += &format!(": {error}");
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                text += &format!(": {error}");
+                cause = error.source();
+            }
+        }
+        self.warn(text);
     }
 
     pub(crate) fn step(self, text: impl Display) {

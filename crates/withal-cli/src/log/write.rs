@@ -96,7 +96,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let messages = arguments.messages();
     check_may_be_log(&arguments.path)?;
     let stop = Stop::listen("ended at once: the last lines may not be in the log")?;
-    withal_core::set_notice_hook(move |notice| messages.warn(notice));
+    withal_core::set_notice_hook(move |notice| messages.notice(notice));
     let log = arguments.options().open()?;
     if let Some(recovery) = log.recovery().filter(|recovery| recovery.cut > 0) {
         messages.warn(format_args!(

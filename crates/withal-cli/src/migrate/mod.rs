@@ -88,7 +88,7 @@ fn try_run(arguments: Arguments) -> anyhow::Result<Exit> {
         true => Level::Quiet,
         false => Level::Normal,
     });
-    withal_core::set_notice_hook(move |notice| messages.warn(notice));
+    withal_core::set_notice_hook(move |notice| messages.notice(notice));
     let options = Options {
         keep_going: arguments.keep_going,
         lock_wait: arguments.lock_wait,

@@ -196,7 +196,7 @@ fn open_journal(job: &Job, id: RunId) -> anyhow::Result<Journal> {
 }
 
 fn runtime(messages: Messages) -> anyhow::Result<Runtime> {
-    withal_core::set_notice_hook(move |notice| messages.warn(notice));
+    withal_core::set_notice_hook(move |notice| messages.notice(notice));
     check_room(OF_A_RUNTIME).context(NO_RUNTIME)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

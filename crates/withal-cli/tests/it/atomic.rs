@@ -5,7 +5,8 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Output;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -65,6 +66,27 @@ fn a_command_that_fails_leaves_the_old_file_and_its_status() {
     );
     atomic(&sandbox, &["f", "--", "no-such-command"], "", 127);
     assert_eq!(sandbox.read("f"), "old\n");
+}
+
+#[test]
+fn what_the_new_file_is_without_is_told_with_its_cause_and_no_place_in_the_source() {
+    // Only root can become somebody else.
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    sandbox.write("f", "old\n");
+    let everybody = fs::Permissions::from_mode(0o777);
+    fs::set_permissions(sandbox.path("."), everybody).unwrap();
+    let mut command = sandbox.command(WITHAL, &["atomic", "f", "--mode", "666"]);
+    let output = command.uid(65534).gid(65534).stdin(Stdio::null()).output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(
+        sandbox.stderr(),
+        "withal: failed, and was worked around: `AtomicFile`: `f` was written, but not with all \
+         attributes: cannot keep the owner of the old file: Operation not permitted (os error 1)\n"
+    );
 }
 
 #[test]
