@@ -182,6 +182,14 @@ impl SegmentFiles {
         })
     }
 
+    /// The file that its text is in.
+    pub(crate) fn file(&self) -> String {
+        match self.has_text {
+            true => self.name.text(),
+            false => self.name.compressed(),
+        }
+    }
+
     /// Whether its text counts only as far as the sidecar covers it.
     pub(crate) fn is_strict(&self, storage: &Arc<dyn Storage>) -> Result<bool, LogError> {
         let file = self.name.sidecar();

@@ -111,7 +111,8 @@ impl Lost {
     ///
     /// Where nobody waits for the log, with [`Pressure::Drop`] or
     /// [`Durability::Buffered`](crate::Durability::Buffered), that is known with the next event, and
-    /// at the end with what closes the log: [`LogError::earlier`].
+    /// at the end with what closes the log: [`LogError::earlier`]. Lines of others who do not wait for
+    /// the same log are counted with them.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)

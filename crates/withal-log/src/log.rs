@@ -240,13 +240,14 @@ impl Log {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before its first poll, the record is not appended. After that it is, but nobody
-    /// hears how far it came.
+    /// Dropped before its first poll, the record is not appended. After that it is, and if it cannot
+    /// be written, that is the error of a later call: [`LogError::earlier`].
     pub fn append_async<'r>(&self, record: &'r (impl AsRef<[u8]> + ?Sized)) -> Ticket<'r> {
         Ticket {
             queue: Arc::clone(&self.0.queue),
             record: Some(record.as_ref()),
             lines: 0..0,
+            is_told: false,
         }
     }
 
@@ -394,6 +395,8 @@ pub struct Ticket<'r> {
     record: Option<&'r [u8]>,
     /// Its lines, from then on.
     lines: Range<u64>,
+    /// Whether it was told what became of them, or of their failure.
+    is_told: bool,
 }
 
 impl Future for Ticket<'_> {
@@ -408,6 +411,8 @@ impl Future for Ticket<'_> {
                 Some(Ok(lines)) => {
                     this.record = None;
                     this.lines = lines;
+                    // Nobody waits for what is only buffered.
+                    this.is_told = this.queue.level().is_none();
                 }
             }
         }
@@ -417,7 +422,18 @@ impl Future for Ticket<'_> {
         };
         match this.queue.poll(&this.lines, level, context.waker()) {
             None => Poll::Pending,
-            Some(reached) => Poll::Ready(reached.map(|()| line)),
+            Some(reached) => {
+                this.is_told = true;
+                Poll::Ready(reached.map(|()| line))
+            }
+        }
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        if self.record.is_none() && !self.is_told {
+            self.queue.leave(&self.lines);
         }
     }
 }

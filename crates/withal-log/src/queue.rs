@@ -75,7 +75,9 @@ struct State {
     refused: Vec<(Range<u64>, LogError)>,
     /// How many of them were dropped, as was asked for.
     dropped: u64,
-    /// Why lines were refused whose refusal nobody has heard of, and how many.
+    /// Lines that nobody waits for, until they are written.
+    unattended: Vec<Range<u64>>,
+    /// Why some of them are not in the log, and how many, until somebody has heard of it.
     unheard: Option<(LogError, u64)>,
     failed: Option<LogError>,
     closed: bool,
@@ -99,7 +101,7 @@ const REFUSED: usize = 1024;
 impl State {
     /// Whether the last of `lines` has come as far as `level`; an error if it never will.
     fn reached(
-        &mut self,
+        &self,
         lines: &Range<u64>,
         level: Level,
         drops: bool,
@@ -112,9 +114,7 @@ impl State {
         if drops && level == Level::Written {
             return Some(Ok(()));
         }
-        let error = error.clone();
-        self.heard(lines);
-        Some(Err(error))
+        Some(Err(error.clone()))
     }
 
     /// Whether all up to `line` have come as far as `level` that were not refused; an error if they
@@ -147,17 +147,24 @@ impl State {
         refusal.map(|(_, error)| error)
     }
 
-    /// Whoever appended these lines hears of their refusal.
-    fn heard(&mut self, lines: &Range<u64>) {
-        let Some((_, unheard)) = &mut self.unheard else {
-            return;
-        };
-        for (refused, _) in &self.refused {
-            let (start, end) = (refused.start.max(lines.start), refused.end.min(lines.end));
-            *unheard = unheard.saturating_sub(end.saturating_sub(start));
+    /// Nobody waits for these lines.
+    fn leave(&mut self, lines: &Range<u64>) {
+        match self.unattended.last_mut() {
+            Some(last) if last.end == lines.start => last.end = lines.end,
+            _ => self.unattended.push(lines.clone()),
         }
-        if *unheard == 0 {
-            self.unheard = None;
+    }
+
+    /// These lines are not in the log: of those that nobody waits for, whoever comes next hears.
+    fn miss(&mut self, lines: &Range<u64>, error: &LogError) {
+        let count: u64 = self
+            .unattended
+            .iter()
+            .map(|left| overlap(left, lines))
+            .sum();
+        if count > 0 {
+            let (_, unheard) = self.unheard.get_or_insert_with(|| (error.clone(), 0));
+            *unheard += count;
         }
     }
 
@@ -186,6 +193,12 @@ impl State {
             None => Ok(()),
         }
     }
+}
+
+/// How many lines two ranges have in common.
+fn overlap(one: &Range<u64>, other: &Range<u64>) -> u64 {
+    let (start, end) = (one.start.max(other.start), one.end.min(other.end));
+    end.saturating_sub(start)
 }
 
 fn closed() -> LogError {
@@ -295,6 +308,9 @@ impl Queue {
         }
         let lines = self.add(&mut state, encode)?;
         let line = lines.end - 1;
+        if level.is_none() {
+            state.leave(&lines);
+        }
         match level {
             Some(level) => {
                 self.wake_for_pending(&mut state);
@@ -320,6 +336,9 @@ impl Queue {
         let added = self.add(&mut state, |into| {
             u64::from(text::encode(into, record, self.max_line, End::Newline))
         });
+        if let Ok(lines) = &added {
+            state.leave(lines);
+        }
         self.wake_for_pending(&mut state);
         let is_much = self.is_much(&state);
         if added.is_ok() && (state.pending_since.is_none() || (is_much && state.leader.is_none())) {
@@ -351,8 +370,25 @@ impl Queue {
         let added = self.add(&mut state, |into| {
             u64::from(text::encode(into, record, self.max_line, End::Newline))
         });
+        if let (Ok(lines), None) = (&added, self.level()) {
+            state.leave(lines);
+        }
         self.wake_for_pending(&mut state);
         Some(added)
+    }
+
+    /// Whoever has waited for these lines does so no more, and has not heard what became of them.
+    pub(crate) fn leave(&self, lines: &Range<u64>) {
+        let mut state = self.lock();
+        let last = lines.end - 1;
+        match state.refusal(last).cloned() {
+            Some(error) if self.on_full != OnFull::Drop => {
+                let (_, unheard) = state.unheard.get_or_insert_with(|| (error, 0));
+                *unheard += lines.end - lines.start;
+            }
+            None if state.written < last => state.leave(lines),
+            _ => {}
+        }
     }
 
     /// Adds records to what is pending; gives their lines.
@@ -422,7 +458,7 @@ impl Queue {
         level: Level,
     ) -> Result<(), LogError> {
         let drops = self.on_full == OnFull::Drop;
-        let reached = |state: &mut State| state.reached(lines, level, drops);
+        let reached = |state: &State| state.reached(lines, level, drops);
         self.wait_until(state, lines.end - 1, level, reached)
     }
 
@@ -430,9 +466,13 @@ impl Queue {
     /// does; then tells of what was refused, if nobody has heard of it.
     fn wait_for_all(&self, state: MutexGuard<'_, State>) -> Result<(), LogError> {
         let last = state.next;
-        let passed = |state: &mut State| state.passed(last, Level::Durable);
-        self.wait_until(state, last, Level::Durable, passed)?;
-        self.lock().take_unheard()
+        let passed = |state: &State| state.passed(last, Level::Durable);
+        let waited = self.wait_until(state, last, Level::Durable, passed);
+        let unheard = self.lock().take_unheard();
+        match (waited, unheard) {
+            (Err(error), Err(unheard)) => Err(error.of_earlier(unheard.earlier())),
+            (waited, unheard) => waited.and(unheard),
+        }
     }
 
     /// Waits for `reached`, which is to be when `line` has come as far as `level`.
@@ -441,11 +481,11 @@ impl Queue {
         mut state: MutexGuard<'q, State>,
         line: u64,
         level: Level,
-        mut reached: impl FnMut(&mut State) -> Option<Result<(), LogError>>,
+        reached: impl Fn(&State) -> Option<Result<(), LogError>>,
     ) -> Result<(), LogError> {
         let mut yields = 0;
         loop {
-            if let Some(reached) = reached(&mut state) {
+            if let Some(reached) = reached(&state) {
                 return reached;
             }
             let sync = level == Level::Durable;
@@ -572,6 +612,12 @@ impl Queue {
                 panic = Some(payload);
             }
         }
+        if let Some(failed) = state.failed.clone() {
+            let never_written = state.written + 1..state.next + 1;
+            state.miss(&never_written, &failed);
+            state.unattended.clear();
+        }
+        state.unattended.retain(|lines| lines.end > upto + 1);
         let woken = self.waiting(turn).waiting(&state);
         state.patience.batch_has_woken(woken);
         self.waiting(turn).notify_all(&mut state);
@@ -612,10 +658,7 @@ impl Queue {
     fn refuse(&self, state: &mut State, lines: Range<u64>, error: LogError) {
         match self.on_full {
             OnFull::Drop => state.dropped += lines.end - lines.start,
-            _ => {
-                let (_, unheard) = state.unheard.get_or_insert_with(|| (error.clone(), 0));
-                *unheard += lines.end - lines.start;
-            }
+            _ => state.miss(&lines, &error),
         }
         if let Some((last, _)) = state.refused.last_mut()
             && last.end == lines.start
@@ -624,7 +667,11 @@ impl Queue {
             return;
         }
         if state.refused.len() == REFUSED {
-            drop(state.refused.remove(0));
+            // Whoever asks so late for what lies between them is told that it may not be there.
+            let (oldest, _) = state.refused.remove(0);
+            if let Some((next, _)) = state.refused.first_mut() {
+                next.start = oldest.start;
+            }
         }
         state.refused.push((lines, error));
     }
@@ -736,10 +783,9 @@ impl Queue {
         let ended = self.end();
         let mut state = self.lock();
         match &ended {
-            // Whoever waits for a refused line has not waited for the sync of those before it.
-            Ok(()) => {
+            Ok(lines) => {
                 state.durable = state.written;
-                state.in_log.1 = state.in_log.0;
+                state.in_log = (*lines, *lines);
             }
             Err(error) => {
                 let _first = state.failed.get_or_insert_with(|| error.clone());
@@ -747,11 +793,12 @@ impl Queue {
         }
         self.watching.notify_all(&mut state);
         state.wakers.drain(..).for_each(Waker::wake);
-        synced.and(ended)
+        synced.and(ended.map(|_lines| ()))
     }
 
-    /// Lets the writer leave the log, as its leader: what is told of meanwhile may call again.
-    fn end(&self) -> Result<(), LogError> {
+    /// Lets the writer leave the log, as its leader: what is told of meanwhile may call again. Gives
+    /// how many lines that has.
+    fn end(&self) -> Result<u64, LogError> {
         let mut state = self.lock();
         while state.leader.is_some() {
             state = self.wait_for(state, u64::MAX);
@@ -761,7 +808,7 @@ impl Queue {
         let ended = self.with_writer(|writer| {
             let ended = writer.close();
             writer.dismiss_threads();
-            ended
+            ended.map(|()| writer.lines())
         });
         let mut state = self.lock();
         state.leader = None;

@@ -68,6 +68,8 @@ pub struct Reader {
     last: Option<Name>,
     /// Whether there was any, or it was looked whether something is missing where there is none.
     is_end_seen: bool,
+    /// Up to where in the log it was told that something is missing behind all segments.
+    told_to: Option<u64>,
     /// How many bytes were removed before they could be read.
     removed: u64,
     /// What has been read, and how much of it was given last.
@@ -92,10 +94,10 @@ struct Current {
     end: Option<u64>,
     /// Where the window ends.
     stop: Option<u64>,
-    /// Whether that, and where it begins, is known.
-    is_in_window: bool,
     /// Up to where the text may be given, if not all of it.
     limit: Option<u64>,
+    /// Whether both, and where the window begins, are those that were asked for last.
+    is_in_window: bool,
     /// Whether it has come to the end of what there is before.
     is_end_seen: bool,
 }
@@ -141,6 +143,7 @@ impl Reader {
             position: None,
             last: None,
             is_end_seen: false,
+            told_to: None,
             removed: 0,
             buffer: Vec::new(),
             given: 0,
@@ -165,6 +168,9 @@ impl Reader {
     #[must_use]
     pub fn durable_only(mut self) -> Reader {
         self.is_durable_only = true;
+        if let Some(current) = &mut self.current {
+            current.is_in_window = false;
+        }
         self
     }
 
@@ -339,7 +345,7 @@ impl Reader {
             if self.current.is_none() && !self.open_next()? {
                 return match std::mem::replace(&mut self.is_end_seen, true) {
                     true => Ok(None),
-                    false => missing_at_end(&self.storage)?.map_or(Ok(None), Err),
+                    false => self.missing_behind()?.map_or(Ok(None), Err),
                 };
             }
             self.is_end_seen = true;
@@ -399,9 +405,15 @@ impl Reader {
             return Ok(());
         };
         let (start, stop) = self.window.part(&self.storage, &current.files)?;
-        current.offset = current.offset.max(start);
+        let at = current.offset - self.buffer.len() as u64;
+        current.offset = at.max(start);
         current.stop = stop;
+        if current.end.is_none() {
+            let Current { files, text, .. } = &*current;
+            current.limit = limit(&self.storage, files, &**text, self.is_durable_only)?;
+        }
         current.is_in_window = true;
+        self.buffer.clear();
         Ok(())
     }
 
@@ -509,9 +521,14 @@ impl Reader {
         };
         // All of a segment is durable before there is a next one.
         current.limit = None;
+        let base = current.files.name.base;
+        let is_told = current
+            .end
+            .is_some_and(|end| self.told_to == Some(base + end));
+        let is_left_out = is_stopped || is_told;
         let is_missing = match current.end {
             // The window leaves the rest of it out; what comes next may lie in it again.
-            Some(_) if is_stopped => false,
+            Some(_) if is_left_out => false,
             Some(end) if was_last && current.offset < end => return Ok(Then::More),
             Some(end) => at < end,
             None => false,
@@ -527,7 +544,7 @@ impl Reader {
         };
         // What a failed write or sync has moved into the next segment may have been given already.
         let upto = match current.end {
-            Some(end) if is_stopped => end.max(at),
+            Some(end) if is_left_out => end.max(at),
             _ => at,
         };
         self.position = Some(current.files.name.base + upto);
@@ -588,16 +605,15 @@ impl Reader {
         if (was_seen && !is_torn) || current.end.is_some() || is_stopped {
             return Ok(None);
         }
-        let is_limited = current.limit.is_some();
         let durable = checkpoint(&self.storage, &current.files)?;
         // It may have come since it was looked for.
         let mut byte = [0];
         let read = current.text.read_full(&mut byte, current.offset);
         let _read = read.map_err(|error| cannot_read(&self.storage, &current.files.name, error))?;
         if current.offset >= durable || byte != [0] {
-            return match is_limited || was_seen {
+            return match was_seen {
                 true => Ok(None),
-                false => missing_at_end(&self.storage),
+                false => self.missing_behind(),
             };
         }
         let missing = self.missing_before(durable)?;
@@ -606,6 +622,15 @@ impl Reader {
             current.is_end_seen = false;
         }
         Ok(missing)
+    }
+
+    /// What is missing behind all text that there is.
+    fn missing_behind(&mut self) -> Result<Option<LogError>, LogError> {
+        let missing = missing_at_end(&self.storage)?;
+        Ok(missing.map(|(error, end)| {
+            self.told_to = end;
+            error
+        }))
     }
 
     /// Whether there is a segment after the current one.
@@ -679,8 +704,8 @@ impl Reader {
             offset: start.max(position.saturating_sub(base)),
             end,
             stop,
-            is_in_window: true,
             limit,
+            is_in_window: true,
             is_end_seen: false,
         });
         Ok(())
@@ -722,6 +747,8 @@ impl Window {
             .take_while(|block| is_before(block.last.max(block.first)))
             .last()
             .map_or(0, |block| block.end);
+        // Where lines were dropped, there may be no text.
+        let blocks = || blocks().filter(|block| block.len > 0);
         let is_after = |first| until.is_some_and(|until| first > until);
         let stop = blocks()
             .rev()
@@ -763,21 +790,22 @@ fn cannot_read(storage: &Arc<dyn Storage>, name: &Name, error: io::Error) -> Log
     LogError::io(format!("cannot read `{name}`"), error)
 }
 
-/// What is missing behind all text that there is.
-fn missing_at_end(storage: &Arc<dyn Storage>) -> Result<Option<LogError>, LogError> {
+/// What is missing behind all text that there is, and where in the log that ends if it is known.
+fn missing_at_end(storage: &Arc<dyn Storage>) -> Result<Option<(LogError, Option<u64>)>, LogError> {
     let files = Files::list(storage)?;
     let gone = files.gone(storage);
     let lost = lost_at_end(storage, &files)?;
     if gone.is_none() && lost.is_none() {
-        return not_restored(storage);
+        return Ok(not_restored(storage)?.map(|error| (error, None)));
     }
     // What is missed twice is missed: it may be written meanwhile.
     let later = Files::list(storage)?;
     if let Some(lost) = lost.filter(|lost| later.orphans.contains(&lost.name)) {
-        return Ok(Some(missing(storage, &lost.name, Some(lost.len))));
+        let error = missing(storage, &lost.name, Some(lost.len));
+        return Ok(Some((error, Some(lost.name.base + lost.len))));
     }
     let gone = gone.filter(|gone| later.gone(storage).as_ref() == Some(gone));
-    Ok(gone.map(|gone| missing(storage, &gone, None)))
+    Ok(gone.map(|gone| (missing(storage, &gone, None), None)))
 }
 
 /// The segment behind all that have a text of which only the sidecar is left.
@@ -1146,7 +1174,7 @@ impl ReverseReader {
         let was_seen = std::mem::replace(&mut self.is_end_seen, true);
         if !was_seen
             && self.window.until.is_none()
-            && let Some(error) = missing_at_end(&self.storage)?
+            && let Some((error, _)) = missing_at_end(&self.storage)?
         {
             return Err(error);
         }

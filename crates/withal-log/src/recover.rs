@@ -13,7 +13,7 @@ use crate::checksum::checksum;
 use crate::error::{LogError, LogErrorKind};
 use crate::events;
 use crate::files::{Files, Lost, SegmentFiles, read_all};
-use crate::hole::is_damage;
+use crate::hole::{is_damage, read_around};
 use crate::options::{OnFull, Settings};
 use crate::restore::{remove_ring, restore, take_back};
 use crate::retention::{self, Removed};
@@ -90,12 +90,17 @@ pub(crate) fn open(
     let saved = Saved::read(storage, series.log_id)?;
     let taken = take_back(storage, &saved)?;
     let (segment, recovery) = open_text(storage, series, now)?;
+    let found = segment.name.clone();
     let (segment, restored) = restore(storage, series, segment, &saved.frames, &taken, now)?;
     let recovery = match taken.is_nothing() && restored == 0 {
         true => recovery,
         false => Some(Recovery {
             segment: segment.name.text(),
-            end: segment.len - restored,
+            // Behind a gap there is nothing but what was restored.
+            end: match segment.name == found {
+                true => segment.len - restored,
+                false => 0,
+            },
             cut: recovery.as_ref().map_or(0, |recovery| recovery.cut) + taken.cut,
             uncovered: recovery.map_or(0, |recovery| recovery.uncovered) + taken.uncovered,
             restored,
@@ -296,7 +301,8 @@ fn reopen(
     let rest = read_from(&*text, covered, len).map_err(cannot_read)?;
     let whole = kept_lines(&scan, &rest);
     let end = covered + whole as u64;
-    let last = read_from(&*text, end.saturating_sub(1), end).map_err(cannot_read)?;
+    // What the disk cannot read is no newline.
+    let (last, _damaged) = read_around(&*text, end.saturating_sub(1), end).map_err(cannot_read)?;
     let clean = kept == scan.entries.len() && scan.rest == 0 && scan.header.is_ok();
     let sidecar = mend_sidecar(storage, files, &header, kept, scan.header.is_ok())
         .map_err(|error| cannot("mend", storage, &files.name.sidecar(), error))?;
@@ -650,6 +656,8 @@ fn read_meta(storage: &Arc<dyn Storage>) -> Result<Option<Vec<u8>>, LogError> {
     match storage.open(META, false).and_then(|file| read_all(&*file)) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // It can be made again.
+        Err(error) if is_damage(&error) => Ok(Some(Vec::new())),
         Err(error) => Err(cannot("read", storage, META, error)),
     }
 }

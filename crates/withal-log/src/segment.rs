@@ -71,6 +71,8 @@ pub(crate) struct Segment {
     chain: u32,
     /// Entries that are not in the sidecar yet, and how long that is.
     entries: Vec<u8>,
+    /// How many dropped lines they tell of.
+    waiting_drops: u32,
     sidecar_len: u64,
     /// Up to which byte and line the entries reach that are in the sidecar, and all of them.
     told: (u64, u64),
@@ -119,6 +121,7 @@ struct Snapshot {
     unsynced: usize,
     chain: u32,
     entries: usize,
+    waiting_drops: u32,
     pushed: (u64, u64),
 }
 
@@ -199,6 +202,7 @@ impl Segment {
             marks: Flags::default(),
             chain: found.chain,
             entries: Vec::new(),
+            waiting_drops: 0,
             sidecar_len: found.sidecar_len,
             told: (found.covered, found.lines),
             pushed: (found.covered, found.lines),
@@ -238,6 +242,7 @@ impl Segment {
             unsynced: self.unsynced.len(),
             chain: self.chain,
             entries: self.entries.len(),
+            waiting_drops: self.waiting_drops,
             pushed: self.pushed,
         }
     }
@@ -250,6 +255,7 @@ impl Segment {
         self.unsynced.truncate(then.unsynced);
         self.chain = then.chain;
         self.entries.truncate(then.entries);
+        self.waiting_drops = then.waiting_drops;
         self.pushed = then.pushed;
         self.release()
     }
@@ -380,6 +386,7 @@ impl Segment {
         let raw = entry.encode(self.chain);
         self.chain = sidecar::chain(&raw);
         self.entries.extend_from_slice(&raw);
+        self.waiting_drops = self.waiting_drops.saturating_add(entry.dropped);
         self.pushed = (entry.end, entry.total_lines);
     }
 
@@ -503,6 +510,9 @@ impl Segment {
 
     /// Notes that all text is durable.
     fn push_checkpoint(&mut self, flags: Flags, now: u64) {
+        if self.block.len == 0 {
+            (self.block.first, self.block.last) = (now, now);
+        }
         let dropped = self.cut_for_checkpoint();
         self.push(Entry {
             end: self.len,
@@ -544,6 +554,7 @@ impl Segment {
             Ok(()) => {
                 self.sidecar_len += self.entries.len() as u64;
                 self.entries.clear();
+                self.waiting_drops = 0;
                 self.told = self.pushed;
                 Ok(())
             }
@@ -587,6 +598,7 @@ impl Segment {
         }
         // Entries that are only in memory may cover what is not durable.
         self.entries.clear();
+        self.waiting_drops = 0;
         self.block = Block::default();
         self.sealed = true;
         let chain = self.chain;
@@ -712,6 +724,11 @@ impl Segment {
     /// How many lines were dropped after it was sealed: the next one says so.
     pub(crate) fn dropped_behind(&self) -> u32 {
         self.block.dropped
+    }
+
+    /// How many lines were dropped that its sidecar does not tell of.
+    pub(crate) fn untold_drops(&self) -> u32 {
+        self.waiting_drops.saturating_add(self.block.dropped)
     }
 
     /// Where the log goes on after it.

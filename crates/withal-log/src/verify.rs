@@ -227,21 +227,45 @@ pub fn verify_in(
         if later.are_after(&segment.name) {
             continue;
         }
-        let checked = checked?;
+        let checked = match checked {
+            Err(error) if is_unreadable(&error) => {
+                let file = segment.file();
+                let len = segment.disk_size(storage).unwrap_or(1);
+                let unreadable = Problem::new(storage, &file, 0, len, ProblemKind::Unreadable);
+                report.problems.push(unreadable);
+                before = None;
+                continue;
+            }
+            checked => checked?,
+        };
         let missed = follows(storage, before.as_ref(), &checked, &later);
         report.add(missed, checked.report);
         before = Some(checked.before);
     }
     let problem = |file: &str, len, kind| Problem::new(storage, file, 0, len, kind);
     let mut missing = Vec::new();
+    let mut lost = Vec::new();
     let orphans = files.orphans.iter();
     for orphan in orphans.filter(|orphan| later.orphans.contains(orphan)) {
-        if let Some(lost) = later.lost(storage, orphan)? {
+        lost.extend(later.lost(storage, orphan)?);
+    }
+    // One that was being made may have been written when its sidecar was read.
+    if !lost.is_empty() {
+        let now = Files::list(storage)?;
+        for lost in lost
+            .into_iter()
+            .filter(|lost| now.orphans.contains(&lost.name) && !now.are_after(&lost.name))
+        {
             let file = lost.name.text();
             missing.push(problem(&file, lost.len, ProblemKind::MissingSegment));
         }
     }
-    let outstanding = outstanding(storage, files.segments())?;
+    let outstanding = match outstanding(storage, files.segments()) {
+        // Where that is, is told already.
+        Err(error) if is_unreadable(&error) => None,
+        outstanding => Some(outstanding?),
+    };
+    let outstanding = outstanding.into_iter().flatten();
     // What a segment had that is missing is not told of twice.
     let outstanding = outstanding
         .filter(|problem| missing.is_empty() || problem.kind != ProblemKind::MissingText);
@@ -256,6 +280,11 @@ pub fn verify_in(
         report.problems.push(damaged);
     }
     Ok(report)
+}
+
+/// Whether the disk cannot read it.
+fn is_unreadable(error: &LogError) -> bool {
+    error.io_error().is_some_and(is_damage)
 }
 
 /// What was durable behind the text.
@@ -440,7 +469,7 @@ impl Check<'_> {
         // In this order: what it tells of is there by then.
         let sidecar = match self.files.read_sidecar(self.storage) {
             // As a lost one.
-            Err(error) if error.io_error().is_some_and(is_damage) => Vec::new(),
+            Err(error) if is_unreadable(&error) => Vec::new(),
             sidecar => sidecar?,
         };
         let scan = Scan::new(&sidecar);

@@ -691,8 +691,9 @@ impl Writer {
             _ => Ok(std::mem::take(&mut self.unsynced)),
         };
         let sidecar_len = self.segment.sidecar_len();
+        let dropped = self.segment.untold_drops();
         let (tail, _told) = self.segment.poison(now);
-        let moved = unsynced.and_then(|unsynced| self.move_to_next(tail, &unsynced, now));
+        let moved = unsynced.and_then(|unsynced| self.move_to_next(tail, &unsynced, dropped, now));
         match moved {
             Ok(next) => {
                 self.segment = next;
@@ -722,14 +723,16 @@ impl Writer {
         }
     }
 
-    /// Makes the next segment, with what was not durable in this one.
+    /// Makes the next segment, with what was not durable in this one, and lines dropped before it.
     fn move_to_next(
         &self,
         tail: Tail,
         unsynced: &VecDeque<Batch>,
+        dropped: u32,
         now: u64,
     ) -> io::Result<Segment> {
         let mut next = Segment::create(&self.storage, self.series, tail, now)?;
+        next.dropped(dropped);
         let written = unsynced.iter().try_for_each(|batch| {
             let write = next.write(&batch.bytes, batch.first, batch.last);
             write.map_err(|stopped| stopped.error)

@@ -32,7 +32,11 @@ impl Disk {
     pub fn open(path: impl Into<PathBuf>) -> io::Result<Disk> {
         let path = path.into();
         let place = std::path::absolute(&path)?;
-        let directory = fs::File::open(&place)?;
+        let (place, directory) = match fs::File::open(&place) {
+            Ok(directory) => (place, directory),
+            // Whoever may not search what it lies in can still be in there.
+            Err(_) => (path.clone(), fs::File::open(&path)?),
+        };
         if !directory.metadata()?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
@@ -147,7 +151,15 @@ impl Storage for Disk {
         // It may be anything that has the name of a file of ours: a pipe must not wait for its other end.
         let at_once = OFlags::NONBLOCK.bits() as i32;
         let options = options.read(true).append(write).custom_flags(at_once);
-        Ok(Box::new(DiskFile(options.open(self.at(name))?)))
+        let path = self.at(name);
+        let file = match options.open(&path) {
+            // Whoever has a lease of the file, such as Samba, is asked for it first.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && path.is_file() => {
+                options.custom_flags(0).open(&path)
+            }
+            opened => opened,
+        };
+        Ok(Box::new(DiskFile(file?)))
     }
 
     fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {

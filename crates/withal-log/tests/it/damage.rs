@@ -589,3 +589,67 @@ fn a_sidecar_that_was_made_anew_has_blocks_of_whole_lines() {
     }
     assert_eq!(verdict(&disk), Verdict::Clean);
 }
+
+#[test]
+fn a_bad_sector_keeps_nobody_from_opening_and_checking_a_log() {
+    let lines = "a line of text\n".repeat(2_000);
+    for (file, at_end) in [(".log", false), (".log", true), ("META", false)] {
+        let disk = FaultDisk::default();
+        let log = Log::open("log").open_in(disk.storage()).unwrap();
+        log.append_lines(&lines).unwrap();
+        log.close().unwrap();
+        let mut names = disk.names().into_iter();
+        let name = names.find(|it| it.ends_with(file)).unwrap();
+        let len = disk.read(&name).unwrap().len();
+        disk.spoil(&name, if at_end { len - 1 } else { 0 });
+        let report = verify_in(&disk.storage(), |_| ()).unwrap();
+        assert!(report.problems.iter().any(|it| it.file == name));
+        let _ = repair_in(&disk.storage(), &RepairOptions::default(), |_| ()).unwrap();
+        go_on(&disk);
+        let last = files_of(&disk, ".log").pop().unwrap();
+        assert!(disk.read(&last).unwrap().ends_with(b"goes on\n"));
+    }
+}
+
+#[test]
+fn what_cannot_be_read_of_a_killed_or_compressed_log_is_named() {
+    for lost in [Lost::Zeros, Lost::Anything] {
+        let disk = FaultDisk::leaving(lost);
+        let log = Log::open("log").durability(Durability::Always);
+        let log = log.open_in(disk.storage()).unwrap();
+        for _ in 0..20 {
+            log.append("x".repeat(1_000)).unwrap();
+        }
+        let disk = disk.after_kill();
+        let [text] = &files_of(&disk, ".log")[..] else {
+            panic!("more than one segment");
+        };
+        disk.spoil(text, 15_000);
+        let report = verify_in(&disk.storage(), |_| ()).unwrap();
+        let found = report.problems.iter().map(|it| (it.kind, &it.file));
+        assert!(
+            found
+                .clone()
+                .any(|it| it == (ProblemKind::Unreadable, text))
+        );
+    }
+    for at_end in [false, true] {
+        let disk = FaultDisk::default();
+        let log = Log::open("log").compress(1).rotate_size(20_000);
+        let log = log.open_in(disk.storage()).unwrap();
+        for _ in 0..3 {
+            log.append_lines("a line of text\n".repeat(2_000)).unwrap();
+        }
+        log.close().unwrap();
+        let mut names = disk.names().into_iter();
+        let name = names.find(|it| it.ends_with(".zst")).unwrap();
+        let len = disk.read(&name).unwrap().len();
+        disk.spoil(&name, if at_end { len - 1 } else { 0 });
+        let report = verify_in(&disk.storage(), |_| ()).unwrap();
+        assert!(
+            report.problems.iter().all(|it| it.file == name),
+            "{report:?}"
+        );
+        assert_eq!(report.verdict(), Verdict::Corrupt);
+    }
+}

@@ -1,9 +1,11 @@
 //! What nobody waits for: refusals that come later, batches, intervals.
 
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use withal_log::{Durability, Log, LogErrorKind, LogOptions, OnFull, Reader};
+use withal_log::{Durability, Log, LogErrorKind, LogOptions, OnFull, Reader, Ticket};
 
 use crate::crash::read;
 use crate::disk::{Dice, FaultDisk};
@@ -125,4 +127,90 @@ fn a_time_that_never_comes_is_not_waited_for() {
         assert!(reader.wait(Duration::MAX).unwrap());
         log.close().unwrap();
     }
+}
+
+fn polled(ticket: &mut Ticket<'_>) -> Poll<Result<u64, LogErrorKind>> {
+    let polled = Pin::new(ticket).poll(&mut Context::from_waker(Waker::noop()));
+    polled.map_err(|error| error.kind())
+}
+
+/// One that writes when it is asked to, or when `bytes` have come together.
+fn batches(bytes: usize) -> LogOptions {
+    let delay = Duration::MAX;
+    Log::open("log").durability(Durability::Batch { delay, bytes })
+}
+
+#[test]
+fn each_refusal_is_told_to_who_waits_or_else_to_who_comes_next() {
+    let disk = FaultDisk::default();
+    let log = batches(250_000).on_full(OnFull::Fail);
+    let log = log.open_in(disk.storage()).unwrap();
+    disk.plan_full(0, u64::MAX / 2);
+    let record = large();
+    let mut waited_for = log.append_async(record.as_bytes());
+    assert!(polled(&mut waited_for).is_pending());
+    // It is not its business.
+    log.sync().unwrap();
+    log.try_append(large()).unwrap();
+    let mut given_up = log.append_async(record.as_bytes());
+    assert!(polled(&mut given_up).is_pending());
+    drop(given_up);
+    let own = log.append_durable(large() + &large()).unwrap_err();
+    assert_eq!((own.kind(), own.earlier()), (LogErrorKind::Full, 0));
+    assert_eq!(
+        polled(&mut waited_for),
+        Poll::Ready(Err(LogErrorKind::Full))
+    );
+    drop(waited_for);
+    assert_eq!(log.sync().unwrap_err().earlier(), 2);
+    // One that is given up when it is refused already.
+    let mut late = log.append_async(record.as_bytes());
+    assert!(polled(&mut late).is_pending());
+    log.sync().unwrap();
+    drop(late);
+    assert_eq!(log.sync().unwrap_err().earlier(), 1);
+    disk.plan_full(0, 0);
+    log.close().unwrap();
+}
+
+#[test]
+fn what_a_stopped_log_has_lost_is_counted_once() {
+    let disk = FaultDisk::default();
+    let log = batches(usize::MAX).open_in(disk.storage()).unwrap();
+    for _ in 0..10 {
+        log.try_append("one of ten").unwrap();
+    }
+    disk.plan_broken();
+    let stopped = log.sync().unwrap_err();
+    assert_eq!(
+        (stopped.kind(), stopped.earlier()),
+        (LogErrorKind::Stopped, 10)
+    );
+    let refused = log.try_append("one more").unwrap_err();
+    assert_eq!(
+        (refused.kind(), refused.earlier()),
+        (LogErrorKind::Stopped, 0)
+    );
+    assert_eq!(log.close().unwrap_err().earlier(), 0);
+}
+
+#[test]
+fn an_old_refusal_is_no_acknowledgement() {
+    let disk = FaultDisk::default();
+    let log = batches(1_000).on_full(OnFull::Fail);
+    let log = log.open_in(disk.storage()).unwrap();
+    disk.plan_full(0, u64::MAX / 2);
+    let record = large();
+    let mut late = log.append_async(record.as_bytes());
+    assert!(polled(&mut late).is_pending());
+    let _ = log.append_durable(large()).unwrap_err();
+    for _ in 0..1_100 {
+        disk.plan_full(0, 0);
+        log.append("x".repeat(1_000)).unwrap();
+        disk.plan_full(0, u64::MAX / 2);
+        let _ = log.append(large()).unwrap_err();
+    }
+    assert_eq!(polled(&mut late), Poll::Ready(Err(LogErrorKind::Full)));
+    disk.plan_full(0, 0);
+    log.close().unwrap();
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use withal_log::{Durability, Log, LogError, LogErrorKind, LogOptions, Reader, ReverseReader};
+use withal_log::{
+    Durability, Log, LogError, LogErrorKind, LogOptions, Reader, ReverseReader, TailRule,
+};
 
 use crate::disk::FaultDisk;
 
@@ -359,5 +361,40 @@ proptest! {
             }
         }
         check(&read(&disk), &lines);
+    }
+}
+
+#[test]
+fn a_last_segment_that_is_missing_is_told_of_once_by_any_reader() {
+    let ends: [fn(Reader) -> Reader; 2] = [|reader| reader, Reader::durable_only];
+    for rule in [TailRule::Text, TailRule::Strict] {
+        for end in ends {
+            let (disk, _) = log(options().tail_rule(rule), 100);
+            let last = names(&disk, ".log").pop().unwrap();
+            disk.storage().remove(&last).unwrap();
+            let mut reader = end(Reader::open_in(disk.storage()).unwrap());
+            let mut holes = 0;
+            for goes_on in [false, true] {
+                if goes_on {
+                    // Behind its place.
+                    let log = options().tail_rule(rule).open_in(disk.storage()).unwrap();
+                    log.append("goes on").unwrap();
+                    log.close().unwrap();
+                }
+                let mut text = Vec::new();
+                loop {
+                    match reader.next_chunk() {
+                        Ok(Some(chunk)) => text.extend_from_slice(chunk),
+                        Ok(None) => break,
+                        Err(error) => {
+                            let _size = hole(&error);
+                            holes += 1;
+                        }
+                    }
+                }
+                assert_eq!(text.ends_with(b"goes on\n"), goes_on);
+            }
+            assert_eq!((holes, reader.removed()), (1, 0), "{rule:?}");
+        }
     }
 }

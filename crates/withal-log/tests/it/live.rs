@@ -288,3 +288,28 @@ fn a_dry_run_says_what_is_put_back() {
     }
     assert!(bad.is_empty(), "{bad:#?}");
 }
+
+#[test]
+fn a_segment_whose_text_comes_late_is_not_missed() {
+    let disk = FaultDisk::default();
+    let log = Log::open("log").rotate_size(400);
+    let log = log.open_in(disk.storage()).unwrap();
+    rotate_thrice(&log);
+    log.close().unwrap();
+    let texts = disk.names().into_iter().filter(|it| it.ends_with(".log"));
+    let text = texts.max().unwrap();
+    let content = disk.read(&text).unwrap();
+    disk.storage().remove(&text).unwrap();
+    // Its sidecar was there whenever it was listed, and is read when all is there.
+    let (late, sidecar) = (disk.storage(), text.replace(".log", ".idx"));
+    let lists = AtomicU64::new(0);
+    let hook: Hook = Arc::new(move |what, name| {
+        let lists = lists.fetch_add(u64::from(what == "listed"), Ordering::Relaxed);
+        if what == "open" && name == sidecar && lists >= 2 && late.open(&text, false).is_err() {
+            let file = late.create(&text).unwrap();
+            assert_eq!(file.append(&content).unwrap(), content.len());
+        }
+    });
+    let storage: Arc<dyn Storage> = Arc::new(Hooked(disk.storage(), hook));
+    assert_eq!(verify_in(&storage, |_| ()).unwrap().problems, []);
+}

@@ -691,3 +691,64 @@ fn segments_are_in_the_order_of_the_log_whatever_the_clock_says() {
     }
     assert!(poisoned > 0);
 }
+
+#[test]
+fn what_is_dropped_widens_no_window() {
+    static NOW: AtomicU64 = AtomicU64::new(1_763_680_800_000);
+    let disk = FaultDisk::default();
+    let log = Log::open("log").durability(Durability::Always);
+    let log = log.on_full(OnFull::Drop);
+    let log = log.clock(|| NOW.load(Ordering::Relaxed));
+    let log = log.open_in(disk.storage()).unwrap();
+    for _ in 0..4 {
+        log.append_lines("one line\n".repeat(8_000)).unwrap();
+        NOW.fetch_add(100_000, Ordering::Relaxed);
+    }
+    disk.plan_full(0, u64::MAX / 2);
+    let _ = log.append(large()).unwrap_err();
+    disk.plan_full(0, 0);
+    log.close().unwrap();
+    let until = Some(1_763_680_800_000 + 50_000);
+    let reader = Reader::open_in(disk.storage()).unwrap();
+    let mut reader = reader.between(None, until);
+    let mut bytes = 0;
+    while let Some(lines) = reader.next_chunk().unwrap() {
+        bytes += lines.len();
+    }
+    // What was written by then, to the block.
+    assert!((72_000..150_000).contains(&bytes), "{bytes}");
+}
+
+#[test]
+fn what_was_dropped_is_counted_though_its_segment_fails() {
+    let disk = FaultDisk::default();
+    let log = Log::open("log").durability(Durability::Always);
+    let log = log.on_full(OnFull::Drop).open_in(disk.storage()).unwrap();
+    log.append("before").unwrap();
+    disk.plan_full(0, u64::MAX / 2);
+    for _ in 0..2 {
+        let _ = log.append(large()).unwrap_err();
+    }
+    disk.plan_full(0, 0);
+    disk.plan(0, Fault::Fails(std::io::ErrorKind::Other));
+    log.append("after").unwrap();
+    log.close().unwrap();
+    let texts = disk.names().into_iter().filter(|it| it.ends_with(".log"));
+    assert_eq!(texts.count(), 2);
+    assert_eq!(stats_in(&disk.storage()).unwrap().dropped, 2);
+}
+
+#[test]
+fn a_closed_log_has_the_line_of_what_was_dropped() {
+    let disk = FaultDisk::default();
+    let log = Log::open("log").on_full(OnFull::Drop);
+    let log = log.drop_line("{count} dropped").open_in(disk.storage());
+    let log = log.unwrap();
+    log.append("one").unwrap();
+    disk.plan_full(0, u64::MAX / 2);
+    log.append(large()).unwrap();
+    disk.plan_full(0, 0);
+    let other = log.clone();
+    log.close().unwrap();
+    assert_eq!((other.progress().written, other.progress().durable), (2, 2));
+}

@@ -693,3 +693,42 @@ fn a_record_without_an_end_is_one_with_what_continues_it() {
     check(2, "abcd\nhalf");
     log.close().unwrap();
 }
+
+#[test]
+fn a_window_that_is_asked_for_while_reading_leaves_whole_lines() {
+    static NOW: AtomicU64 = AtomicU64::new(1_763_680_800_000);
+    let disk = FaultDisk::default();
+    let log = Log::open("log")
+        .durability(Durability::Always)
+        .clock(|| NOW.load(Ordering::Relaxed));
+    let log = log.open_in(disk.storage()).unwrap();
+    for number in 0..16 {
+        let line = format!("line {number:030}\n");
+        log.append_lines(line.repeat(2_500)).unwrap();
+        NOW.fetch_add(100_000, Ordering::Relaxed);
+    }
+    log.close().unwrap();
+    let mut reader = Reader::open_in(disk.storage()).unwrap();
+    assert!(reader.next_chunk().unwrap().is_some());
+    let since = Some(1_763_680_800_000 + 1_000_000);
+    let rest = all(reader.between(since, None));
+    assert!(rest.lines().all(|line| line.len() == 35));
+    let first = rest.lines().next().unwrap();
+    assert!(first > "line 000000000000000000000000000008", "{first}");
+}
+
+#[test]
+fn what_is_not_durable_is_not_given_whatever_was_asked_first() {
+    let disk = FaultDisk::default();
+    let log = Log::open("log").durability(Durability::Interval(Duration::MAX));
+    let log = log.open_in(disk.storage()).unwrap();
+    log.append("one").unwrap();
+    let reader = || Reader::open_in(disk.storage()).unwrap();
+    let mut durable_last = reader().skip_to_last(5).unwrap().durable_only();
+    let mut last_durable = reader().durable_only().skip_to_last(5).unwrap();
+    assert_eq!(durable_last.next_chunk().unwrap(), None);
+    assert_eq!(last_durable.next_chunk().unwrap(), None);
+    log.close().unwrap();
+    assert_eq!(durable_last.next_chunk().unwrap(), Some(&b"one\n"[..]));
+    assert_eq!(last_durable.next_chunk().unwrap(), Some(&b"one\n"[..]));
+}

@@ -544,3 +544,26 @@ fn a_directory_of_that_name_is_no_ring() {
     let _ = log.append("two").unwrap();
     log.close().unwrap();
 }
+
+#[test]
+fn what_is_restored_around_a_damaged_frame_is_told() {
+    let disk = FaultDisk::default();
+    let log = options().open_in(disk.storage()).unwrap();
+    for number in 0..6 {
+        let _ = log.append(format!("record {number}")).unwrap();
+    }
+    let left = without_text(&disk);
+    drop(log);
+    for page in 0..6 {
+        let left = left.after_kill();
+        left.damage("ring", |ring| ring[page * PAGE as usize + 70] ^= 1);
+        let log = options().open_in(left.storage()).unwrap();
+        let recovery = log.recovery().unwrap();
+        // It stands behind what is gone, or nothing is.
+        assert_eq!((recovery.end, recovery.restored), (0, 5 * 9), "{page}");
+        let _ = log.append("goes on").unwrap();
+        log.close().unwrap();
+        let (text, _) = read_around_holes(&left.storage());
+        assert!(text.ends_with(b"goes on\n"));
+    }
+}
