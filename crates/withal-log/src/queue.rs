@@ -383,7 +383,7 @@ impl Queue {
         let last = lines.end - 1;
         match state.refusal(last).cloned() {
             Some(error) if self.on_full != OnFull::Drop => {
-                let (_, unheard) = state.unheard.get_or_insert_with(|| (error, 0));
+                let (_, unheard) = state.unheard.get_or_insert((error, 0));
                 *unheard += lines.end - lines.start;
             }
             None if state.written < last => state.leave(lines),
