@@ -197,18 +197,20 @@ fn what_a_stopped_log_has_lost_is_counted_once() {
 #[test]
 fn an_old_refusal_is_no_acknowledgement() {
     let disk = FaultDisk::default();
-    let log = batches(1_000).on_full(OnFull::Fail);
+    let log = batches(usize::MAX).on_full(OnFull::Fail);
     let log = log.open_in(disk.storage()).unwrap();
     disk.plan_full(0, u64::MAX / 2);
     let record = large();
     let mut late = log.append_async(record.as_bytes());
     assert!(polled(&mut late).is_pending());
-    let _ = log.append_durable(large()).unwrap_err();
+    log.sync().unwrap();
     for _ in 0..1_100 {
         disk.plan_full(0, 0);
-        log.append("x".repeat(1_000)).unwrap();
+        log.try_append("in between").unwrap();
+        log.sync().unwrap();
         disk.plan_full(0, u64::MAX / 2);
-        let _ = log.append(large()).unwrap_err();
+        log.try_append(large()).unwrap();
+        assert_eq!(log.sync().unwrap_err().earlier(), 1);
     }
     assert_eq!(polled(&mut late), Poll::Ready(Err(LogErrorKind::Full)));
     disk.plan_full(0, 0);
