@@ -168,3 +168,15 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_lock_is_busy() {
+        let would_block = || io::Error::from(io::ErrorKind::WouldBlock);
+        assert_eq!(not_locked("x", would_block()).kind(), LogErrorKind::Busy);
+        assert_eq!(LogError::io("x", would_block()).kind(), LogErrorKind::Io);
+    }
+}

@@ -752,3 +752,23 @@ fn a_closed_log_has_the_line_of_what_was_dropped() {
     log.close().unwrap();
     assert_eq!((other.progress().written, other.progress().durable), (2, 2));
 }
+
+#[test]
+fn a_pipe_with_the_name_of_a_sidecar_keeps_nobody_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = Log::open(folder.path()).rotate_size(1).open().unwrap();
+    log.append_lines("one\ntwo\n").unwrap();
+    log.close().unwrap();
+    let text = segments(folder.path()).remove(0);
+    let sidecar = folder.path().join(text.replace(".log", ".idx"));
+    fs::remove_file(&sidecar).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&sidecar).status();
+    assert!(made.unwrap().success());
+    assert_ne!(
+        verify(folder.path(), |_| ()).unwrap().verdict(),
+        Verdict::Clean
+    );
+    let log = Log::open(folder.path()).open().unwrap();
+    log.append("three").unwrap();
+    log.close().unwrap();
+}
