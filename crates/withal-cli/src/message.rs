@@ -59,11 +59,8 @@ impl Messages {
             text += &format!(": `{}`", entry.name());
         }
         if let Some(error) = notice.error {
-            text += &format!(": {error}");
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                text += &format!(": {error}");
-                cause = error.source();
+            for cause in anyhow::Chain::new(error) {
+                text += &format!(": {cause}");
             }
         }
         self.warn(text);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct LogError(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: LogErrorKind,
     message: String,
@@ -78,12 +79,9 @@ impl LogError {
 
     /// The same, told of so many lines that earlier calls have appended.
     pub(crate) fn of_earlier(&self, lines: u64) -> LogError {
-        let Inner { message, .. } = &*self.0;
         LogError(Arc::new(Inner {
-            kind: self.kind(),
-            message: message.clone(),
-            source: self.0.source.clone(),
             earlier: lines,
+            ..Inner::clone(&self.0)
         }))
     }
 

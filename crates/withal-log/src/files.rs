@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::compress::Compressed;
 use crate::error::LogError;
+use crate::hole::is_damage;
 use crate::name::{Name, Part, parse};
 use crate::scan::Scan;
 use crate::sidecar::SIZE;
@@ -90,6 +91,20 @@ impl Files {
             len: entry.end,
             lines: entry.total_lines,
         }))
+    }
+
+    /// The segments whose text is gone; not those that are being made, or removed, meanwhile.
+    pub(crate) fn missing(&self, storage: &Arc<dyn Storage>) -> Result<Vec<Lost>, LogError> {
+        let mut lost = Vec::new();
+        for orphan in &self.orphans {
+            lost.extend(self.lost(storage, orphan)?);
+        }
+        if !lost.is_empty() {
+            // One that was being made may have been written when its sidecar was read.
+            let later = Files::list(storage)?;
+            lost.retain(|lost| later.orphans.contains(&lost.name) && !later.are_after(&lost.name));
+        }
+        Ok(lost)
     }
 
     /// The segment that was written last, if it is gone with all its files.
@@ -207,6 +222,14 @@ impl SegmentFiles {
         }
     }
 
+    /// The whole sidecar; empty if there is none, or the disk cannot read it.
+    pub(crate) fn readable_sidecar(&self, storage: &Arc<dyn Storage>) -> Result<Vec<u8>, LogError> {
+        match self.read_sidecar(storage) {
+            Err(error) if is_unreadable(&error) => Ok(Vec::new()),
+            read => read,
+        }
+    }
+
     /// The whole sidecar; empty if there is none.
     pub(crate) fn read_sidecar(&self, storage: &Arc<dyn Storage>) -> Result<Vec<u8>, LogError> {
         let file = self.name.sidecar();
@@ -219,6 +242,11 @@ impl SegmentFiles {
             )),
         }
     }
+}
+
+/// Whether the disk cannot read what was to be read.
+pub(crate) fn is_unreadable(error: &LogError) -> bool {
+    error.io_error().is_some_and(is_damage)
 }
 
 /// Removes files, durably.

@@ -380,14 +380,11 @@ impl Queue {
     /// Whoever has waited for these lines does so no more, and has not heard what became of them.
     pub(crate) fn leave(&self, lines: &Range<u64>) {
         let mut state = self.lock();
-        let last = lines.end - 1;
-        match state.refusal(last).cloned() {
-            Some(error) if self.on_full != OnFull::Drop => {
-                let (_, unheard) = state.unheard.get_or_insert((error, 0));
-                *unheard += lines.end - lines.start;
-            }
-            None if state.written < last => state.leave(lines),
-            _ => {}
+        state.leave(lines);
+        if self.on_full != OnFull::Drop
+            && let Some(error) = state.refusal(lines.end - 1).cloned()
+        {
+            state.miss(lines, &error);
         }
     }
 

@@ -794,30 +794,18 @@ fn cannot_read(storage: &Arc<dyn Storage>, name: &Name, error: io::Error) -> Log
 fn missing_at_end(storage: &Arc<dyn Storage>) -> Result<Option<(LogError, Option<u64>)>, LogError> {
     let files = Files::list(storage)?;
     let gone = files.gone(storage);
-    let lost = lost_at_end(storage, &files)?;
-    if gone.is_none() && lost.is_none() {
-        return Ok(not_restored(storage)?.map(|error| (error, None)));
-    }
-    // What is missed twice is missed: it may be written meanwhile.
-    let later = Files::list(storage)?;
-    if let Some(lost) = lost.filter(|lost| later.orphans.contains(&lost.name)) {
+    let last = files.segments().last();
+    let is_behind = |lost: &Lost| last.is_none_or(|last| last.name < lost.name);
+    if let Some(lost) = files.missing(storage)?.into_iter().find(is_behind) {
         let error = missing(storage, &lost.name, Some(lost.len));
         return Ok(Some((error, Some(lost.name.base + lost.len))));
     }
-    let gone = gone.filter(|gone| later.gone(storage).as_ref() == Some(gone));
-    Ok(gone.map(|gone| (missing(storage, &gone, None), None)))
-}
-
-/// The segment behind all that have a text of which only the sidecar is left.
-fn lost_at_end(storage: &Arc<dyn Storage>, files: &Files) -> Result<Option<Lost>, LogError> {
-    let last = files.segments().last();
-    let orphans = files.orphans.iter();
-    for orphan in orphans.filter(|orphan| last.is_none_or(|last| last.name < **orphan)) {
-        if let Some(lost) = files.lost(storage, orphan)? {
-            return Ok(Some(lost));
-        }
-    }
-    Ok(None)
+    let Some(gone) = gone else {
+        return Ok(not_restored(storage)?.map(|error| (error, None)));
+    };
+    // What is missed twice is missed: it may be written meanwhile.
+    let is_gone = Files::list(storage)?.gone(storage).as_ref() == Some(&gone);
+    Ok(is_gone.then(|| (missing(storage, &gone, None), None)))
 }
 
 /// What is in the commit ring, and not in the text that ends here.
@@ -909,8 +897,8 @@ fn sound(
     Ok(end.max(scan.checkpoint()))
 }
 
-/// Goes back over the ends of records in a part of a text, until none of `count` is `wanted` any more; gives what is
-/// behind that.
+/// Goes back over the ends of records in a part of a text, until none of `count` is `wanted` any
+/// more; gives what is behind that.
 fn look_back(
     text: &dyn File,
     part: Range<u64>,

@@ -677,12 +677,8 @@ fn parse_meta(bytes: &[u8]) -> Option<u128> {
 /// The identity that the segments of a log without `META` have.
 pub(crate) fn first_id(storage: &Arc<dyn Storage>) -> Result<Option<u128>, LogError> {
     for files in Files::list(storage)?.segments() {
-        let sidecar = match files.read_sidecar(storage) {
-            // Others may tell.
-            Err(error) if error.io_error().is_some_and(is_damage) => continue,
-            sidecar => sidecar?,
-        };
-        if let Ok(header) = Scan::new(&sidecar).header {
+        // Where one cannot be read, others may tell.
+        if let Ok(header) = Scan::new(&files.readable_sidecar(storage)?).header {
             return Ok(Some(header.log_id));
         }
     }

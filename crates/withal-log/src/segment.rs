@@ -71,8 +71,6 @@ pub(crate) struct Segment {
     chain: u32,
     /// Entries that are not in the sidecar yet, and how long that is.
     entries: Vec<u8>,
-    /// How many dropped lines they tell of.
-    waiting_drops: u32,
     sidecar_len: u64,
     /// Up to which byte and line the entries reach that are in the sidecar, and all of them.
     told: (u64, u64),
@@ -121,7 +119,6 @@ struct Snapshot {
     unsynced: usize,
     chain: u32,
     entries: usize,
-    waiting_drops: u32,
     pushed: (u64, u64),
 }
 
@@ -202,7 +199,6 @@ impl Segment {
             marks: Flags::default(),
             chain: found.chain,
             entries: Vec::new(),
-            waiting_drops: 0,
             sidecar_len: found.sidecar_len,
             told: (found.covered, found.lines),
             pushed: (found.covered, found.lines),
@@ -242,7 +238,6 @@ impl Segment {
             unsynced: self.unsynced.len(),
             chain: self.chain,
             entries: self.entries.len(),
-            waiting_drops: self.waiting_drops,
             pushed: self.pushed,
         }
     }
@@ -255,7 +250,6 @@ impl Segment {
         self.unsynced.truncate(then.unsynced);
         self.chain = then.chain;
         self.entries.truncate(then.entries);
-        self.waiting_drops = then.waiting_drops;
         self.pushed = then.pushed;
         self.release()
     }
@@ -386,7 +380,6 @@ impl Segment {
         let raw = entry.encode(self.chain);
         self.chain = sidecar::chain(&raw);
         self.entries.extend_from_slice(&raw);
-        self.waiting_drops = self.waiting_drops.saturating_add(entry.dropped);
         self.pushed = (entry.end, entry.total_lines);
     }
 
@@ -554,7 +547,6 @@ impl Segment {
             Ok(()) => {
                 self.sidecar_len += self.entries.len() as u64;
                 self.entries.clear();
-                self.waiting_drops = 0;
                 self.told = self.pushed;
                 Ok(())
             }
@@ -598,7 +590,6 @@ impl Segment {
         }
         // Entries that are only in memory may cover what is not durable.
         self.entries.clear();
-        self.waiting_drops = 0;
         self.block = Block::default();
         self.sealed = true;
         let chain = self.chain;
@@ -728,7 +719,10 @@ impl Segment {
 
     /// How many lines were dropped that its sidecar does not tell of.
     pub(crate) fn untold_drops(&self) -> u32 {
-        self.waiting_drops.saturating_add(self.block.dropped)
+        let (raws, _) = self.entries.as_chunks::<{ sidecar::SIZE }>();
+        let waiting = raws.iter().filter_map(Entry::decode_alone);
+        let drops = waiting.map(|(entry, _)| entry.dropped);
+        drops.fold(self.block.dropped, u32::saturating_add)
     }
 
     /// Where the log goes on after it.

@@ -11,7 +11,7 @@ use memchr::memchr;
 
 use crate::checksum::checksum;
 use crate::error::LogError;
-use crate::files::{Files, SegmentFiles};
+use crate::files::{Files, SegmentFiles, is_unreadable};
 use crate::hole::is_damage;
 use crate::name::Name;
 use crate::recover::{self, read_from};
@@ -243,23 +243,7 @@ pub fn verify_in(
         before = Some(checked.before);
     }
     let problem = |file: &str, len, kind| Problem::new(storage, file, 0, len, kind);
-    let mut missing = Vec::new();
-    let mut lost = Vec::new();
-    let orphans = files.orphans.iter();
-    for orphan in orphans.filter(|orphan| later.orphans.contains(orphan)) {
-        lost.extend(later.lost(storage, orphan)?);
-    }
-    // One that was being made may have been written when its sidecar was read.
-    if !lost.is_empty() {
-        let now = Files::list(storage)?;
-        for lost in lost
-            .into_iter()
-            .filter(|lost| now.orphans.contains(&lost.name) && !now.are_after(&lost.name))
-        {
-            let file = lost.name.text();
-            missing.push(problem(&file, lost.len, ProblemKind::MissingSegment));
-        }
-    }
+    let lost = later.missing(storage)?;
     let outstanding = match outstanding(storage, files.segments()) {
         // Where that is, is told already.
         Err(error) if is_unreadable(&error) => None,
@@ -267,10 +251,14 @@ pub fn verify_in(
     };
     let outstanding = outstanding.into_iter().flatten();
     // What a segment had that is missing is not told of twice.
-    let outstanding = outstanding
-        .filter(|problem| missing.is_empty() || problem.kind != ProblemKind::MissingText);
+    let outstanding =
+        outstanding.filter(|problem| lost.is_empty() || problem.kind != ProblemKind::MissingText);
     report.problems.extend(outstanding);
-    report.problems.extend(missing);
+    let lost = lost.iter().map(|lost| {
+        let file = lost.name.text();
+        problem(&file, lost.len, ProblemKind::MissingSegment)
+    });
+    report.problems.extend(lost);
     if let Some(gone) = gone.filter(|gone| later.gone(storage).as_ref() == Some(gone)) {
         let missing = problem(&gone.text(), 1, ProblemKind::MissingSegment);
         report.problems.push(missing);
@@ -280,11 +268,6 @@ pub fn verify_in(
         report.problems.push(damaged);
     }
     Ok(report)
-}
-
-/// Whether the disk cannot read it.
-fn is_unreadable(error: &LogError) -> bool {
-    error.io_error().is_some_and(is_damage)
 }
 
 /// What was durable behind the text.
@@ -467,12 +450,7 @@ impl Check<'_> {
             )
         };
         // In this order: what it tells of is there by then.
-        let sidecar = match self.files.read_sidecar(self.storage) {
-            // As a lost one.
-            Err(error) if is_unreadable(&error) => Vec::new(),
-            sidecar => sidecar?,
-        };
-        let scan = Scan::new(&sidecar);
+        let scan = Scan::new(&self.files.readable_sidecar(self.storage)?);
         let text = self.files.open_text(self.storage)?;
         let len = text.size().map_err(cannot)?;
         self.report.segments += 1;
@@ -550,7 +528,6 @@ impl Check<'_> {
         entry: &Entry,
         lines: (u64, u64),
     ) -> std::io::Result<Option<&[u8]>> {
-        let file = self.files.name.text();
         let (start, len) = (entry.end - u64::from(entry.len), entry.len as usize);
         let mut buffer = std::mem::take(&mut self.buffer);
         if buffer.len() < len {
@@ -562,7 +539,7 @@ impl Check<'_> {
             Err(_) if !self.files.has_text => 0,
             Err(error) if is_damage(&error) => {
                 self.buffer = buffer;
-                self.problem_in_lines(&file, start, entry, lines, ProblemKind::Unreadable);
+                self.problem_in_lines(entry, lines, ProblemKind::Unreadable);
                 return Ok(None);
             }
             read => read?,
@@ -576,22 +553,16 @@ impl Check<'_> {
             && count == u64::from(entry.lines)
             && memchr(0, block).is_none();
         if !is_sound {
-            self.problem_in_lines(&file, start, entry, lines, ProblemKind::CorruptText);
+            self.problem_in_lines(entry, lines, ProblemKind::CorruptText);
         }
         let (block, _) = self.buffer.split_at(read);
         Ok(Some(block))
     }
 
-    /// Notes what is wrong with a block that begins at `start`.
-    fn problem_in_lines(
-        &mut self,
-        file: &str,
-        start: u64,
-        entry: &Entry,
-        lines: (u64, u64),
-        kind: ProblemKind,
-    ) {
-        let problem = Problem::new(self.storage, file, start, u64::from(entry.len), kind);
+    /// Notes what is wrong with a block of text.
+    fn problem_in_lines(&mut self, entry: &Entry, lines: (u64, u64), kind: ProblemKind) {
+        let (file, len) = (self.files.name.text(), u64::from(entry.len));
+        let problem = Problem::new(self.storage, &file, entry.end - len, len, kind);
         let lines = Some(lines);
         self.report.problems.push(Problem { lines, ..problem });
     }
@@ -635,6 +606,7 @@ impl Check<'_> {
         limit: u64,
         scan: &Scan,
     ) -> std::io::Result<()> {
+        self.report.uncovered += limit.saturating_sub(covered);
         let mut at = covered;
         let mut last = b'\n';
         let mut torn = None;
@@ -642,7 +614,6 @@ impl Check<'_> {
             let piece = match read_from(text, at, limit.min(at + (1 << 20))) {
                 Err(_) if !self.files.has_text => Vec::new(),
                 Err(error) if is_damage(&error) => {
-                    self.report.uncovered += limit - covered;
                     let file = self.files.name.text();
                     self.problem(&file, at, limit - at, ProblemKind::Unreadable);
                     return Ok(());
@@ -658,7 +629,6 @@ impl Check<'_> {
             at += piece.len() as u64;
             (self.progress)(piece.len() as u64);
         }
-        self.report.uncovered += limit.saturating_sub(covered);
         // Where text is missing that was durable, half a line is a part of that.
         let is_short = scan.durable() > limit;
         let is_uncovered = covered < limit && self.is_cut_strictly(scan);

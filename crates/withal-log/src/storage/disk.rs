@@ -148,7 +148,7 @@ impl Storage for Disk {
 
     fn open(&self, name: &str, write: bool) -> io::Result<Box<dyn File>> {
         let mut options = fs::OpenOptions::new();
-        // It may be anything that has the name of a file of ours: a pipe must not wait for its other end.
+        // Anything may have the name of a file of ours: a pipe must not wait for its other end.
         let at_once = OFlags::NONBLOCK.bits() as i32;
         let options = options.read(true).append(write).custom_flags(at_once);
         let path = self.at(name);

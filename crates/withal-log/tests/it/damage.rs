@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use withal_log::{
-    Durability, Log, LogErrorKind, Problem, ProblemKind, Reader, RepairKind, RepairOptions,
-    Verdict, repair_in, verify_in,
+    Durability, Log, LogErrorKind, Problem, ProblemKind, Reader, RepairAction, RepairKind,
+    RepairOptions, Verdict, repair_in, verify_in,
 };
 
 use crate::disk::{FaultDisk, Lost};
@@ -142,6 +142,19 @@ proptest! {
             log.close().unwrap();
         }
     }
+}
+
+const DRY_RUN: RepairOptions = RepairOptions {
+    dry_run: true,
+    reindex: false,
+};
+
+/// What a repair has done, which is what a dry run of it says.
+pub(crate) fn repaired_as_foreseen(disk: &FaultDisk) -> Vec<RepairAction> {
+    let foreseen = repair_in(&disk.storage(), &DRY_RUN, |_| ()).unwrap();
+    let done = repair_in(&disk.storage(), &RepairOptions::default(), |_| ()).unwrap();
+    assert_eq!(foreseen, done);
+    done
 }
 
 const REINDEX: RepairOptions = RepairOptions {
@@ -412,11 +425,7 @@ fn a_dry_run_makes_no_files() {
     let disk = log(24);
     disk.storage().remove("META").unwrap();
     let names = disk.names();
-    let dry = RepairOptions {
-        dry_run: true,
-        ..RepairOptions::default()
-    };
-    assert_eq!(repair_in(&disk.storage(), &dry, |_| ()).unwrap(), []);
+    assert_eq!(repair_in(&disk.storage(), &DRY_RUN, |_| ()).unwrap(), []);
     assert_eq!(disk.names(), names);
 }
 
@@ -512,13 +521,7 @@ fn a_repair_of_lost_text_keeps_the_checksums_of_what_is_there() {
         content[100] ^= 1;
         content.truncate(content.len() - 50_005);
     });
-    let foreseen = RepairOptions {
-        dry_run: true,
-        ..RepairOptions::default()
-    };
-    let foreseen = repair_in(&disk.storage(), &foreseen, |_| ()).unwrap();
-    let actions = repair_in(&disk.storage(), &RepairOptions::default(), |_| ()).unwrap();
-    assert_eq!(foreseen, actions);
+    let actions = repaired_as_foreseen(&disk);
     let missing = RepairKind::Shortened { missing: 50_005 };
     assert_eq!(actions[0].kind, missing, "{actions:?}");
     let events = String::from_utf8(disk.read("events.jsonl").unwrap()).unwrap();

@@ -13,6 +13,7 @@ use withal_log::{
 };
 
 use crate::crash::{read, read_around_holes};
+use crate::damage::repaired_as_foreseen;
 use crate::disk::{Dice, Fault, FaultDisk};
 
 pub(crate) const PAGE: u64 = 4096;
@@ -242,13 +243,7 @@ fn a_dry_run_foresees_that_the_log_goes_on_behind_what_is_gone() {
         let disk = closed("one");
         let text = disk.names().into_iter().find(|it| it.ends_with(".log"));
         disk.damage(&text.unwrap(), |text| text.truncate(len));
-        let dry = RepairOptions {
-            dry_run: true,
-            ..RepairOptions::default()
-        };
-        let foreseen = repair_in(&disk.storage(), &dry, |_| ()).unwrap();
-        let done = repair_in(&disk.storage(), &RepairOptions::default(), |_| ()).unwrap();
-        assert_eq!(foreseen, done);
+        let done = repaired_as_foreseen(&disk);
         let left = RepairKind::Left(ProblemKind::MissingSegment);
         assert_eq!(done.last().unwrap().kind, left, "{done:?}");
     }

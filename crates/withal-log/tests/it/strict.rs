@@ -14,6 +14,7 @@ use withal_log::{
 
 use crate::child;
 use crate::crash::read;
+use crate::damage::repaired_as_foreseen;
 use crate::disk::{Dice, Fault, FaultDisk, Lost};
 
 fn options() -> LogOptions {
@@ -138,13 +139,7 @@ fn text_that_does_not_match_its_last_checksum_is_torn_and_no_damage() {
     disk.damage(&last(&disk, ".log"), |text| text[7] = b'X');
     assert_eq!(verdict(&disk), Verdict::TornTail);
     assert_eq!(read(&disk.storage()).unwrap(), b"first\n");
-    let foreseen = RepairOptions {
-        dry_run: true,
-        ..RepairOptions::default()
-    };
-    let foreseen = repair_in(&disk.storage(), &foreseen, |_| ()).unwrap();
-    let done = repair_in(&disk.storage(), &RepairOptions::default(), |_| ()).unwrap();
-    assert_eq!(foreseen, done);
+    let done = repaired_as_foreseen(&disk);
     assert_eq!(done[0].kind, RepairKind::Cut { bytes: 7 });
     assert_eq!(verdict(&disk), Verdict::Clean);
     assert_eq!(read(&disk.storage()).unwrap(), b"first\n");
