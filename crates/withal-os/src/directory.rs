@@ -91,16 +91,16 @@ impl Directory {
 
     /// The file called `name`, links not followed; `None` if there is none.
     pub(crate) fn stat(&self, name: &OsStr) -> io::Result<Option<Stat>> {
-        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(stat)),
-            Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        self.stat_as(name, AtFlags::SYMLINK_NOFOLLOW)
     }
 
     /// What `name` leads to, links followed; `None` if there is nothing.
     pub(crate) fn stat_followed(&self, name: &OsStr) -> io::Result<Option<Stat>> {
-        match rustix::fs::statat(&self.fd, name, AtFlags::empty()) {
+        self.stat_as(name, AtFlags::empty())
+    }
+
+    fn stat_as(&self, name: &OsStr, flags: AtFlags) -> io::Result<Option<Stat>> {
+        match rustix::fs::statat(&self.fd, name, flags) {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
