@@ -19,6 +19,8 @@ use crate::text::count_lines;
 pub(crate) const BLOCK: usize = 64 * 1024;
 /// How much disk space is set aside at a time at most, so that a full disk is met between records.
 const RESERVE: u64 = 4 * 1024 * 1024;
+/// From how much on the disk begins with what was written, without being waited for.
+const WRITE_BEHIND: u64 = 1024 * 1024;
 /// How many entries wait for each other before they are written: the text that no entry in the
 /// sidecar covers is read whole when the log is opened after a crash.
 const MOST_WAITING: usize = 16;
@@ -79,6 +81,8 @@ pub(crate) struct Segment {
     pub(crate) checkpoint: u64,
     /// Up to where disk space was set aside; `None` where that cannot be done.
     reserved: Option<u64>,
+    /// Up to where the disk was told to begin.
+    started: u64,
     pub(crate) sealed: bool,
 }
 
@@ -204,6 +208,7 @@ impl Segment {
             pushed: (found.covered, found.lines),
             checkpoint: found.checkpoint,
             reserved: Some(0),
+            started: found.covered,
             sealed: false,
         }
     }
@@ -261,6 +266,7 @@ impl Segment {
         match self.text.append_all(lines) {
             Ok(()) => {
                 self.absorb(lines, first, last);
+                self.start_writeback();
                 Ok(())
             }
             Err((taken, error)) => {
@@ -283,6 +289,17 @@ impl Segment {
                     error,
                 })
             }
+        }
+    }
+
+    /// Has the disk begin with what was written, once that is worth it: it is busy then while more
+    /// is written, and the next sync finds less to do.
+    fn start_writeback(&mut self) {
+        let from = self.started.max(self.durable);
+        let len = self.len.saturating_sub(from);
+        if len >= WRITE_BEHIND {
+            self.text.start_writeback(from, len);
+            self.started = self.len;
         }
     }
 

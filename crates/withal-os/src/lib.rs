@@ -16,6 +16,7 @@ mod report;
 mod shown;
 mod tempdir;
 mod tree;
+mod writeback;
 
 /// The managers for async code, on tokio.
 #[cfg(feature = "tokio")]
@@ -34,3 +35,4 @@ pub use redirect::{
     redirect_stderr, redirect_stdout,
 };
 pub use tempdir::{OpenTempDir, TempDir, TempDirError, remove_temp_dir};
+pub use writeback::start_writeback;

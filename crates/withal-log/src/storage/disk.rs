@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, OFlags, fallocate};
 use rustix::io::Errno;
-use withal_os::{FileLock, write_atomic};
+use withal_os::{FileLock, start_writeback, write_atomic};
 
 use super::{File, FileSystem, Overwrite, Storage, file_system};
 
@@ -277,6 +277,10 @@ impl File for DiskFile {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => Err(io::ErrorKind::Unsupported.into()),
             done => Ok(done?),
         }
+    }
+
+    fn start_writeback(&self, offset: u64, len: u64) {
+        start_writeback(&self.0, offset, len);
     }
 
     fn sync_data(&self) -> io::Result<()> {

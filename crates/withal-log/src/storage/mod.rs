@@ -170,6 +170,13 @@ pub trait File: fmt::Debug + Send + Sync {
     /// [`io::ErrorKind::StorageFull`], or [`io::ErrorKind::Unsupported`].
     fn reserve(&self, offset: u64, len: u64) -> io::Result<()>;
 
+    /// Has the system begin to bring `len` bytes at `offset` to the disk, and waits for nothing.
+    ///
+    /// A hint: only [`sync_data`](File::sync_data) tells what has become of them.
+    fn start_writeback(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
+
     /// Makes content and length durable.
     ///
     /// # Errors

@@ -43,6 +43,8 @@ struct Content {
     open: usize,
     /// Nobody had it open when its name went: others may have written over it since.
     is_freed: bool,
+    /// What the disk was told to begin with.
+    started: Vec<Range<u64>>,
     /// The pages that the disk cannot read.
     bad: BTreeSet<usize>,
 }
@@ -166,6 +168,13 @@ impl FaultDisk {
 
     pub(crate) fn syncs(&self) -> usize {
         self.world().syncs
+    }
+
+    /// What the disk was told to begin with before it is synced.
+    pub(crate) fn started(&self, name: &str) -> Vec<Range<u64>> {
+        let world = self.world();
+        let content = world.names.get(name).copied();
+        content.map_or_else(Vec::new, |content| world.contents[content].started.clone())
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
@@ -617,6 +626,14 @@ impl File for FaultFile {
         let mut world = self.0.world();
         world.space()?;
         world.whole_step()
+    }
+
+    /// It may come to the disk or not, as anything that is not synced.
+    fn start_writeback(&self, offset: u64, len: u64) {
+        let mut world = self.0.world();
+        let content = &mut world.contents[self.1];
+        assert!(offset + len <= content.now.len() as u64);
+        content.started.push(offset..offset + len);
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -31,6 +31,31 @@ fn events(log: &Path) -> String {
 }
 
 #[test]
+fn the_disk_begins_before_it_is_waited_for() {
+    let disk = FaultDisk::default();
+    let log = Log::open("log").durability(Durability::Buffered);
+    let log = log.sync_beside(u64::MAX).open_in(disk.storage()).unwrap();
+    let syncs = disk.syncs();
+    for _ in 0..50 {
+        let _ = log.append("x".repeat(100_000)).unwrap();
+    }
+    let name = disk.names().into_iter().find(|name| name.ends_with(".log"));
+    let started = disk.started(&name.unwrap());
+    assert_eq!(disk.syncs(), syncs, "nothing was waited for");
+    // Each byte once, and never few of them.
+    let mut end = 0;
+    for range in &started {
+        assert!(
+            range.start == end && range.end - end >= 1 << 20,
+            "{started:?}"
+        );
+        end = range.end;
+    }
+    assert!(end > 3_900_000, "{started:?}");
+    log.close().unwrap();
+}
+
+#[test]
 fn a_segment_ends_when_it_is_old_enough() {
     static NOW: AtomicU64 = AtomicU64::new(1_763_680_800_000);
     let folder = tempfile::tempdir().unwrap();

@@ -19,6 +19,10 @@ use crate::atomic::target::Target;
 use crate::atomic::temporary;
 use crate::report;
 use crate::shown::shown;
+use crate::writeback::start_writeback;
+
+/// How much is written at once, and before the disk begins with it.
+const PIECE: usize = 1024 * 1024;
 
 /// The new content of a file, on its way: what an [`AtomicWriter`](crate::AtomicWriter) lends.
 ///
@@ -43,6 +47,8 @@ pub struct AtomicFile {
     pub(crate) replaced: Option<OwnedFd>,
     /// How long the file must be, while only [`Write`] has touched it.
     pub(crate) written: Option<u64>,
+    /// Up to where the disk was told to begin.
+    started: u64,
     /// The first write that failed.
     pub(crate) failed: Option<Failed>,
 }
@@ -89,6 +95,7 @@ impl AtomicFile {
             file,
             replaced: None,
             written: Some(0),
+            started: 0,
             failed: None,
         };
         file.reserve()?;
@@ -168,11 +175,23 @@ impl AtomicFile {
         })
     }
 
+    /// Has the disk begin with what was written, so that the sync finds little left.
+    fn start_writeback(&mut self) {
+        let Some(written) = self.written else {
+            return; // nobody knows where it is
+        };
+        if self.options.durability.syncs_content() && written - self.started >= PIECE as u64 {
+            start_writeback(&self.file, self.started, written - self.started);
+            self.started = written;
+        }
+    }
+
     /// Counts what was written, or remembers the failure and names the file in it.
     fn watch(&mut self, result: io::Result<usize>) -> io::Result<usize> {
         match result {
             Ok(length) => {
                 self.written = self.written.map(|written| written + length as u64);
+                self.start_writeback();
                 Ok(length)
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
@@ -190,7 +209,8 @@ impl AtomicFile {
 
 impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let result = self.file.write(bytes);
+        let (piece, _) = bytes.split_at(bytes.len().min(PIECE));
+        let result = self.file.write(piece);
         self.watch(result)
     }
 

@@ -55,6 +55,10 @@ fn entry() {
         ),
         "make" => replace(AtomicWriter::create_new(&path)),
         "make-atomic" => replace(AtomicWriter::create_new(&path).durability(Durability::Atomic)),
+        "long" => replace_by_long(AtomicWriter::create(&path)),
+        "long-atomic" => {
+            replace_by_long(AtomicWriter::create(&path).durability(Durability::Atomic))
+        }
         "exchange" => exchange(&path),
         "write-for-ever" => write_for_ever(&path),
         "open-and-wait" => open_and_wait(&path),
@@ -82,6 +86,16 @@ fn replace(writer: AtomicWriter) -> i32 {
     burn();
     mark("begin");
     let replaced = write_pieces(writer);
+    mark("end");
+    report(replaced)
+}
+
+/// The same, by [`LONG`] bytes at once.
+fn replace_by_long(writer: AtomicWriter) -> i32 {
+    mark("begin");
+    let mut file = writer.open().unwrap();
+    let _ = file.write_all(&vec![b'x'; LONG]);
+    let replaced = file.commit();
     mark("end");
     report(replaced)
 }
@@ -141,7 +155,7 @@ fn exchange(path: &Path) -> i32 {
     report(replaced)
 }
 
-/// Length of the content that [`write_for_ever`] writes, all of one byte.
+/// Length of the content that is written here at once, all of one byte.
 pub(crate) const LONG: usize = 3 << 20;
 
 /// Replaces the file again and again, and says each step on standard output.

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use withal_os::{AtomicDir, write_atomic};
 
-use crate::child::{self, COMMITTED, COMMITTED_WITH_ERROR, NOT_COMMITTED, PIECE};
+use crate::child::{self, COMMITTED, COMMITTED_WITH_ERROR, LONG, NOT_COMMITTED, PIECE};
 use crate::support::{Place, mode, names, read, temporaries};
 
 /// Runs the child under `strace` with these arguments.
@@ -263,6 +263,28 @@ fn what_is_replaced_is_held_until_the_new_name_is_durable() {
         let closed = closed.map(|after| opened + after);
         assert!(synced > Some(opened) && closed > synced, "{log}");
     }
+}
+
+#[test]
+fn the_disk_begins_with_a_long_file_before_it_is_waited_for() {
+    let begun = |name: &str, inject: Option<&str>| {
+        let trial = Trial::new(None);
+        let (log, _) = traced(name, &trial.path, inject);
+        assert_eq!(fs::read(&trial.path).unwrap(), [b'x'; LONG]);
+        let calls = ["fadvise64(", "write(", "fsync("];
+        let calls = log.lines().filter_map(|line| {
+            let long = line.contains("1048576") || line.contains("fsync(");
+            calls.into_iter().find(|call| long && line.contains(call))
+        });
+        calls.collect::<String>()
+    };
+    let piece = "write(fadvise64(";
+    let expected = format!("{}fsync(fsync(", piece.repeat(LONG >> 20));
+    assert_eq!(begun("long", None), expected);
+    // It is only a hint.
+    let fails = Some("inject=fadvise64:error=ENOSYS");
+    assert_eq!(begun("long", fails), expected);
+    assert_eq!(begun("long-atomic", None), "write(".repeat(LONG >> 20));
 }
 
 #[test]
