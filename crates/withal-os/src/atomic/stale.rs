@@ -19,40 +19,67 @@ const NAMES_PER_WRITER: u64 = 128;
 /// To open a temporary and try its lock takes as long as to read so many names.
 const NAMES_PER_TEMPORARY: u64 = 16;
 
+/// How many writers need not look where one has found nothing: to read even an empty directory takes as
+/// long as a third of the other system calls of a writer.
+const WRITERS_PER_NOTHING: u64 = 15;
+
 /// Room for some hundred names at a time.
 const BUFFER: usize = 8 << 10;
 
 /// How many directories are remembered.
 const MAX_REMEMBERED: usize = 1024;
 
-/// How many writers in large directories may skip the sweep still.
+/// How many writers in a directory may skip the sweep still.
 static SKIPS: LazyLock<Mutex<HashMap<Key, u64>>> = LazyLock::new(Mutex::default);
 
-/// A directory, and when it was made: inodes are used again.
-type Key = (Identity, i64, u32);
+/// A directory, and when it was made: inodes are used again. And whether directories are swept in it.
+type Key = (Identity, i64, u32, bool);
 
-fn key(directory: &Directory) -> io::Result<Key> {
+fn key(directory: &Directory, kind: FileType) -> io::Result<Key> {
     let made = rustix::fs::statx(directory, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME)
         .map(|stat| (stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec))
         .unwrap_or_default();
-    Ok((Identity::of_fd(directory)?, made.0, made.1))
+    let is_of_directories = kind == FileType::Directory;
+    let identity = Identity::of_fd(directory)?;
+    Ok((identity, made.0, made.1, is_of_directories))
+}
+
+/// What a sweep came to.
+#[derive(Debug, Default)]
+struct Swept {
+    /// The work that was, in names read.
+    names: u64,
+    /// Whether there were any temporaries.
+    found: bool,
+}
+
+impl Swept {
+    /// How many of the next writers need not sweep.
+    fn spares(&self) -> u64 {
+        let many = self.names / NAMES_PER_WRITER;
+        match self.found {
+            // Whose writer lives now may die next.
+            true => many,
+            false => many.max(WRITERS_PER_NOTHING),
+        }
+    }
 }
 
 /// Removes the temporary files or directories in `parent` whose writers are dead.
 ///
-/// The first writer of a process in a directory always sweeps. In a directory with hundreds of
-/// names, or with many temporaries of living writers, as those of a batch, not every one does, so
-/// that making n files there takes no n² steps.
+/// The first writer of a process in a directory always sweeps. Where it finds nothing, the next ones
+/// need not. In a directory with hundreds of names, or with many temporaries of living writers, as
+/// those of a batch, not every one does either, so that making n files there takes no n² steps.
 /// Whatever cannot be removed is left: it is no business of this writer's.
 pub(crate) fn sweep(parent: &Directory, kind: FileType) {
-    if may_skip(parent) {
+    if may_skip(parent, kind) {
         return;
     }
-    if let Ok(names) = sweep_all(parent, kind)
-        && names >= NAMES_PER_WRITER
-        && let Ok(key) = key(parent)
+    if let Ok(swept) = sweep_all(parent, kind)
+        && swept.spares() > 0
+        && let Ok(key) = key(parent, kind)
     {
-        remember(key, names / NAMES_PER_WRITER);
+        remember(key, swept.spares());
     }
 }
 
@@ -60,11 +87,11 @@ fn skips() -> MutexGuard<'static, HashMap<Key, u64>> {
     SKIPS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn may_skip(directory: &Directory) -> bool {
+fn may_skip(directory: &Directory, kind: FileType) -> bool {
     if skips().is_empty() {
         return false;
     }
-    let Ok(key) = key(directory) else {
+    let Ok(key) = key(directory, kind) else {
         return false;
     };
     let mut skips = skips();
@@ -89,27 +116,27 @@ fn remember(directory: Key, skip: u64) {
     let _before = skips.insert(directory, skip);
 }
 
-/// Gives the work that was, in names read.
-fn sweep_all(parent: &Directory, kind: FileType) -> io::Result<u64> {
+fn sweep_all(parent: &Directory, kind: FileType) -> io::Result<Swept> {
     // Looking is no use of the directory: its time of access would be written back with every
     // commit, since each makes it older than the last change. Only the owner may ask for that.
     let _allowed = rustix::fs::fcntl_setfl(parent, OFlags::NOATIME);
-    let mut names = 0;
+    let mut swept = Swept::default();
     let mut buffer = [MaybeUninit::uninit(); BUFFER];
     // Nobody else reads through this descriptor: it stands at the beginning.
     let mut entries = RawDir::new(parent, &mut buffer);
     while let Some(entry) = entries.next() {
         let entry = entry?;
-        names += 1;
+        swept.names += 1;
         let name = entry.file_name();
         let is_kind = entry.file_type() == kind || entry.file_type() == FileType::Unknown;
         if is_kind && temporary::is_temporary(name.to_bytes()) {
-            names += NAMES_PER_TEMPORARY;
+            swept.names += NAMES_PER_TEMPORARY;
+            swept.found = true;
             // Not ours to remove, busy, or gone already: the next writer will see.
             let _left = remove_if_dead(parent, name, kind);
         }
     }
-    Ok(names)
+    Ok(swept)
 }
 
 /// Removes the temporary files of `target` whose writers are dead.

@@ -25,7 +25,8 @@ use crate::atomic::target::Target;
 /// It has mode 0600 and no name (`O_TMPFILE`) until the commit, so a writer that is killed before
 /// leaves nothing. The commit calls it `.TARGET.RANDOM.withal-tmp`, syncs it and renames it, and
 /// holds it under a lock while that lasts. One that is left by a kill or a power cut in just that
-/// moment is removed by the next writer in that directory.
+/// moment is removed by the first writer of another process in that directory; a process that has
+/// found none there looks again with each sixteenth.
 ///
 /// It is named before it is synced, because not every filesystem keeps a file that had no name when
 /// it was synced: ext4 without a journal does not, and btrfs did not always, as `atomic-write-file`

@@ -114,8 +114,32 @@ fn a_dead_directory_is_removed_by_the_next_writer_of_directories() {
     let place = Place::new();
     fs::create_dir_all(place.join(DEAD).join("in/deep")).unwrap();
     fs::write(place.join(DEAD).join("in/file"), "").unwrap();
+    // That there are no dead files says nothing of directories.
+    drop(AtomicWriter::create(place.join("file")).open().unwrap());
     drop(AtomicDir::create(place.join("site")).open().unwrap());
     assert_eq!(place.names(), [""; 0]);
+}
+
+#[test]
+fn where_none_was_left_the_next_writers_do_not_look() {
+    let place = Place::new();
+    let write = || write_atomic(place.join("a"), "new").unwrap();
+    write();
+    let _ = place.file(DEAD, "");
+    let swept = (1..).position(|_| {
+        write();
+        temporaries(&place).is_empty()
+    });
+    assert_eq!(swept, Some(15));
+    // Where one was found, there may be more.
+    let _ = place.file(DEAD, "");
+    write();
+    assert_eq!(temporaries(&place), [""; 0]);
+    // A new process looks.
+    let _ = place.file(DEAD, "");
+    let looks = child::command("replace", &place.join("a")).status();
+    assert!(looks.unwrap().success());
+    assert_eq!(temporaries(&place), [""; 0]);
 }
 
 #[test]
