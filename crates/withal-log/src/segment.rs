@@ -19,8 +19,6 @@ use crate::text::count_lines;
 pub(crate) const BLOCK: usize = 64 * 1024;
 /// How much disk space is set aside at a time at most, so that a full disk is met between records.
 const RESERVE: u64 = 4 * 1024 * 1024;
-/// From how much on the disk begins with what was written, without being waited for.
-const WRITE_BEHIND: u64 = 1024 * 1024;
 /// How many entries wait for each other before they are written: the text that no entry in the
 /// sidecar covers is read whole when the log is opened after a crash.
 const MOST_WAITING: usize = 16;
@@ -266,7 +264,6 @@ impl Segment {
         match self.text.append_all(lines) {
             Ok(()) => {
                 self.absorb(lines, first, last);
-                self.start_writeback();
                 Ok(())
             }
             Err((taken, error)) => {
@@ -289,17 +286,6 @@ impl Segment {
                     error,
                 })
             }
-        }
-    }
-
-    /// Has the disk begin with what was written, once that is worth it: it is busy then while more
-    /// is written, and the next sync finds less to do.
-    fn start_writeback(&mut self) {
-        let from = self.started.max(self.durable);
-        let len = self.len.saturating_sub(from);
-        if len >= WRITE_BEHIND {
-            self.text.start_writeback(from, len);
-            self.started = self.len;
         }
     }
 
@@ -330,6 +316,17 @@ impl Segment {
             }
         }
         Ok(())
+    }
+
+    /// Has the disk begin with what was written, if that is `much`: it is busy then while more is
+    /// written, and the next sync finds less to do.
+    pub(crate) fn start_writeback(&mut self, much: u64) {
+        let from = self.started.max(self.durable);
+        let len = self.len.saturating_sub(from);
+        if len >= much.max(1) {
+            self.text.start_writeback(from, len);
+            self.started = self.len;
+        }
     }
 
     /// Counts what has been written, and cuts it into blocks at the ends of lines.

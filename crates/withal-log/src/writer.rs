@@ -399,6 +399,7 @@ impl Writer {
     /// Has what was written made durable beside the writing, once that is worth it. Waits only if
     /// more is not durable than may be.
     fn sync_beside(&mut self) -> Result<(), LogError> {
+        self.segment.start_writeback(self.settings.sync_beside / 4);
         loop {
             let is_too_much = self.unsynced_bytes >= UNSYNCED;
             let writeback = self.writeback.as_mut();
