@@ -28,9 +28,10 @@ const PIECE: usize = 1024 * 1024;
 ///
 /// It writes to a temporary file beside the target. [`commit`](AtomicFile::commit) puts that in the
 /// target's place; dropping it, or [`abort`](AtomicFile::abort), removes it. Writes are not
-/// buffered: wrap `&mut file` in a [`BufWriter`](io::BufWriter) for many small ones. A write that
-/// failed is remembered, and the commit then fails too, even if the error was swallowed on its way
-/// (as `BufWriter` does when it is dropped).
+/// buffered: wrap `&mut file` in a [`BufWriter`](io::BufWriter) for many small ones; a large one is
+/// taken a MiB at a time, so that the disk can begin with it. A write that failed is remembered, and
+/// the commit then fails too, even if the error was swallowed on its way (as `BufWriter` does when it
+/// is dropped).
 #[must_use = "the target is only replaced by `commit`; dropping the writer discards what was written"]
 pub struct AtomicFile {
     pub(crate) target: Target,
