@@ -164,7 +164,7 @@ pub(crate) fn run(job: Job) -> Exit {
 
 /// Replaces the file by what stdin holds, if that ends.
 fn pipe(writer: AtomicWriter, messages: Messages) -> anyhow::Result<Exit> {
-    let stop = Stop::listen("ended at once: the file is as it was, or new")?;
+    let stop = Stop::listen("ended at once: the file is as it was, or new", messages)?;
     withal_core::set_notice_hook(move |notice| messages.notice(notice));
     let mut input = Input::new(stop);
     let mut file = run::open_output(writer)?;

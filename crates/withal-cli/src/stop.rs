@@ -2,12 +2,16 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use crate::message::say;
+use crate::message::Messages;
 use crate::process;
 use crate::run::{Arrived, Blocked};
+
+/// After this time without an end, who has asked is told what can be done.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Whether a signal has asked this process to stop.
 ///
@@ -23,19 +27,28 @@ pub(crate) struct Stop {
 impl Stop {
     /// Begins to listen; to be called before there are other threads, which inherit the signal
     /// mask. `unfinished` is what to say if nobody waits for the end.
-    pub(crate) fn listen(unfinished: &'static str) -> anyhow::Result<Stop> {
+    pub(crate) fn listen(unfinished: &'static str, messages: Messages) -> anyhow::Result<Stop> {
         let blocked = Blocked::new()?;
-        let mut stops = blocked.stops()?;
+        let stops = blocked.stops()?;
         let (wake, other_end) = std::io::pipe().context("cannot make a pipe")?;
         let asked = Arc::new(OnceLock::new());
         let note = Arc::clone(&asked);
         let listening = move || {
-            if let Some(first) = stops.next() {
-                let _first = note.set(first);
-                drop(other_end);
+            let Some(first) = stops.next_before(None) else {
+                return;
+            };
+            let _first = note.set(first);
+            drop(other_end);
+            let mut second = stops.next_before(Some(Instant::now() + PATIENCE));
+            if second.is_none() {
+                let name = first.signal.as_str();
+                messages.warn(format_args!(
+                    "{name}: not done yet with what was read; a second one ends it at once"
+                ));
+                second = stops.next_before(None);
             }
-            if let Some(second) = stops.next() {
-                say(unfinished);
+            if let Some(second) = second {
+                messages.error(unfinished);
                 process::end(second.exit());
             }
         };

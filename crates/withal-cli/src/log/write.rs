@@ -95,7 +95,10 @@ pub(crate) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let messages = arguments.messages();
     check_may_be_log(&arguments.path)?;
-    let stop = Stop::listen("ended at once: the last lines may not be in the log")?;
+    let stop = Stop::listen(
+        "ended at once: the last lines may not be in the log",
+        messages,
+    )?;
     withal_core::set_notice_hook(move |notice| messages.notice(notice));
     let log = arguments.options().open()?;
     if let Some(recovery) = log.recovery().filter(|recovery| recovery.cut > 0) {

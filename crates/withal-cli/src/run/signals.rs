@@ -10,6 +10,8 @@ use nix::libc;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Pid, getpgid, getpgrp, getppid};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, timeout_at};
@@ -127,18 +129,9 @@ impl Blocked {
         self.inherited
     }
 
-    /// Begins to read them without a runtime: each call waits for the next one that asks to stop.
-    pub(crate) fn stops(&self) -> anyhow::Result<impl Iterator<Item = Arrived> + Send + use<>> {
-        let descriptor = self.open(SfdFlags::SFD_CLOEXEC)?;
-        let stops = std::iter::from_fn(move || {
-            loop {
-                let info = descriptor.read_signal().ok()??;
-                if let Some(arrived) = Arrived::of(&info).filter(Arrived::asks_to_stop) {
-                    return Some(arrived);
-                }
-            }
-        });
-        Ok(stops)
+    /// Begins to read those that ask to stop, without a runtime.
+    pub(crate) fn stops(&self) -> anyhow::Result<Stops> {
+        Ok(Stops(self.open(SfdFlags::SFD_CLOEXEC)?))
     }
 
     /// Opens what they are read from, one by one, waiting.
@@ -164,6 +157,39 @@ impl Blocked {
             front: None,
             told_twice: ToldTwice::default(),
         })
+    }
+}
+
+/// Signals that ask to stop, one by one.
+#[derive(Debug)]
+pub(crate) struct Stops(SignalFd);
+
+impl Stops {
+    /// Waits for the next one; nothing if none comes before `deadline`, or none can be read.
+    pub(crate) fn next_before(&self, deadline: Option<std::time::Instant>) -> Option<Arrived> {
+        loop {
+            if let Some(deadline) = deadline
+                && !self.comes_before(deadline)
+            {
+                return None;
+            }
+            let info = self.0.read_signal().ok()??;
+            if let Some(arrived) = Arrived::of(&info).filter(Arrived::asks_to_stop) {
+                return Some(arrived);
+            }
+        }
+    }
+
+    /// Waits until there is any signal.
+    fn comes_before(&self, deadline: std::time::Instant) -> bool {
+        loop {
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            let left = Timespec::try_from(left).ok();
+            match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], left.as_ref()) {
+                Err(Errno::INTR) => {}
+                ready => return ready.is_ok_and(|ready| ready > 0),
+            }
+        }
     }
 }
 

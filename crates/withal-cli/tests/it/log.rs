@@ -803,6 +803,35 @@ fn a_full_disk_is_met_as_the_policy_says() {
 }
 
 #[test]
+fn who_waits_for_space_says_so_when_it_is_asked_to_stop() {
+    let sandbox = Sandbox::new();
+    let mounts = sandbox.shell("mkdir m && unshare -m mount -t tmpfs none m");
+    if mounts.code() != 0 {
+        eprintln!("skipped: a full disk needs a file system that only root can mount");
+        return;
+    }
+    sandbox.write("in", &numbers(0..400_000));
+    let script = "mount -t tmpfs -o size=2m none m || exit 1
+         $W log write m/d < in 2> said & pid=$!
+         until grep -q waiting said; do sleep 0.05; done
+         kill -TERM $pid
+         until grep -q TERM said; do sleep 0.05; done
+         kill -0 $pid; echo $? > lives
+         kill -TERM $pid; wait $pid; echo $? > code";
+    sandbox
+        .shell(&format!("unshare -m sh -c '{script}'"))
+        .check_code(0);
+    let said = sandbox.read("said");
+    let expected = "withal: SIGTERM: not done yet with what was read; a second one ends it at once\n\
+                    withal: ended at once: the last lines may not be in the log\n";
+    assert!(said.ends_with(expected), "{said}");
+    assert_eq!(
+        (&*sandbox.read("lives"), &*sandbox.read("code")),
+        ("0\n", "143\n")
+    );
+}
+
+#[test]
 fn a_line_of_json_stands_where_lines_were_dropped() {
     let sandbox = Sandbox::new();
     let mounts = sandbox.shell("mkdir m && unshare -m mount -t tmpfs none m");
