@@ -12,7 +12,8 @@ use rustix::fs::{Advice, fadvise};
 /// written, only the sync tells.
 ///
 /// What Linux is told that nobody needs (`POSIX_FADV_DONTNEED`) it writes first, if that is still to be
-/// done, and keeps in its cache while it does. What is on the disk already leaves the cache.
+/// done, and keeps in its cache while it does. What is on the disk already leaves the cache, and so does
+/// what a device has refused by then: keep what you would write again.
 ///
 /// # Examples
 ///
