@@ -86,11 +86,11 @@ async fn both_ends_of_a_session_look_whether_the_other_is_there() {
             let show = "SHOW client_connection_check_interval";
             let interval: String = conn.query_one_as(show, &[]).await?;
             assert_eq!(interval, "100ms");
-            let port = "SELECT inet_client_port()::bigint";
-            let port: i64 = conn.query_one_as(port, &[]).await?;
+            let ports = "SELECT inet_client_port()::bigint, inet_server_port()::bigint";
+            let ports: (i64, i64) = conn.query_one_as(ports, &[]).await?;
             let probe = async {
                 loop {
-                    if let Some(probe) = next_probe(port) {
+                    if let Some(probe) = next_probe(ports) {
                         return probe;
                     }
                     tokio::task::yield_now().await;
@@ -108,15 +108,20 @@ async fn both_ends_of_a_session_look_whether_the_other_is_there() {
     .unwrap();
 }
 
-/// When the kernel asks next whether somebody is at the other end of this port of ours.
+/// When the kernel asks next whether somebody is at the other end of a connection between these ports.
+///
+/// Our port alone may be that of others, too: of connections to other servers, and of those that ended
+/// a minute ago.
 #[cfg(target_os = "linux")]
-fn next_probe(port: i64) -> Option<Duration> {
-    let ours = format!("0100007F:{port:04X}");
+fn next_probe(ports: (i64, i64)) -> Option<Duration> {
+    let [ours, theirs] = [ports.0, ports.1].map(|port| format!("0100007F:{port:04X}"));
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let line = table
         .lines()
         .map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let line = line.into_iter().find(|line| line[1] == ours)?;
+    let line = line
+        .into_iter()
+        .find(|line| line[1] == ours && line[2] == theirs)?;
     // Timer 2 is that of keepalive; in hundredths of a second.
     let when = line[5].strip_prefix("02:")?;
     let when = u64::from_str_radix(when, 16).unwrap();
