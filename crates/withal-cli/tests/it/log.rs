@@ -752,26 +752,38 @@ fn acknowledged(sandbox: &Sandbox) -> usize {
     acks.lines().last().map_or(0, |last| last.parse().unwrap())
 }
 
-#[test]
-fn a_full_disk_is_met_as_the_policy_says() {
-    let sandbox = Sandbox::new();
+/// Whether a small disk can be had, at `m`; says so if not.
+fn can_mount(sandbox: &Sandbox) -> bool {
     let mounts = sandbox.shell("mkdir m && unshare -m mount -t tmpfs none m");
     if mounts.code() != 0 {
         eprintln!("skipped: a full disk needs a file system that only root can mount");
+    }
+    mounts.code() == 0
+}
+
+/// Runs a script where `m` is a disk of 2 MiB.
+fn on_small_disk(sandbox: &Sandbox, script: &str) {
+    let script = format!("mount -t tmpfs -o size=2m none m || exit 1\n{script}");
+    let quoted = script.replace('\'', "'\\''");
+    sandbox
+        .shell(&format!("unshare -m sh -c '{quoted}'"))
+        .check_code(0);
+}
+
+#[test]
+fn a_full_disk_is_met_as_the_policy_says() {
+    let sandbox = Sandbox::new();
+    if !can_mount(&sandbox) {
         return;
     }
     let lines = 400_000;
     sandbox.write("in", &numbers(0..lines));
     let full = |policy: &str| {
         let script = format!(
-            "mount -t tmpfs -o size=2m none m || exit 1
-             $W log write m/d --rotate-size 32KiB --ack --on-full {policy} < in > acks
+            "$W log write m/d --rotate-size 32KiB --ack --on-full {policy} < in > acks
              echo $? > code; $W log cat m/d > out; $W log verify m/d > report"
         );
-        let quoted = script.replace('\'', "'\\''");
-        sandbox
-            .shell(&format!("unshare -m sh -c '{quoted}'"))
-            .check_code(0);
+        on_small_disk(&sandbox, &script);
         (sandbox.read("code"), sandbox.read("out"), sandbox.stderr())
     };
     let input = sandbox.read("in");
@@ -805,22 +817,17 @@ fn a_full_disk_is_met_as_the_policy_says() {
 #[test]
 fn who_waits_for_space_says_so_when_it_is_asked_to_stop() {
     let sandbox = Sandbox::new();
-    let mounts = sandbox.shell("mkdir m && unshare -m mount -t tmpfs none m");
-    if mounts.code() != 0 {
-        eprintln!("skipped: a full disk needs a file system that only root can mount");
+    if !can_mount(&sandbox) {
         return;
     }
     sandbox.write("in", &numbers(0..400_000));
-    let script = "mount -t tmpfs -o size=2m none m || exit 1
-         $W log write m/d < in 2> said & pid=$!
+    let script = "$W log write m/d < in 2> said & pid=$!
          until grep -q waiting said; do sleep 0.05; done
          kill -TERM $pid
          until grep -q TERM said; do sleep 0.05; done
          kill -0 $pid; echo $? > lives
          kill -TERM $pid; wait $pid; echo $? > code";
-    sandbox
-        .shell(&format!("unshare -m sh -c '{script}'"))
-        .check_code(0);
+    on_small_disk(&sandbox, script);
     let said = sandbox.read("said");
     let expected = "withal: SIGTERM: not done yet with what was read; a second one ends it at once\n\
                     withal: ended at once: the last lines may not be in the log\n";
@@ -834,9 +841,7 @@ fn who_waits_for_space_says_so_when_it_is_asked_to_stop() {
 #[test]
 fn a_line_of_json_stands_where_lines_were_dropped() {
     let sandbox = Sandbox::new();
-    let mounts = sandbox.shell("mkdir m && unshare -m mount -t tmpfs none m");
-    if mounts.code() != 0 {
-        eprintln!("skipped: a full disk needs a file system that only root can mount");
+    if !can_mount(&sandbox) {
         return;
     }
     let line = r#"{"message":"hello"}"#;
@@ -845,18 +850,14 @@ fn a_line_of_json_stands_where_lines_were_dropped() {
         "template",
         r#"{"dropped":{count},"since":"{since}","until":"{until}"}"#,
     );
-    let script = "mount -t tmpfs -o size=2m none m || exit 1
-         dd if=/dev/zero of=m/filler bs=1M count=1 2> dd || exit 1
+    let script = "dd if=/dev/zero of=m/filler bs=1M count=1 2> dd || exit 1
          mkfifo go
          { cat in; read go < go; cat in | head -n 10; } |
            $W log write m/d --on-full drop --drop-line \"$(cat template)\" 2> said &
          until grep -q dropped m/d/events.jsonl 2> no; do sleep 0.05; done
          rm m/filler; echo > go; wait $!; echo $? > code
          $W log cat m/d > out; $W log verify m/d > report; cat said >&2";
-    let quoted = script.replace('\'', "'\\''");
-    sandbox
-        .shell(&format!("unshare -m sh -c '{quoted}'"))
-        .check_code(0);
+    on_small_disk(&sandbox, script);
     assert_eq!(sandbox.read("code"), "0\n", "{}", sandbox.stderr());
     let out = sandbox.read("out");
     let values: Vec<serde_json::Value> = out

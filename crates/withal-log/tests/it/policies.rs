@@ -46,7 +46,7 @@ fn the_disk_begins_before_it_is_waited_for() {
     let mut end = 0;
     for range in &started {
         assert!(
-            range.start == end && range.end - end >= 1 << 20,
+            range.start == end && range.end - end >= 4 << 20,
             "{started:?}"
         );
         end = range.end;

@@ -81,21 +81,25 @@ fn entry() {
 /// What [`replace`] writes, in two pieces of this.
 pub(crate) const PIECE: &str = "the new content\n";
 
-/// Replaces the file between two marks that a tracer can see.
+/// Replaces the file by two pieces.
 fn replace(writer: AtomicWriter) -> i32 {
-    burn();
-    mark("begin");
-    let replaced = write_pieces(writer);
-    mark("end");
-    report(replaced)
+    marked(|| write_pieces(writer))
 }
 
-/// The same, by [`LONG`] bytes at once.
+/// Replaces the file by [`LONG`] bytes at once.
 fn replace_by_long(writer: AtomicWriter) -> i32 {
+    marked(|| {
+        let mut file = writer.open()?;
+        let _ = file.write_all(&vec![b'x'; LONG]);
+        file.commit()
+    })
+}
+
+/// Does it between two marks that a tracer can see.
+fn marked(replace: impl FnOnce() -> Result<(), WriteError>) -> i32 {
+    burn();
     mark("begin");
-    let mut file = writer.open().unwrap();
-    let _ = file.write_all(&vec![b'x'; LONG]);
-    let replaced = file.commit();
+    let replaced = replace();
     mark("end");
     report(replaced)
 }
@@ -141,18 +145,15 @@ fn mark(what: &str) {
     let _ = std::fs::metadata(format!("/withal-mark-{what}"));
 }
 
-/// Replaces a directory between the marks.
+/// Replaces a directory.
 fn exchange(path: &Path) -> i32 {
-    burn();
-    mark("begin");
-    let replaced = AtomicDir::create(path).open().and_then(|staged| {
+    marked(|| {
+        let staged = AtomicDir::create(path).open()?;
         for name in ["a", "b"] {
             std::fs::write(staged.path().join(name), PIECE).unwrap();
         }
         staged.commit()
-    });
-    mark("end");
-    report(replaced)
+    })
 }
 
 /// Length of the content that is written here at once, all of one byte.
